@@ -1,0 +1,152 @@
+"""Models and training states on disk: safetensors and JSON, never anything that executes.
+
+A model is a folder: ``weights.safetensors`` and ``config.json`` (constructor arguments, versions,
+provenance). A training state is one file, replaced in one move, so that an interruption at any
+moment leaves the previous one whole.
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+_PACKAGES = ("trailward", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
+
+
+class CheckpointError(ValueError):
+    """A saved model or training state that cannot be read; the message names file and remedy."""
+
+
+def provenance(seed: int | None = None, **facts: Any) -> dict[str, Any]:
+    """Where something comes from: the command, the seed and the versions at work now."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "seed": seed, "versions": versions, **facts}
+
+
+def save_model(
+    folder: str | os.PathLike[str], weights: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> Path:
+    """Write a model folder; each file is replaced in one move."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / WEIGHTS, save({k: v.contiguous() for k, v in weights.items()}))
+    _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    return folder
+
+
+def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], Any]:
+    """Weights and configuration of a model folder.
+
+    Args:
+        folder: written by :func:`save_model`.
+        kind: what the configuration must say it is under ``kind``.
+
+    Raises:
+        CheckpointError: if the folder is missing, incomplete, damaged or of another kind.
+    """
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} holds no model: there is no {CONFIG} in it") from None
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG} is not JSON: {error}; save it again") from None
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        found = config.get("kind") if isinstance(config, dict) else config
+        raise CheckpointError(f"{folder} holds a model of kind '{found}', not '{kind}'")
+    return _read(folder / WEIGHTS)[0], config
+
+
+def submodule(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names start with ``prefix.``, without it."""
+    return {k[len(prefix) + 1 :]: v for k, v in weights.items() if k.startswith(f"{prefix}.")}
+
+
+def prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights under ``prefix.``: the inverse of :func:`submodule`."""
+    return {f"{prefix}.{k}": v.detach().cpu() for k, v in module.state_dict().items()}
+
+
+def save_state(
+    path: Path,
+    *,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write everything a training needs to go on exactly where it was.
+
+    Args:
+        path: one file.
+        modules: their weights and buffers.
+        optimizer: its per-parameter tensors.
+        facts: JSON values, such as the number of steps done.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= prefixed(name, module)
+    for index, entries in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
+    _replace(path, save(tensors, metadata={"facts": json.dumps(facts)}))
+
+
+def load_state(
+    path: Path, *, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Restore what :func:`save_state` wrote, and return its facts.
+
+    Raises:
+        CheckpointError: if the file is damaged or belongs to other modules.
+    """
+    tensors, metadata = _read(path)
+    try:
+        for name, module in modules.items():
+            module.load_state_dict(submodule(tensors, name))
+    except RuntimeError as error:
+        msg = f"{path} belongs to another configuration; use another folder: {error}"
+        raise CheckpointError(msg) from None
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in submodule(tensors, "optimizer").items():
+        index, _, entry = name.partition(".")
+        state.setdefault(int(index), {})[entry] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return json.loads(metadata["facts"])
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; the model was not saved whole") from None
+    except SafetensorError as error:
+        msg = f"{path} is not a safetensors file or is damaged: {error}; save it again"
+        raise CheckpointError(msg) from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    staging = path.with_name(f".{path.name}.writing")
+    with staging.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    staging.replace(path)

@@ -1,0 +1,304 @@
+"""Read, check and write episodes; cut them into windows."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+import torch
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+
+from trailward.normalizer import Normalizer
+from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.typing import PlanMask, Plans
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Episodes of one environment, with where they come from.
+
+    Attributes:
+        episodes: at least one; all with the same observation and action entries.
+        provenance: how the data was made (command, seed, versions), JSON values.
+
+    Raises:
+        DataError: if there is no episode or their entries differ.
+    """
+
+    episodes: Sequence[Episode]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.episodes:
+            raise DataError("the dataset has no episodes; record or collect at least one")
+        first = self.episodes[0]
+        for index, episode in enumerate(self.episodes):
+            for name in ("observations", "actions"):
+                entries, expected = getattr(episode, name).shape[1], getattr(first, name).shape[1]
+                if entries != expected:
+                    msg = (
+                        f"episode {index}: {name} have {entries} entries, those of episode 0 "
+                        f"have {expected}; a dataset holds one environment: split it"
+                    )
+                    raise DataError(msg)
+
+    @property
+    def observation_dim(self) -> int:
+        """Entries of an observation."""
+        return self.episodes[0].observations.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        """Entries of an action."""
+        return self.episodes[0].actions.shape[1]
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps in all episodes together."""
+        return sum(len(episode) for episode in self.episodes)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The recorded true return of each episode, shape (episodes,).
+
+        Raises:
+            DataError: if an episode has no recorded rewards.
+        """
+        rewards = [episode.rewards for episode in self.episodes]
+        missing = [index for index, reward in enumerate(rewards) if reward is None]
+        if missing:
+            raise DataError(f"episode {missing[0]} has no recorded rewards")
+        return np.array([reward.sum() for reward in rewards if reward is not None])
+
+
+class Windows:
+    """Every window of a dataset that a plan could be compared with, ready to be drawn in batches.
+
+    A window takes every ``stride``-th observation (and the actions between, if plans have them).
+    An episode of n observations gives ``n - spec.num_observations + 1`` windows, the last one
+    included. An episode too short for a window gives one: padded by its last observation and
+    zero actions, and masked from there on.
+
+    Args:
+        dataset: the episodes, environment units.
+        spec: what a window holds.
+
+    Raises:
+        DataError: if the dataset's entries are not those of ``spec``.
+    """
+
+    def __init__(self, dataset: Dataset, spec: PlanSpec) -> None:
+        got = (dataset.observation_dim, dataset.action_dim)
+        if got != (spec.observation_dim, spec.action_dim):
+            msg = (
+                f"observations and actions have {got} entries, the plans "
+                f"{(spec.observation_dim, spec.action_dim)}; use data of the same environment"
+            )
+            raise DataError(msg)
+        self.spec = spec
+        episodes = dataset.episodes
+        lengths = np.array([len(episode) + 1 for episode in episodes])
+        offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        counts = np.maximum(lengths - spec.num_observations + 1, 1)
+        self._observations = torch.from_numpy(
+            np.concatenate([episode.observations for episode in episodes]).astype(np.float32)
+        )
+        no_action = np.zeros((1, dataset.action_dim))
+        self._actions = torch.from_numpy(
+            np.concatenate(
+                [part for episode in episodes for part in (episode.actions, no_action)]
+            ).astype(np.float32)
+        )
+        self.episode = torch.from_numpy(np.repeat(np.arange(len(episodes)), counts))
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        self._start = torch.from_numpy(
+            np.arange(counts.sum()) - first + np.repeat(offsets, counts)
+        )
+        self._last = torch.from_numpy(np.repeat(offsets + lengths - 1, counts))
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+    def gather(self, indices: torch.Tensor) -> tuple[Plans, PlanMask]:
+        """Windows in environment units, and where they are real.
+
+        Args:
+            indices: shape (batch,), each below ``len(self)``.
+        """
+        spec = self.spec
+        start, last = self._start[indices, None], self._last[indices, None]
+        wanted = start + torch.arange(spec.horizon) * spec.stride
+        needed = wanted + spec.stride if spec.with_actions else wanted
+        between = wanted.unsqueeze(-1) + torch.arange(spec.stride)
+        windows = spec.join(
+            self._observations[torch.minimum(wanted, last)],
+            self._actions[torch.minimum(between, last.unsqueeze(-1))],
+        )
+        return windows, needed <= last
+
+    def subset(self, keep: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Indices of the windows whose episode number satisfies ``keep``."""
+        return torch.nonzero(keep(self.episode)).squeeze(-1)
+
+    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """``count`` window indices, uniformly with replacement."""
+        return torch.randint(len(self), (count,), generator=generator)
+
+    def batch(
+        self, indices: torch.Tensor, normalizer: Normalizer
+    ) -> tuple[Plans, PlanMask]:
+        """Windows in model space, on the normalizer's device, and where they are real."""
+        windows, mask = self.gather(indices)
+        device = normalizer.shift.device
+        return normalizer.normalize(windows.to(device)), mask.to(device)
+
+
+def read_dataset(source: str | os.PathLike[str]) -> Dataset:
+    """Read a Minari dataset: a folder that holds one, or a Minari id.
+
+    Args:
+        source: a folder, or an id known to ``minari list local``.
+
+    Raises:
+        DataError: names the dataset, the episode and the field that is wrong, and the remedy.
+    """
+    recorded = _open_minari(source)
+    episodes = []
+    try:
+        for item in recorded.iterate_episodes():
+            episodes.append(_read_episode(item))
+    except DataError as error:
+        raise DataError(f"{source}, episode {len(episodes)}: {error}") from None
+    except (KeyError, OSError, AttributeError) as error:
+        msg = f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}"
+        raise DataError(msg) from error
+    try:
+        return Dataset(episodes, json.loads(recorded.storage.metadata.get("provenance", "{}")))
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+def write_dataset(
+    dataset: Dataset, folder: str | os.PathLike[str], *, env_id: str | None = None
+) -> Path:
+    """Write a Minari dataset that Minari itself lists and loads.
+
+    The folder's name becomes the Minari id (``-v0`` is appended if it has no version), its parent
+    the ``MINARI_DATASETS_PATH`` to list it under.
+
+    Args:
+        dataset: what to write.
+        folder: where; it must not exist yet.
+        env_id: the environment, kept in the description.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        DataError: if the folder exists or its name is not a Minari name.
+    """
+    target = dataset_folder(folder)
+    if target.exists():
+        raise DataError(f"{target} exists; remove it or choose another name")
+    try:
+        parse_dataset_id(target.name)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    buffers = [
+        EpisodeBuffer(
+            id=index,
+            observations=episode.observations,  # pyright: ignore[reportArgumentType]
+            actions=episode.actions,  # pyright: ignore[reportArgumentType]
+            rewards=_rewards_or_zeros(episode),  # pyright: ignore[reportArgumentType]
+            terminations=np.zeros(len(episode), bool),  # pyright: ignore[reportArgumentType]
+            truncations=np.arange(len(episode)) == len(episode) - 1,  # pyright: ignore[reportArgumentType]
+        )
+        for index, episode in enumerate(dataset.episodes)
+    ]
+    box = gymnasium.spaces.Box
+    staging = target.parent / f".writing-{uuid.uuid4().hex[:8]}"
+    try:
+        with _minari_root(staging):
+            written = minari.create_dataset_from_buffers(
+                target.name,
+                buffers,
+                observation_space=box(-np.inf, np.inf, (dataset.observation_dim,), np.float32),
+                action_space=box(-np.inf, np.inf, (dataset.action_dim,), np.float32),
+                description=f"trailward data of {env_id}" if env_id else "trailward data",
+            )
+            written.storage.update_metadata(
+                {
+                    "provenance": json.dumps(dataset.provenance),
+                    "has_rewards": all(e.rewards is not None for e in dataset.episodes),
+                }
+            )
+        (staging / target.name).rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def dataset_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder that :func:`write_dataset` writes to: the name always ends in a version."""
+    path = Path(folder).expanduser().resolve()
+    return path if "-v" in path.name else path.with_name(f"{path.name}-v0")
+
+
+def _open_minari(source: str | os.PathLike[str]) -> minari.MinariDataset:
+    for path in (Path(source).expanduser(), dataset_folder(source)):
+        if (path / "data").is_dir():
+            try:
+                return minari.MinariDataset(path / "data")
+            except (OSError, ValueError, KeyError) as error:
+                raise DataError(f"{path} is not a readable Minari dataset: {error}") from error
+    try:
+        return minari.load_dataset(str(source))
+    except (FileNotFoundError, ValueError) as error:
+        msg = (
+            f"'{source}' is neither a folder with a Minari dataset nor a local Minari id; "
+            "list those with 'minari list local', or make one with 'trailward collect'"
+        )
+        raise DataError(msg) from error
+
+
+def _read_episode(item: minari.EpisodeData) -> Episode:
+    observations = item.observations
+    if isinstance(observations, dict):
+        if "observation" not in observations:
+            msg = f"observations are a dictionary of {sorted(observations)}; none is 'observation'"
+            raise DataError(msg)
+        observations = observations["observation"]
+    if not isinstance(observations, np.ndarray) or not isinstance(item.actions, np.ndarray):
+        raise DataError("observations and actions must be arrays; flatten them first")
+    return Episode(
+        observations.astype(np.float64),
+        item.actions.astype(np.float64),
+        np.asarray(item.rewards, dtype=np.float64),
+    )
+
+
+def _rewards_or_zeros(episode: Episode) -> np.ndarray:
+    return np.zeros(len(episode)) if episode.rewards is None else episode.rewards
+
+
+@contextmanager
+def _minari_root(root: Path) -> Iterator[None]:
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    root.mkdir(parents=True)
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before

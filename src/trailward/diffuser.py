@@ -1,0 +1,223 @@
+"""A trained diffusion model of play data, with all that planning and learning need of it."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trailward.adjoint import Adjoint, full
+from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.conditioning import condition_on
+from trailward.denoiser import PARAMETERIZATIONS
+from trailward.guide import GUIDES, CleanGuide, Guide, NoisyGuide
+from trailward.inverse_dynamics import InverseDynamics
+from trailward.networks import NETWORKS
+from trailward.normalizer import Normalizer, join_normalizers
+from trailward.sampler import parse_reverse_step, sample
+from trailward.schedule import NoiseSchedule, cosine_schedule
+from trailward.trajectory import PlanSpec
+from trailward.typing import PerPlan, Plans
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Constructor arguments of a denoiser.
+
+    Attributes:
+        network: ``transformer`` or ``unet``.
+        width: its width.
+        depth: layers of the transformer; the U-Net's levels are its ``multipliers``.
+        multipliers: channels of the U-Net's levels, in units of ``width``.
+        parameterization: what the network predicts: ``clean``, ``noise`` or ``velocity``.
+        num_diffusion_steps: steps of the cosine schedule.
+    """
+
+    network: str = "transformer"
+    width: int = 96
+    depth: int = 3
+    multipliers: tuple[int, ...] = (1, 4, 8)
+    parameterization: str = "clean"
+    num_diffusion_steps: int = 64
+
+    def build(self, spec: PlanSpec) -> tuple[nn.Module, NoiseSchedule]:
+        """A denoiser with fresh weights, and its schedule.
+
+        Raises:
+            ValueError: if a name is unknown.
+        """
+        for name, family in (("network", NETWORKS), ("parameterization", PARAMETERIZATIONS)):
+            if getattr(self, name) not in family:
+                msg = f"{name} '{getattr(self, name)}' is unknown; choose {' or '.join(family)}"
+                raise ValueError(msg)
+        own = {"depth": self.depth} if self.network == "transformer" else {
+            "multipliers": self.multipliers
+        }
+        network = NETWORKS[self.network](spec.transition_dim, spec.horizon, width=self.width, **own)
+        schedule = cosine_schedule(self.num_diffusion_steps)
+        return PARAMETERIZATIONS[self.parameterization](network, schedule), schedule
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How plans are sampled and guided; the same when a reward is learnt and when it is used.
+
+    Attributes:
+        sampler: ``ddpm``, ``ddim`` or ``ddim:ETA``.
+        num_steps: reverse steps of the sampler.
+        guide: ``clean`` or ``noisy``: where the reward's gradient is taken and added.
+        scale: strength of the guide; 0 is no guidance.
+        stop_step: diffusion steps below this one are not guided.
+        repeats: corrections in one reverse step (``noisy`` only).
+        use_variance: whether to scale by the posterior variance (``noisy`` only).
+    """
+
+    sampler: str = "ddim"
+    num_steps: int = 8
+    guide: str = "clean"
+    scale: float = 1.0
+    stop_step: int = 16
+    repeats: int = 2
+    use_variance: bool = True
+
+    def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
+        """The guide of a reward model.
+
+        Raises:
+            ValueError: if the guide's name is unknown.
+        """
+        if self.guide == "clean":
+            return CleanGuide(reward_model, self.scale, self.stop_step)
+        if self.guide == "noisy":
+            return NoisyGuide(
+                reward_model, self.scale, self.use_variance, self.repeats, self.stop_step
+            )
+        raise ValueError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
+
+
+@dataclass(frozen=True)
+class Diffuser:
+    """A frozen denoiser of play data, its normalizers, and the way from plans to actions.
+
+    Attributes:
+        spec: what its plans hold.
+        observation_normalizer: the play data's; used for demonstrations too.
+        action_normalizer: the play data's.
+        denoiser: averaged weights, frozen.
+        schedule: the noise schedule it was trained with.
+        inverse_dynamics: finds actions for plans over states only; None if plans carry actions.
+        config: constructor arguments of the denoiser.
+        provenance: command, seed, versions and data it was made from.
+    """
+
+    spec: PlanSpec
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+    denoiser: nn.Module
+    schedule: NoiseSchedule
+    inverse_dynamics: InverseDynamics | None
+    config: DenoiserConfig
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """Maps whole transitions."""
+        return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+
+    @property
+    def device(self) -> torch.device:
+        """Where plans are sampled."""
+        return self.observation_normalizer.shift.device
+
+    def sample_plans(
+        self,
+        first: Float[Tensor, "batch observation"],
+        sampling: SamplingConfig,
+        *,
+        generator: torch.Generator,
+        reward_model: Callable[[Plans], PerPlan] | None = None,
+        last: Float[Tensor, "batch observation"] | None = None,
+        adjoint: Adjoint = full,
+    ) -> Plans:
+        """Plans from the given observations; everything in model space.
+
+        Args:
+            first: where each plan starts.
+            sampling: how.
+            generator: of all noise.
+            reward_model: guides the plans; None for unguided ones.
+            last: where each plan ends, if known.
+            adjoint: how gradients go back to the reward model's weights.
+        """
+        return sample(
+            self.denoiser,
+            self.schedule.moves(sampling.num_steps),
+            condition_on(self.spec, first, last),
+            generator=generator,
+            reverse_step=parse_reverse_step(sampling.sampler),
+            guide=None if reward_model is None else sampling.build_guide(reward_model),
+            adjoint=adjoint,
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a model folder that :meth:`load` reads without data or environment."""
+        weights: dict[str, Tensor] = {}
+        for name, module in self._modules().items():
+            weights |= prefixed(name, module)
+        config = {
+            "kind": "diffuser",
+            "spec": self.spec.to_config(),
+            "denoiser": asdict(self.config),
+            "provenance": dict(self.provenance),
+        }
+        return save_model(folder, weights, config)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+    ) -> "Diffuser":
+        """Read a model folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, of another kind or does not fit its
+                configuration.
+        """
+        weights, config = load_model(folder, "diffuser")
+        try:
+            spec = PlanSpec(**config["spec"])
+            settings = DenoiserConfig(**config["denoiser"])
+            denoiser, schedule = settings.build(spec)
+            inverse = None
+            if submodule(weights, "inverse_dynamics"):
+                inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
+            diffuser = cls(
+                spec,
+                Normalizer(**submodule(weights, "observation_normalizer")),
+                Normalizer(**submodule(weights, "action_normalizer")),
+                denoiser,
+                schedule,
+                inverse,
+                settings,
+                config["provenance"],
+            )
+            for name, module in diffuser._modules().items():
+                module.load_state_dict(submodule(weights, name))
+                module.to(device).requires_grad_(False).eval()
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{folder}: weights and configuration disagree: {error}") from None
+        return diffuser
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {
+            "observation_normalizer": self.observation_normalizer,
+            "action_normalizer": self.action_normalizer,
+            "denoiser": self.denoiser,
+        }
+        return modules | (
+            {"inverse_dynamics": self.inverse_dynamics} if self.inverse_dynamics else {}
+        )

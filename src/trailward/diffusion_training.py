@@ -1,0 +1,213 @@
+"""Train a denoiser on play data: resumable at any moment, to the bit."""
+
+import copy
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from trailward.checkpoint import load_state, save_state
+from trailward.conditioning import condition_on
+from trailward.dataset import Dataset, Windows
+from trailward.denoiser import denoising_loss
+from trailward.diffuser import DenoiserConfig, Diffuser
+from trailward.inverse_dynamics import InverseDynamics, train_inverse_dynamics
+from trailward.normalizer import NORMALIZERS, Normalizer, join_normalizers
+from trailward.progress import Report
+from trailward.schedule import NoiseSchedule
+from trailward.trajectory import PlanSpec
+
+STATE = "training.safetensors"
+
+
+class DivergedError(RuntimeError):
+    """Training met a loss or gradient that is not finite or far too large; the last good
+    checkpoint is kept, and the message says where and what to change.
+    """  # noqa: D205
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a denoiser is trained.
+
+    Attributes:
+        num_steps: gradient steps.
+        batch_size: windows in a batch.
+        learning_rate: the highest; reached after ``num_warmup`` steps, 0 at the end (cosine).
+        num_warmup: gradient steps of linear increase.
+        max_gradient_norm: gradients are scaled down to this norm.
+        average_decay: of the exponential moving average of the weights.
+        weighted: whether the loss weights by signal-to-noise ratio.
+        normalizer: ``limits`` or ``gaussian``.
+        checkpoint_every: gradient steps between checkpoints.
+        seed: of weights, batches and noise.
+    """
+
+    num_steps: int = 20_000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    num_warmup: int = 500
+    max_gradient_norm: float = 1.0
+    average_decay: float = 0.999
+    weighted: bool = True
+    normalizer: str = "limits"
+    checkpoint_every: int = 1000
+    seed: int = 0
+
+
+def train_diffuser(
+    dataset: Dataset,
+    spec: PlanSpec,
+    folder: str | os.PathLike[str],
+    *,
+    denoiser_config: DenoiserConfig,
+    config: TrainingConfig,
+    device: str = "cpu",
+    report: Report = lambda done, **figures: None,
+    provenance: dict[str, Any] | None = None,
+) -> Diffuser:
+    """Train a denoiser, and an inverse-dynamics model if plans are over states only.
+
+    The randomness of each gradient step is a function of the seed and the step's number alone;
+    so, started again in a folder that holds a checkpoint, training goes on from it and ends with
+    the same bits as if it had never stopped.
+
+    Args:
+        dataset: play data, environment units.
+        spec: what plans hold.
+        folder: gets the model, the checkpoint and TensorBoard's ``logs``.
+        denoiser_config: the denoiser's architecture.
+        config: how it is trained.
+        device: where.
+        report: told the gradient steps done and the loss.
+        provenance: kept in the model's configuration.
+
+    Returns:
+        The diffuser with averaged weights, as saved in ``folder``.
+
+    Raises:
+        DivergedError: if the loss is not finite.
+        CheckpointError: if the folder's checkpoint belongs to another configuration.
+    """
+    folder = Path(folder)
+    torch.manual_seed(config.seed)
+    network, schedule = denoiser_config.build(spec)
+    network.to(device)
+    observation, action = (
+        NORMALIZERS[config.normalizer](torch.cat(parts).float()).to(device)
+        for parts in (
+            [torch.as_tensor(e.observations) for e in dataset.episodes],
+            [torch.as_tensor(e.actions) for e in dataset.episodes],
+        )
+    )
+    windows = Windows(dataset, spec)
+    batches = _Batches(windows, join_normalizers(observation, action, spec), config)
+    average = _train(network, schedule, batches, folder, config, report)
+    inverse = None
+    if not spec.with_actions:
+        torch.manual_seed(config.seed)
+        inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride).to(device)
+        train_inverse_dynamics(
+            inverse,
+            dataset,
+            normalize_observation=observation.normalize,
+            normalize_action=action.normalize,
+            seed=config.seed,
+        )
+        inverse.requires_grad_(False)
+    diffuser = Diffuser(
+        spec, observation, action, average.requires_grad_(False).eval(), schedule, inverse,
+        denoiser_config, provenance or {},
+    )  # fmt: skip
+    diffuser.save(folder)
+    return diffuser
+
+
+@dataclass(frozen=True)
+class _Batches:
+    windows: Windows
+    normalizer: Normalizer
+    config: TrainingConfig
+
+    def loss(self, denoiser: nn.Module, schedule: NoiseSchedule, step: int) -> torch.Tensor:
+        """The denoising loss of the batch of one gradient step."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
+        spec, size = self.windows.spec, self.config.batch_size
+        clean, mask = self.windows.batch(self.windows.draw(size, generator), self.normalizer)
+        diffusion_step = torch.randint(schedule.num_steps, (size,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        return denoising_loss(
+            denoiser,
+            schedule,
+            clean,
+            mask,
+            step=diffusion_step.to(clean.device),
+            noise=noise.to(clean.device),
+            condition=condition_on(spec, spec.split(clean)[0][:, 0]),
+            weighted=self.config.weighted,
+        )
+
+
+def _train(
+    network: nn.Module,
+    schedule: NoiseSchedule,
+    batches: _Batches,
+    folder: Path,
+    config: TrainingConfig,
+    report: Report,
+) -> nn.Module:
+    average = copy.deepcopy(network)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    kept = {"modules": {"network": network, "average": average}, "optimizer": optimizer}
+    done = load_state(folder / STATE, **kept)["step"] if (folder / STATE).exists() else 0
+    with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
+        for step in range(done, config.num_steps):
+            optimizer.param_groups[0]["lr"] = _learning_rate(config, step)
+            loss = batches.loss(network, schedule, step)
+            if not torch.isfinite(loss):
+                msg = (
+                    f"the denoising loss is {loss.item()} at step {step}; the checkpoint of "
+                    f"step {step - step % config.checkpoint_every} is kept in {folder}: "
+                    f"lower the learning rate ({config.learning_rate})"
+                )
+                raise DivergedError(msg)
+            optimizer.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
+            optimizer.step()
+            _average(average, network, min(config.average_decay, (1 + step) / (10 + step)))
+            if step % 20 == 0:
+                log.add_scalar("train/loss", loss.item(), step)
+                log.add_scalar("train/gradient_norm", norm.item(), step)
+                report(step, loss=loss.item())
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.num_steps:
+                save_state(folder / STATE, **kept, facts={"step": step + 1})
+    report(config.num_steps)
+    return average
+
+
+def _learning_rate(config: TrainingConfig, step: int) -> float:
+    warm = min(1.0, (step + 1) / config.num_warmup)
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def logged_losses(folder: str | os.PathLike[str], tag: str = "train/loss") -> Iterator[Any]:
+    """The curve that training wrote for TensorBoard, as (step, value) pairs."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(Path(folder) / "logs"), size_guidance={"scalars": 0})
+    events.Reload()
+    for event in events.Scalars(tag):
+        yield event.step, event.value

@@ -1,0 +1,1 @@
+"""Environments that trailward can collect data in: geometry, tasks (true rewards), experts."""

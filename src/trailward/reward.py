@@ -1,0 +1,248 @@
+"""Reward models: plans to one number each; higher is better. Model space in."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.diffuser import SamplingConfig
+from trailward.normalizer import Normalizer
+from trailward.trajectory import PlanSpec
+from trailward.typing import PerPlan, Plans, StepRewards
+
+
+class RewardModel(Protocol):
+    """Higher is better."""
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The reward of each plan, model space in, learnt units out."""
+        ...
+
+
+@runtime_checkable
+class StepRewardModel(Protocol):
+    """A reward model whose plan reward is the mean over time of a reward of each step.
+
+    Only such a model can say what a single observation is worth, which whole-episode ERC, reward
+    maps and reinforcement learning on the reward need.
+    """
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The mean of :meth:`step_rewards` over time."""
+        ...
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """The reward of each plan step by itself."""
+        ...
+
+
+class LinearReward(nn.Module):
+    """The thesis's linear model: a weight for each entry of the flattened plan, no bias.
+
+    It weighs plan steps differently, so it cannot say what one observation is worth.
+
+    Args:
+        spec: what a plan holds.
+    """
+
+    def __init__(self, spec: PlanSpec) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(spec.horizon, spec.transition_dim))
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """The weighted sum of the plan's entries."""
+        return (plan * self.weight).sum((1, 2))
+
+
+class MLPReward(nn.Module):
+    """The thesis's model: a four-layer network on the flattened plan.
+
+    It cannot say what one observation is worth, and holds one horizon only. The thesis's sizes
+    for U-Maze (768-384-128-64-1) are halvings of the input; so are these.
+
+    Args:
+        spec: what a plan holds.
+        hidden: widths of the three hidden layers.
+    """
+
+    def __init__(self, spec: PlanSpec, *, hidden: Sequence[int] = (384, 128, 64)) -> None:
+        super().__init__()
+        self.network = _mlp([spec.horizon * spec.transition_dim, *hidden, 1])
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """One number a plan."""
+        return self.network(plan.flatten(1)).squeeze(-1)
+
+
+class AdditiveReward(nn.Module):
+    """The mean over plan steps of a small network on the step's observation (the default).
+
+    Args:
+        spec: what a plan holds.
+        features: entries of the observation that it may see; all if None.
+        hidden: widths of the hidden layers.
+
+    Raises:
+        ValueError: if a feature is not an entry of the observation.
+    """
+
+    features: Tensor
+
+    def __init__(
+        self,
+        spec: PlanSpec,
+        *,
+        features: Sequence[int] | None = None,
+        hidden: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        chosen = tuple(range(spec.observation_dim)) if features is None else tuple(features)
+        outside = [f for f in chosen if not 0 <= f < spec.observation_dim]
+        if outside or not chosen:
+            msg = (
+                f"features are {chosen}; name at least one entry of the observation, "
+                f"each in 0 to {spec.observation_dim - 1}"
+            )
+            raise ValueError(msg)
+        self.register_buffer("features", torch.tensor(chosen), persistent=False)
+        self.network = _mlp([len(chosen), *hidden, 1])
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """The reward of each plan step by itself."""
+        return self.network(plan[..., self.features]).squeeze(-1)
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """The mean of the step rewards."""
+        return self.step_rewards(plan).mean(-1)
+
+
+REWARDS = {"additive": AdditiveReward, "linear": LinearReward, "mlp": MLPReward}
+"""By the name used in flags and saved configurations."""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Constructor arguments of a reward model.
+
+    Attributes:
+        model: ``additive``, ``linear`` or ``mlp``.
+        features: entries of the observation that ``additive`` may see; all if None.
+        hidden: widths of the hidden layers of ``additive`` and ``mlp``.
+    """
+
+    model: str = "additive"
+    features: tuple[int, ...] | None = None
+    hidden: tuple[int, ...] = (64, 64)
+
+    def build(self, spec: PlanSpec) -> nn.Module:
+        """A reward model with fresh weights.
+
+        Raises:
+            ValueError: if the model is unknown or a feature is not there.
+        """
+        if self.model == "additive":
+            return AdditiveReward(spec, features=self.features, hidden=self.hidden)
+        if self.model == "mlp":
+            return MLPReward(spec, hidden=self.hidden)
+        if self.model == "linear":
+            return LinearReward(spec)
+        raise ValueError(f"reward model '{self.model}' is unknown; choose {', '.join(REWARDS)}")
+
+
+@dataclass(frozen=True)
+class LearntReward:
+    """A reward model with what it takes to use it: in environment units, or to plan with it.
+
+    Attributes:
+        model: the reward model, model space.
+        spec: the plans it was learnt on.
+        observation_normalizer: from environment units to model space.
+        config: constructor arguments of ``model``.
+        sampling: how plans were sampled and guided when it was learnt; plan with the same.
+        provenance: command, seed, versions, objective and data.
+    """
+
+    model: nn.Module
+    spec: PlanSpec
+    observation_normalizer: Normalizer
+    config: RewardConfig
+    sampling: SamplingConfig
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether it can say what a single observation is worth."""
+        return isinstance(self.model, StepRewardModel)
+
+    @torch.no_grad()
+    def step_rewards(
+        self, observations: Float[np.ndarray, "*axes observation"]
+    ) -> Float[np.ndarray, "*axes"]:
+        """Learnt reward of each observation (environment units), in learnt units.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only.
+        """
+        if not isinstance(self.model, StepRewardModel):
+            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
+            raise TypeError(msg)
+        flat = torch.as_tensor(observations, dtype=torch.float32).reshape(
+            1, -1, self.spec.observation_dim
+        )
+        normalized = self.observation_normalizer.normalize(flat.to(self.device))
+        rewards = self.model.step_rewards(normalized)
+        return rewards.reshape(observations.shape[:-1]).cpu().numpy().astype(np.float64)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is evaluated."""
+        return self.observation_normalizer.shift.device
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a model folder that :meth:`load` reads without data, denoiser or environment."""
+        normalizer = prefixed("observation_normalizer", self.observation_normalizer)
+        config = {
+            "kind": "reward",
+            "spec": self.spec.to_config(),
+            "reward": asdict(self.config),
+            "sampling": asdict(self.sampling),
+            "provenance": dict(self.provenance),
+        }
+        return save_model(folder, prefixed("reward", self.model) | normalizer, config)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+    ) -> "LearntReward":
+        """Read a model folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, of another kind or does not fit its
+                configuration.
+        """
+        weights, config = load_model(folder, "reward")
+        try:
+            spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
+            model = settings.build(spec)
+            model.load_state_dict(submodule(weights, "reward"))
+            normalizer = Normalizer(**submodule(weights, "observation_normalizer"))
+            sampling = SamplingConfig(**config["sampling"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{folder}: weights and configuration disagree: {error}") from None
+        model.to(device).requires_grad_(False)
+        return cls(model, spec, normalizer.to(device), settings, sampling, config["provenance"])
+
+
+def _mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers with Mish between: smooth, for guidance differentiates it twice."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(inputs, outputs), nn.Mish()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,259 @@
+"""Learn a reward by differentiating through guided sampling (Oliveira 2024, the algorithm).
+
+    for each batch of demonstration windows d_1..d_B:
+        s_b  <- first observation of d_b
+        x_b  <- guided plan from s_b          # differentiable in phi through every step
+        loss <- objective({x_b}, {d_b})
+        phi  <- Adam step on d loss / d phi   # second order: the guide is itself a gradient
+
+The denoiser is frozen. :func:`matching_loss` is the first three lines, :func:`_learn` the rest.
+"""
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from trailward.adjoint import Adjoint, full, parse_adjoint
+from trailward.checkpoint import load_state, save_state
+from trailward.dataset import Dataset, Windows
+from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.diffusion_training import DivergedError
+from trailward.objective import OBJECTIVES, Objective
+from trailward.progress import Report
+from trailward.reward import LearntReward, RewardConfig
+from trailward.typing import Scalar
+
+STATE = "learning.safetensors"
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """How a reward is learnt.
+
+    Attributes:
+        objective: ``mse``, ``mmd_gaussian``, ``mmd_matern``, ``mmd_matern32``, ``mmd_matern52``.
+        num_steps: gradient steps at most.
+        batch_size: demonstration windows, and so plans, in a batch.
+        learning_rate: of Adam, falling to a tenth linearly.
+        weight_decay: decoupled (AdamW); keeps the reward smooth.
+        adjoint: ``full``, ``checkpointed`` or ``last:K``.
+        num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
+        evaluate_every: gradient steps between looks at the held-out demonstrations.
+        patience: looks without improvement after which learning stops.
+        max_gradient_norm: gradients are scaled down to this norm.
+        diverged_norm: a gradient larger than this, or not finite, stops learning with an error.
+        seed: of weights, batches and noise.
+    """
+
+    objective: str = "mmd_gaussian"
+    num_steps: int = 200
+    batch_size: int = 32
+    learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    adjoint: str = "full"
+    num_held_out: int = 1
+    evaluate_every: int = 20
+    patience: int = 5
+    max_gradient_norm: float = 1.0
+    diverged_norm: float = 1e6
+    seed: int = 0
+
+
+def matching_loss(
+    diffuser: Diffuser,
+    reward_model: nn.Module,
+    windows: Windows,
+    indices: torch.Tensor,
+    *,
+    objective: Objective,
+    sampling: SamplingConfig,
+    generator: torch.Generator,
+    adjoint: Adjoint = full,
+) -> Scalar:
+    """The objective between demonstrations and guided plans from where they start.
+
+    Args:
+        diffuser: frozen.
+        reward_model: guides; the loss is differentiable in its weights.
+        windows: of the demonstrations, environment units.
+        indices: which windows make up the batch.
+        objective: how plans and demonstrations are compared, model space.
+        sampling: how plans are sampled and guided.
+        generator: of the plans' noise.
+        adjoint: how gradients go back through sampling.
+    """
+    demonstrations, mask = windows.batch(indices, diffuser.normalizer)
+    plans = diffuser.sample_plans(
+        diffuser.spec.split(demonstrations)[0][:, 0],
+        sampling,
+        generator=generator,
+        reward_model=reward_model,
+        adjoint=adjoint,
+    )
+    return objective(plans, demonstrations, None if bool(mask.all()) else mask)
+
+
+def learn_reward(
+    diffuser: Diffuser,
+    demonstrations: Dataset,
+    folder: str | os.PathLike[str],
+    *,
+    reward_config: RewardConfig,
+    sampling: SamplingConfig,
+    config: LearningConfig,
+    report: Report = lambda done, **figures: None,
+    provenance: Mapping[str, Any] | None = None,
+) -> LearntReward:
+    """Learn a reward from demonstrations; started again in the same folder, it goes on exactly.
+
+    Args:
+        diffuser: of the play data.
+        demonstrations: environment units; they are normalised as the play data was.
+        folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
+        reward_config: the reward model.
+        sampling: how plans are sampled and guided.
+        config: how the reward is learnt.
+        report: told the gradient steps done and the losses.
+        provenance: kept in the reward's configuration.
+
+    Returns:
+        The reward with the weights that did best on the held-out demonstrations (the last ones,
+        if none are held out), as saved in ``folder``.
+
+    Raises:
+        DivergedError: if a loss or gradient is not finite or too large; the folder keeps the
+            last good checkpoint.
+        DataError: if the demonstrations do not fit the diffuser.
+        ValueError: if a setting is unknown, or no demonstration would be left to learn from.
+    """
+    if config.objective not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise ValueError(f"objective '{config.objective}' is unknown; choose one of {known}")
+    num_learnt = len(demonstrations.episodes) - config.num_held_out
+    if num_learnt < 1:
+        msg = (
+            f"{config.num_held_out} of {len(demonstrations.episodes)} demonstrations are to be "
+            "held out; at least one must remain to learn from"
+        )
+        raise ValueError(msg)
+    folder = Path(folder)
+    torch.manual_seed(config.seed)
+    model = reward_config.build(diffuser.spec).to(diffuser.device)
+    problem = _Problem(diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config)
+    best = _learn(problem, model, folder, report).requires_grad_(False)
+    learnt = LearntReward(
+        best, diffuser.spec, diffuser.observation_normalizer, reward_config, sampling,
+        {**(provenance or {}), "objective": config.objective},
+    )  # fmt: skip
+    learnt.save(folder)
+    return learnt
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What is learnt from what: the loss of a gradient step and of the held-out demonstrations."""
+
+    diffuser: Diffuser
+    windows: Windows
+    num_learnt: int
+    sampling: SamplingConfig
+    config: LearningConfig
+
+    def loss(self, model: nn.Module, step: int) -> Scalar:
+        generator = self._generator(self.config.seed * 1_000_000_007 + step)
+        kept = self.windows.subset(lambda episode: episode < self.num_learnt)
+        return self._loss(model, kept, generator)
+
+    @torch.no_grad()
+    def held_out_loss(self, model: nn.Module) -> float:
+        generator = self._generator(self.config.seed * 1_000_000_007 + 999_999_937)
+        kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
+        return self._loss(model, kept, generator, batches=2).item()
+
+    def _loss(
+        self, model: nn.Module, kept: torch.Tensor, generator: torch.Generator, *, batches: int = 1
+    ) -> Scalar:
+        picks = torch.randint(
+            len(kept), (batches * self.config.batch_size,), generator=torch.Generator().manual_seed(
+                generator.initial_seed()
+            ),
+        )  # fmt: skip
+        return matching_loss(
+            self.diffuser,
+            model,
+            self.windows,
+            kept[picks],
+            objective=OBJECTIVES[self.config.objective],
+            sampling=self.sampling,
+            generator=generator,
+            adjoint=parse_adjoint(self.config.adjoint),
+        )
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self.diffuser.device).manual_seed(seed)
+
+
+def _learn(problem: _Problem, model: nn.Module, folder: Path, report: Report) -> nn.Module:
+    config, best = problem.config, copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    kept = {"modules": {"reward": model, "best": best}, "optimizer": optimizer}
+    facts = {"step": 0, "best_loss": float("inf"), "best_step": 0}
+    if (folder / STATE).exists():
+        facts = load_state(folder / STATE, **kept)
+    with SummaryWriter(str(folder / "logs"), purge_step=facts["step"]) as log:
+        while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
+            step = facts["step"]
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * (1 - 0.9 * step / config.num_steps)
+            loss = problem.loss(model, step)
+            optimizer.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
+            _check(loss.item(), norm.item(), step, folder, config)
+            optimizer.step()
+            facts["step"] = step + 1
+            log.add_scalar("learn/loss", loss.item(), step)
+            log.add_scalar("learn/gradient_norm", norm.item(), step)
+            report(step + 1, loss=loss.item())
+            if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
+                _judge(problem, model, best, facts, log)
+                save_state(folder / STATE, **kept, facts=facts)
+    report(config.num_steps)
+    return best
+
+
+def _judge(
+    problem: _Problem, model: nn.Module, best: nn.Module, facts: dict, log: SummaryWriter
+) -> None:
+    """Keep the weights if they do better on the held-out demonstrations than any before."""
+    held_out = -float(facts["step"])
+    if problem.config.num_held_out:
+        held_out = problem.held_out_loss(model)
+        log.add_scalar("learn/held_out_loss", held_out, facts["step"])
+    if held_out < facts["best_loss"]:
+        facts |= {"best_loss": held_out, "best_step": facts["step"]}
+        best.load_state_dict(model.state_dict())
+
+
+def _out_of_patience(config: LearningConfig, facts: Mapping[str, Any]) -> bool:
+    waited = facts["step"] - facts["best_step"]
+    return facts["step"] > 0 and waited >= config.patience * config.evaluate_every
+
+
+def _check(loss: float, norm: float, step: int, folder: Path, config: LearningConfig) -> None:
+    if not norm <= config.diverged_norm or loss != loss:  # noqa: PLR0124
+        msg = (
+            f"learning diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g} (limit "
+            f"{config.diverged_norm:.3g}); the last good checkpoint is kept in {folder}: lower "
+            f"the learning rate ({config.learning_rate}) or the guide's scale"
+        )
+        raise DivergedError(msg)

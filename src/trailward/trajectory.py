@@ -1,0 +1,121 @@
+"""Episodes and plans: the only place that joins and splits observations and actions."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+import torch
+
+
+class DataError(ValueError):
+    """Recorded data that cannot be used; the message names the place, the value and the remedy."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One recorded run, in environment units: T + 1 observations, T actions.
+
+    Attributes:
+        observations: shape (T + 1, observation), finite.
+        actions: shape (T, action), finite.
+        rewards: shape (T,), true rewards if they were recorded. Learning never reads them.
+
+    Raises:
+        DataError: if a shape, a count or a value is not as above.
+    """
+
+    observations: Float[np.ndarray, "time1 observation"]
+    actions: Float[np.ndarray, "time action"]
+    rewards: Float[np.ndarray, "time"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("observations", "actions"):
+            array = getattr(self, name)
+            if array.ndim != 2:
+                msg = f"{name} have shape {array.shape}; expected two axes, (time, {name[:-1]})"
+                raise DataError(msg)
+            if not np.isfinite(array).all():
+                time, entry = np.argwhere(~np.isfinite(array))[0]
+                msg = (
+                    f"{name}[{time}, {entry}] is {array[time, entry]}; "
+                    "every value must be finite: drop the episode or repair it"
+                )
+                raise DataError(msg)
+        if len(self.observations) != len(self.actions) + 1:
+            msg = (
+                f"{len(self.observations)} observations and {len(self.actions)} actions; an "
+                "episode has one observation more than actions (the last one included)"
+            )
+            raise DataError(msg)
+        if self.rewards is not None and self.rewards.shape != (len(self.actions),):
+            msg = f"rewards have shape {self.rewards.shape}; expected ({len(self.actions)},)"
+            raise DataError(msg)
+
+    def __len__(self) -> int:
+        """The number of environment steps T."""
+        return len(self.actions)
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """What a plan consists of.
+
+    Attributes:
+        horizon: plan steps in a plan.
+        stride: environment steps from one plan step to the next.
+        observation_dim: entries of an observation.
+        action_dim: entries of an action.
+        with_actions: whether a plan step also carries the ``stride`` actions that follow it. If
+            not, plans are over states only and an inverse-dynamics model finds the actions.
+
+    Raises:
+        ValueError: if a count is below 1.
+    """
+
+    horizon: int
+    stride: int
+    observation_dim: int
+    action_dim: int
+    with_actions: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "stride", "observation_dim", "action_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def transition_dim(self) -> int:
+        """Entries of one plan step."""
+        return self.observation_dim + self.with_actions * self.stride * self.action_dim
+
+    @property
+    def num_observations(self) -> int:
+        """Consecutive observations that a window of this plan reaches over."""
+        return (self.horizon - 1) * self.stride + 1 + self.with_actions * self.stride
+
+    def join(
+        self,
+        observations: Float[Tensor, "*axes observation"],
+        actions: Float[Tensor, "*axes stride action"] | None = None,
+    ) -> Float[Tensor, "*axes transition"]:
+        """Put observations and the actions that follow each of them side by side."""
+        if not self.with_actions or actions is None:
+            return observations
+        return torch.cat([observations, actions.flatten(-2)], dim=-1)
+
+    def split(
+        self, transitions: Float[Tensor, "*axes transition"]
+    ) -> tuple[Float[Tensor, "*axes observation"], Float[Tensor, "*axes stride action"] | None]:
+        """The inverse of :meth:`join`; actions are None where plans are over states only."""
+        observations = transitions[..., : self.observation_dim]
+        if not self.with_actions:
+            return observations, None
+        actions = transitions[..., self.observation_dim :]
+        return observations, actions.unflatten(-1, (self.stride, self.action_dim))
+
+    def to_config(self) -> dict[str, Any]:
+        """Constructor arguments, as JSON values."""
+        return asdict(self)

@@ -1,0 +1,40 @@
+"""The axes of every array in trailward, named once.
+
+``batch``        independent plans, windows or environments
+``horizon``      plan steps; consecutive ones are ``stride`` environment steps apart
+``transition``   what a plan step holds: an observation and, if the plan carries actions, the
+                 ``stride`` actions up to the next plan step, flattened
+``observation``  entries of one observation
+``action``       entries of one action
+``time``         environment steps of one episode
+
+Model space is what lies between ``normalize`` and ``unnormalize``; everything else is in
+environment units.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Plans = Float[Tensor, "batch horizon transition"]
+"""Plans or windows in model space."""
+
+PlanMask = Bool[Tensor, "batch horizon"]
+"""True where a plan step is real, False where a short episode was padded."""
+
+StepRewards = Float[Tensor, "batch horizon"]
+"""One reward for each plan step."""
+
+PerPlan = Float[Tensor, "batch"]
+"""One number for each plan."""
+
+Steps = Int[Tensor, "batch"]
+"""Diffusion steps, 0 (almost clean) to ``num_steps - 1`` (almost noise)."""
+
+Scalar = Float[Tensor, ""]
+
+Observations = Float[np.ndarray, "batch observation"]
+"""One observation for each environment, in environment units."""
+
+Actions = Float[np.ndarray, "batch action"]
+"""One action for each environment, in environment units."""
