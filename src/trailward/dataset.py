@@ -120,9 +120,7 @@ class Windows:
         )
         self.episode = torch.from_numpy(np.repeat(np.arange(len(episodes)), counts))
         first = np.repeat(np.cumsum(counts) - counts, counts)
-        self._start = torch.from_numpy(
-            np.arange(counts.sum()) - first + np.repeat(offsets, counts)
-        )
+        self._start = torch.from_numpy(np.arange(counts.sum()) - first + np.repeat(offsets, counts))
         self._last = torch.from_numpy(np.repeat(offsets + lengths - 1, counts))
 
     def __len__(self) -> int:
@@ -153,9 +151,7 @@ class Windows:
         """``count`` window indices, uniformly with replacement."""
         return torch.randint(len(self), (count,), generator=generator)
 
-    def batch(
-        self, indices: torch.Tensor, normalizer: Normalizer
-    ) -> tuple[Plans, PlanMask]:
+    def batch(self, indices: torch.Tensor, normalizer: Normalizer) -> tuple[Plans, PlanMask]:
         """Windows in model space, on the normalizer's device, and where they are real."""
         windows, mask = self.gather(indices)
         device = normalizer.shift.device

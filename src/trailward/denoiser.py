@@ -72,7 +72,7 @@ PARAMETERIZATIONS = {
 """By the name used in flags and saved configurations."""
 
 
-def denoising_loss(  # noqa: PLR0913
+def denoising_loss(
     denoiser: Denoiser,
     schedule: NoiseSchedule,
     clean: Plans,

@@ -55,9 +55,11 @@ class DenoiserConfig:
             if getattr(self, name) not in family:
                 msg = f"{name} '{getattr(self, name)}' is unknown; choose {' or '.join(family)}"
                 raise ValueError(msg)
-        own = {"depth": self.depth} if self.network == "transformer" else {
-            "multipliers": self.multipliers
-        }
+        own = (
+            {"depth": self.depth}
+            if self.network == "transformer"
+            else {"multipliers": self.multipliers}
+        )
         network = NETWORKS[self.network](spec.transition_dim, spec.horizon, width=self.width, **own)
         schedule = cosine_schedule(self.num_diffusion_steps)
         return PARAMETERIZATIONS[self.parameterization](network, schedule), schedule
@@ -207,9 +209,11 @@ class Diffuser:
             )
             for name, module in diffuser._modules().items():
                 module.load_state_dict(submodule(weights, name))
-                module.to(device).requires_grad_(False).eval()
+                module.to(device).requires_grad_(requires_grad=False).eval()
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder}: weights and configuration disagree: {error}") from None
+            raise CheckpointError(
+                f"{folder}: weights and configuration disagree: {error}"
+            ) from None
         return diffuser
 
     def _modules(self) -> dict[str, nn.Module]:

@@ -120,11 +120,11 @@ def train_diffuser(
             normalize_action=action.normalize,
             seed=config.seed,
         )
-        inverse.requires_grad_(False)
+        inverse.requires_grad_(requires_grad=False)
+    average.requires_grad_(requires_grad=False).eval()
     diffuser = Diffuser(
-        spec, observation, action, average.requires_grad_(False).eval(), schedule, inverse,
-        denoiser_config, provenance or {},
-    )  # fmt: skip
+        spec, observation, action, average, schedule, inverse, denoiser_config, provenance or {}
+    )
     diffuser.save(folder)
     return diffuser
 

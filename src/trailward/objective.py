@@ -22,9 +22,7 @@ _SMALLEST = 1e-8
 class Objective(Protocol):
     """Lower is better."""
 
-    def __call__(
-        self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None
-    ) -> Scalar:
+    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
         """How far ``plans`` are from ``demonstrations``.
 
         Args:
@@ -39,9 +37,7 @@ class Objective(Protocol):
 class MSE:
     """Mean squared error of plan i against demonstration i; 0 iff all pairs are equal."""
 
-    def __call__(
-        self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None
-    ) -> Scalar:
+    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
         """See :class:`Objective`.
 
         Raises:
@@ -71,15 +67,15 @@ class MMDGaussian:
 
     num_bandwidths: int = 5
 
-    def __call__(
-        self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None
-    ) -> Scalar:
+    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
         """See :class:`Objective`; the numbers of plans and demonstrations may differ."""
         squared = _all_distances(plans, demonstrations, mask)
         count, num_plans = len(squared), len(plans)
         center = squared.detach().sum() / (count * count - count)
         powers = [2.0 ** (j - self.num_bandwidths // 2) for j in range(self.num_bandwidths)]
-        kernel = torch.stack([torch.exp(-squared / (p * center + _SMALLEST)) for p in powers]).sum(0)
+        kernel = torch.stack([torch.exp(-squared / (p * center + _SMALLEST)) for p in powers]).sum(
+            0
+        )
         within = kernel[:num_plans, :num_plans].mean() + kernel[num_plans:, num_plans:].mean()
         return within - 2 * kernel[:num_plans, num_plans:].mean()
 
@@ -107,9 +103,7 @@ class MMDMatern:
         if self.nu not in (0.5, 1.5, 2.5):
             raise ValueError(f"nu is {self.nu}; Matern kernels are available for 0.5, 1.5 and 2.5")
 
-    def __call__(
-        self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None
-    ) -> Scalar:
+    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
         """See :class:`Objective`; at least two plans and two demonstrations.
 
         Raises:

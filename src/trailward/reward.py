@@ -1,7 +1,8 @@
 """Reward models: plans to one number each; higher is better. Model space in."""
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
 from trailward.diffuser import SamplingConfig
-from trailward.normalizer import Normalizer
+from trailward.normalizer import Normalizer, join_normalizers
 from trailward.trajectory import PlanSpec
 from trailward.typing import PerPlan, Plans, StepRewards
 
@@ -123,6 +124,30 @@ class AdditiveReward(nn.Module):
         return self.step_rewards(plan).mean(-1)
 
 
+class KnownReward:
+    """A true reward as a reward model: a guide for demonstrators, and the yardstick.
+
+    Args:
+        true_step_rewards: observations (environment units) to rewards, differentiable.
+        normalizer: of the plans it will be given.
+        spec: what a plan holds.
+    """
+
+    def __init__(
+        self, true_step_rewards: Callable[[Tensor], Tensor], normalizer: Normalizer, spec: PlanSpec
+    ) -> None:
+        self._true_step_rewards, self._normalizer, self._spec = true_step_rewards, normalizer, spec
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """The true reward of each plan step."""
+        observations, _ = self._spec.split(self._normalizer.unnormalize(plan))
+        return self._true_step_rewards(observations)
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The mean of the step rewards."""
+        return self.step_rewards(plan).mean(-1)
+
+
 REWARDS = {"additive": AdditiveReward, "linear": LinearReward, "mlp": MLPReward}
 """By the name used in flags and saved configurations."""
 
@@ -163,7 +188,8 @@ class LearntReward:
     Attributes:
         model: the reward model, model space.
         spec: the plans it was learnt on.
-        observation_normalizer: from environment units to model space.
+        observation_normalizer: the play data's, from environment units to model space.
+        action_normalizer: the same for actions.
         config: constructor arguments of ``model``.
         sampling: how plans were sampled and guided when it was learnt; plan with the same.
         provenance: command, seed, versions, objective and data.
@@ -172,6 +198,7 @@ class LearntReward:
     model: nn.Module
     spec: PlanSpec
     observation_normalizer: Normalizer
+    action_normalizer: Normalizer
     config: RewardConfig
     sampling: SamplingConfig
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -200,6 +227,13 @@ class LearntReward:
         rewards = self.model.step_rewards(normalized)
         return rewards.reshape(observations.shape[:-1]).cpu().numpy().astype(np.float64)
 
+    @torch.no_grad()
+    def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
+        """Learnt reward of whole windows (environment units), in learnt units."""
+        joined = join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+        rewards = self.model(joined.normalize(windows.to(self.device)))
+        return rewards.cpu().numpy().astype(np.float64)
+
     @property
     def device(self) -> torch.device:
         """Where it is evaluated."""
@@ -207,7 +241,9 @@ class LearntReward:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a model folder that :meth:`load` reads without data, denoiser or environment."""
-        normalizer = prefixed("observation_normalizer", self.observation_normalizer)
+        weights = prefixed("reward", self.model)
+        weights |= prefixed("observation_normalizer", self.observation_normalizer)
+        weights |= prefixed("action_normalizer", self.action_normalizer)
         config = {
             "kind": "reward",
             "spec": self.spec.to_config(),
@@ -215,7 +251,7 @@ class LearntReward:
             "sampling": asdict(self.sampling),
             "provenance": dict(self.provenance),
         }
-        return save_model(folder, prefixed("reward", self.model) | normalizer, config)
+        return save_model(folder, weights, config)
 
     @classmethod
     def load(
@@ -232,17 +268,22 @@ class LearntReward:
             spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
             model = settings.build(spec)
             model.load_state_dict(submodule(weights, "reward"))
-            normalizer = Normalizer(**submodule(weights, "observation_normalizer"))
+            observation, action = (
+                Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
+                for name in ("observation", "action")
+            )
             sampling = SamplingConfig(**config["sampling"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder}: weights and configuration disagree: {error}") from None
-        model.to(device).requires_grad_(False)
-        return cls(model, spec, normalizer.to(device), settings, sampling, config["provenance"])
+            raise CheckpointError(
+                f"{folder}: weights and configuration disagree: {error}"
+            ) from None
+        model.to(device).requires_grad_(requires_grad=False)
+        return cls(model, spec, observation, action, settings, sampling, config["provenance"])
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
     """Linear layers with Mish between: smooth, for guidance differentiates it twice."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.Mish()]
     return nn.Sequential(*layers[:-1])

@@ -88,6 +88,9 @@ def matching_loss(
         sampling: how plans are sampled and guided.
         generator: of the plans' noise.
         adjoint: how gradients go back through sampling.
+
+    Raises:
+        ValueError: if no differentiated step is guided, so that nothing could be learnt.
     """
     demonstrations, mask = windows.batch(indices, diffuser.normalizer)
     plans = diffuser.sample_plans(
@@ -97,6 +100,12 @@ def matching_loss(
         reward_model=reward_model,
         adjoint=adjoint,
     )
+    if torch.is_grad_enabled() and not plans.requires_grad:
+        msg = (
+            "the plans do not depend on the reward's weights: no differentiated step is guided; "
+            "give adjoint 'last:K' a larger K, or lower the guide's stop_step"
+        )
+        raise ValueError(msg)
     return objective(plans, demonstrations, None if bool(mask.all()) else mask)
 
 
@@ -146,11 +155,13 @@ def learn_reward(
     folder = Path(folder)
     torch.manual_seed(config.seed)
     model = reward_config.build(diffuser.spec).to(diffuser.device)
-    problem = _Problem(diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config)
-    best = _learn(problem, model, folder, report).requires_grad_(False)
+    problem = _Problem(
+        diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config
+    )
+    best = _learn(problem, model, folder, report).requires_grad_(requires_grad=False)
     learnt = LearntReward(
-        best, diffuser.spec, diffuser.observation_normalizer, reward_config, sampling,
-        {**(provenance or {}), "objective": config.objective},
+        best, diffuser.spec, diffuser.observation_normalizer, diffuser.action_normalizer,
+        reward_config, sampling, {**(provenance or {}), "objective": config.objective},
     )  # fmt: skip
     learnt.save(folder)
     return learnt
@@ -250,7 +261,7 @@ def _out_of_patience(config: LearningConfig, facts: Mapping[str, Any]) -> bool:
 
 
 def _check(loss: float, norm: float, step: int, folder: Path, config: LearningConfig) -> None:
-    if not norm <= config.diverged_norm or loss != loss:  # noqa: PLR0124
+    if not norm <= config.diverged_norm or loss != loss:
         msg = (
             f"learning diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g} (limit "
             f"{config.diverged_norm:.3g}); the last good checkpoint is kept in {folder}: lower "

@@ -56,7 +56,7 @@ def parse_reverse_step(name: str) -> ReverseStep:
     raise ValueError(f"sampler '{name}' is unknown; choose ddpm, ddim or ddim:ETA, ETA in 0 to 1")
 
 
-def sample(  # noqa: PLR0913
+def sample(
     denoiser: Denoiser,
     moves: Sequence[Move],
     condition: Condition,
@@ -86,7 +86,7 @@ def sample(  # noqa: PLR0913
     return plan
 
 
-def _advance(  # noqa: PLR0913
+def _advance(
     denoiser: Denoiser,
     condition: Condition,
     reverse_step: ReverseStep,

@@ -9,13 +9,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from trailward.trajectory import DataError
+
+_Array = TypeVar("_Array", np.ndarray, Tensor)
 
 OBSERVATION_NAMES = ("x", "y", "vx", "vy")
 GOAL_RADIUS = 0.45
@@ -58,7 +61,7 @@ class Maze:
     @cached_property
     def free_cells(self) -> list[tuple[int, int]]:
         """Cells without a wall, row by row."""
-        return [tuple(map(int, cell)) for cell in np.argwhere(np.array(self.grid) == 0)]
+        return [(int(row), int(column)) for row, column in np.argwhere(np.array(self.grid) == 0)]
 
     @property
     def half_extent(self) -> np.ndarray:
@@ -158,11 +161,13 @@ class CornerTask:
     maze: Maze
     name: str = "corner"
 
-    def step_rewards(
-        self, observations: Float[np.ndarray, "*axes observation"]
-    ) -> Float[np.ndarray, "*axes"]:
-        """True reward of each observation (environment units), in [-2, 2]."""
-        return (observations[..., :2] / self.maze.half_extent).sum(-1)
+    def step_rewards(self, observations: _Array) -> _Array:
+        """True reward of each observation, (..., 4) in environment units, in [-2, 2].
+
+        Arrays and tensors alike; differentiable.
+        """
+        half_width, half_height = self.maze.half_extent
+        return observations[..., 0] / half_width + observations[..., 1] / half_height
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,9 @@ def parse_task(name: str, maze: Maze) -> Task:
 
 def best_position(task: Task, *, margin: float = 0.25) -> np.ndarray:
     """The position of highest true reward at least ``margin`` metres off every cell border."""
-    offsets = np.array(list(itertools.product(np.linspace(margin - 0.5, 0.5 - margin, 11), repeat=2)))
+    offsets = np.array(
+        list(itertools.product(np.linspace(margin - 0.5, 0.5 - margin, 11), repeat=2))
+    )
     positions = (task.maze.center(task.maze.free_cells)[:, None] + offsets).reshape(-1, 2)
     rewards = task.step_rewards(np.concatenate([positions, np.zeros_like(positions)], -1))
     best = positions[rewards >= rewards.max() - 1e-9]

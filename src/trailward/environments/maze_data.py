@@ -1,18 +1,29 @@
 """Play data and demonstrations of mazes, by a waypoint controller."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import gymnasium
 import numpy as np
 
-from trailward.environments.maze import Maze, Task, best_position, make_env
-from trailward.trajectory import Episode
+from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.environments.maze import (
+    CornerTask,
+    Maze,
+    Task,
+    best_position,
+    make_env,
+    set_state,
+)
+from trailward.planner import Planner, Policy
+from trailward.reward import KnownReward
+from trailward.rollout import rollout
+from trailward.trajectory import DataError, Episode
 from trailward.typing import Actions, Observations
 
 _REACHED = 0.3
 _POSITION_GAIN, _VELOCITY_GAIN = 10.0, 1.0
-_GOAL_SPREAD = 0.25
+_GOAL_SPREAD = 0.35
 
 
 @dataclass
@@ -54,7 +65,7 @@ class WaypointController:
         return np.where(near[:, None], self.goals, self.maze.center(self._waypoint))
 
 
-def collect_play(  # noqa: PLR0913
+def collect_play(
     maze: Maze,
     *,
     num_steps: int,
@@ -75,45 +86,57 @@ def collect_play(  # noqa: PLR0913
         max_pause: pauses are uniform in 0 to this many environment steps.
         progress: told the environment steps done so far.
     """
+    num_episodes = -(-num_steps // episode_steps)
     generator = np.random.default_rng(seed)
-    num_envs = -(-num_steps // episode_steps)
-    controller = WaypointController(maze, _random_positions(maze, num_envs, generator))
-    pause = generator.integers(0, max_pause + 1, num_envs)
-    envs = [make_env(maze) for _ in range(min(num_envs, _ENVS_AT_ONCE))]
+    envs = [make_env(maze) for _ in range(min(num_episodes, _ENVS_AT_ONCE))]
     episodes: list[Episode] = []
-    for first in range(0, num_envs, _ENVS_AT_ONCE):
-        block = slice(first, min(first + _ENVS_AT_ONCE, num_envs))
-        policy = _Wanderer(
-            WaypointController(maze, controller.goals[block]),
-            pause[block],
-            generator,
-            action_noise,
-            max_pause,
-        )
-        seeds = [seed * 1_000_003 + index for index in range(first, block.stop)]
-        episodes += record(envs[: len(seeds)], policy, seeds, episode_steps)
+    while len(episodes) < num_episodes:
+        count = min(num_episodes - len(episodes), _ENVS_AT_ONCE)
+        policy = _Wanderer(maze, count, generator, action_noise, max_pause)
+        seeds = _episode_seeds(seed, len(episodes), count)
+        recorded = rollout(envs[:count], policy, seeds=seeds, num_steps=episode_steps)
+        episodes += [Episode(e.observations, e.actions) for e in recorded]
         progress(len(episodes) * episode_steps)
     return episodes
 
 
-def collect_demonstrations(
-    task: Task, *, num_episodes: int, seed: int, episode_steps: int = 300, action_noise: float = 0.0
-) -> list[Episode]:
-    """The waypoint expert: from a random start the shortest way to the task's best position.
+def waypoint_expert(task: Task, num_envs: int) -> WaypointController:
+    """The demonstrator: the shortest way to the task's best position, then it stays there."""
+    return WaypointController(task.maze, np.tile(best_position(task), (num_envs, 1)))
 
-    Rewards are the task's true rewards of the observations reached.
+
+def guided_expert(task: Task, diffuser: Diffuser, *, scale: float = 1.0, seed: int = 0) -> Planner:
+    """The thesis's demonstrator: plans of the play data guided by the true reward.
+
+    Raises:
+        DataError: if the task is sparse: its gradient is zero almost everywhere.
     """
-    goals = np.tile(best_position(task), (num_episodes, 1))
-    generator = np.random.default_rng(seed)
-    controller = WaypointController(task.maze, goals)
+    if not isinstance(task, CornerTask):
+        msg = f"'{task.name}' is sparse and cannot guide plans; use the waypoint demonstrator"
+        raise DataError(msg)
+    known = KnownReward(task.step_rewards, diffuser.normalizer, diffuser.spec)
+    return Planner(diffuser, SamplingConfig(scale=scale), known, seed=seed)
 
-    def policy(observations: Observations) -> Actions:
-        noise = action_noise * generator.standard_normal((num_episodes, 2))
-        return np.clip(controller(observations) + noise, -1.0, 1.0)
 
-    envs = [make_env(task.maze) for _ in range(num_episodes)]
-    seeds = [seed * 1_000_003 + index for index in range(num_episodes)]
-    return [with_rewards(e, task) for e in record(envs, policy, seeds, episode_steps)]
+def collect_demonstrations(
+    task: Task,
+    *,
+    num_episodes: int,
+    seed: int,
+    episode_steps: int = 300,
+    expert: Policy | None = None,
+) -> list[Episode]:
+    """Episodes of an expert from random starts, with the task's true rewards.
+
+    Args:
+        task: what is demonstrated.
+        num_episodes: how many.
+        seed: of the starts.
+        episode_steps: environment steps of an episode.
+        expert: the demonstrator; the waypoint expert if None.
+    """
+    expert = expert or waypoint_expert(task, num_episodes)
+    return run_seeds(task, expert, _episode_seeds(seed, 0, num_episodes), episode_steps)
 
 
 def with_rewards(episode: Episode, task: Task) -> Episode:
@@ -122,44 +145,57 @@ def with_rewards(episode: Episode, task: Task) -> Episode:
     return Episode(episode.observations, episode.actions, rewards)
 
 
-def record(
-    envs: list[gymnasium.Env],
-    policy: Callable[[Observations], Actions],
-    seeds: list[int],
-    episode_steps: int,
-) -> list[Episode]:
-    """Run a policy in maze environments side by side, each from its seed."""
-    now = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)])
-    observations, actions = [now], []
-    for _ in range(episode_steps):
-        chosen = np.asarray(policy(now), dtype=np.float64)
-        now = np.stack([env.step(a)[0] for env, a in zip(envs, chosen, strict=True)])
-        observations.append(now)
-        actions.append(chosen)
-    seen, done = np.stack(observations, 1), np.stack(actions, 1)
-    return [Episode(o, a) for o, a in zip(seen, done, strict=True)]
-
-
 _ENVS_AT_ONCE = 50
 
 
-@dataclass
+def run_from(maze: Maze, policy: Policy, starts: np.ndarray, num_steps: int) -> list[Episode]:
+    """Run a policy from given observations, shape (episode, 4), environment units."""
+
+    def start(env: gymnasium.Env, index: int) -> np.ndarray:
+        env.reset(seed=0)
+        set_state(env, starts[index])
+        return starts[index]
+
+    envs = [make_env(maze) for _ in starts]
+    seeds = [0] * len(starts)
+    return rollout(envs, policy, seeds=seeds, num_steps=num_steps, start=start)
+
+
+def run_seeds(task: Task, policy: Policy, seeds: Sequence[int], num_steps: int) -> list[Episode]:
+    """Run a policy from the starts that seeds stand for, with the task's true rewards."""
+    envs = [make_env(task.maze) for _ in seeds]
+    recorded = rollout(envs, policy, seeds=seeds, num_steps=num_steps)
+    return [with_rewards(episode, task) for episode in recorded]
+
+
 class _Wanderer:
-    controller: WaypointController
-    pause: np.ndarray
-    generator: np.random.Generator
-    action_noise: float
-    max_pause: int
+    def __init__(
+        self,
+        maze: Maze,
+        count: int,
+        generator: np.random.Generator,
+        action_noise: float,
+        max_pause: int,
+    ) -> None:
+        self.generator, self.action_noise, self.max_pause = generator, action_noise, max_pause
+        self.controller = WaypointController(maze, _random_positions(maze, count, generator))
+        self.pause = generator.integers(0, max_pause + 1, count)
+
+    def reset(self) -> None:
+        self.controller.reset()
 
     def __call__(self, observations: Observations) -> Actions:
         goals = self.controller.goals
-        there = np.linalg.norm(goals - observations[:, :2], axis=-1) < _REACHED
-        self.pause = self.pause - there
+        self.pause = self.pause - (np.linalg.norm(goals - observations[:, :2], axis=-1) < _REACHED)
         over = np.flatnonzero(self.pause < 0)
         goals[over] = _random_positions(self.controller.maze, len(over), self.generator)
         self.pause[over] = self.generator.integers(0, self.max_pause + 1, len(over))
         noise = self.generator.standard_normal(goals.shape)
         return np.clip(self.controller(observations) + self.action_noise * noise, -1.0, 1.0)
+
+
+def _episode_seeds(seed: int, first: int, count: int) -> list[int]:
+    return [seed * 1_000_003 + index for index in range(first, first + count)]
 
 
 def _random_positions(maze: Maze, count: int, generator: np.random.Generator) -> np.ndarray:

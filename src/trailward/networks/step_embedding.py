@@ -20,9 +20,7 @@ class StepEmbedding(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.width = width
-        self.network = nn.Sequential(
-            nn.Linear(width, hidden), nn.Mish(), nn.Linear(hidden, width)
-        )
+        self.network = nn.Sequential(nn.Linear(width, hidden), nn.Mish(), nn.Linear(hidden, width))
 
     def forward(self, step: Steps) -> Float[Tensor, "batch width"]:
         """One vector a diffusion step."""

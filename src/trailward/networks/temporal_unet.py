@@ -1,5 +1,6 @@
 """Diffuser's temporal U-Net (Janner et al. 2022, arXiv 2205.09991, appendix C)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -43,7 +44,7 @@ class TemporalUnet(nn.Module):
         self._fold = 2 ** (len(multipliers) - 1)
         self.embed_step = StepEmbedding(width, 4 * width)
         sizes = [transition_dim, *(width * m for m in multipliers)]
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(itertools.pairwise(sizes))
         self.down = nn.ModuleList([_Level(*pair, width) for pair in pairs])
         self.shrink = nn.ModuleList([nn.Conv1d(s, s, 3, 2, 1) for s in sizes[1:-1]])
         self.middle = _Level(sizes[-1], sizes[-1], width)

@@ -1,0 +1,101 @@
+"""The command line: ``trailward VERB --help`` tells each verb's flags."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import partial, reduce
+from operator import or_
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from trailward import commands
+from trailward.checkpoint import CheckpointError
+from trailward.config import (
+    PRESETS,
+    Collect,
+    Demo,
+    Evaluate,
+    Learn,
+    Plan,
+    Report,
+    Settings,
+    Train,
+)
+from trailward.diffusion_training import DivergedError
+from trailward.environments.maze import MissingExtraError
+from trailward.trajectory import DataError
+
+_RUN = {
+    Collect: commands.collect,
+    Train: commands.train,
+    Learn: commands.learn,
+    Plan: commands.plan,
+    Evaluate: commands.evaluate,
+    Report: commands.report,
+    Demo: commands.demo,
+}
+_EXPECTED = (DataError, CheckpointError, DivergedError, MissingExtraError, ValueError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    settings = PRESETS.get(_preset(arguments), PRESETS["umaze"])
+    command = tyro.cli(
+        _verbs(settings),
+        args=arguments,
+        prog="trailward",
+        description="Learn rewards from trails: inverse reinforcement learning, fully offline.",
+    )
+    console = Console(stderr=not isinstance(command, Plan), soft_wrap=True, highlight=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="minari|gymnasium.*")
+            _RUN[type(command)](command, partial(console.print, markup=False))
+    except _EXPECTED as error:
+        Console(stderr=True, soft_wrap=True).print(f"trailward: {error}", style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; run the same command again to go on")
+        return 130
+    return 0
+
+
+def _verbs(settings: Settings) -> Any:
+    """The union of all verbs, with a preset's settings as the flags' defaults."""
+    train = {
+        name: getattr(settings, name)
+        for name in ("horizon", "stride", "with_actions", "denoiser", "training")
+    }
+    learn = {name: getattr(settings, name) for name in ("reward", "sampling", "learning")}
+    defaults = {
+        Train: Train(tyro.MISSING, tyro.MISSING, **train),
+        Learn: Learn(
+            tyro.MISSING, tyro.MISSING, diffuser=settings.packaged or tyro.MISSING, **learn
+        ),
+    }
+    verbs = [
+        Annotated[
+            kind,
+            tyro.conf.subcommand(
+                kind.__name__.lower(), **({"default": defaults[kind]} if kind in defaults else {})
+            ),
+        ]
+        for kind in _RUN
+    ]
+    return reduce(or_, verbs)
+
+
+def _preset(arguments: Sequence[str]) -> str:
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag == "--preset":
+            return value
+        if flag.startswith("--preset="):
+            return flag.partition("=")[2]
+    return "umaze"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

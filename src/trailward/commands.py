@@ -1,0 +1,248 @@
+"""What each verb of the command line does; the same functions serve the demo and benchmarks."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trailward.checkpoint import CheckpointError, provenance
+from trailward.config import (
+    PRESETS,
+    Collect,
+    Demo,
+    Evaluate,
+    Learn,
+    Plan,
+    Report,
+    Settings,
+    Train,
+)
+from trailward.dataset import Dataset, read_dataset, write_dataset
+from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.diffusion_training import train_diffuser
+from trailward.environments.maze import parse_maze, parse_task
+from trailward.environments.maze_data import collect_demonstrations, collect_play, guided_expert
+from trailward.environments.maze_evaluation import evaluate_in_maze
+from trailward.evaluation import plan_observations
+from trailward.planner import Planner
+from trailward.pretrained import model_folder
+from trailward.progress import progress
+from trailward.report import write_report
+from trailward.reward import LearntReward
+from trailward.reward_learning import learn_reward
+from trailward.trajectory import PlanSpec
+
+Say = Callable[[str], None]
+
+
+def collect(command: Collect, say: Say) -> Path:
+    """Record episodes and write them; refuses to write over data."""
+    maze = parse_maze(command.maze)
+    facts: dict[str, Any] = {"maze": command.maze, "what": command.what}
+    if command.what == "play":
+        with progress("collecting", command.num_steps) as report:
+            episodes = collect_play(
+                maze,
+                num_steps=command.num_steps,
+                seed=command.seed,
+                episode_steps=command.episode_steps or 1000,
+                action_noise=command.action_noise,
+                progress=report,
+            )
+        facts["action_noise"] = command.action_noise
+    else:
+        task = parse_task(command.task, maze)
+        expert = None
+        if command.demonstrator == "guided":
+            expert = guided_expert(task, Diffuser.load(model_folder(command.diffuser)))
+        episodes = collect_demonstrations(
+            task,
+            num_episodes=command.num_episodes,
+            seed=command.seed,
+            episode_steps=command.episode_steps or 300,
+            expert=expert,
+        )
+        facts |= {"task": task.name, "demonstrator": command.demonstrator}
+    dataset = Dataset(episodes, provenance(command.seed, **facts))
+    folder = write_dataset(dataset, command.out, env_id="PointMaze_UMaze-v3")
+    say(f"{len(episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
+    return folder
+
+
+def train(command: Train, say: Say) -> Diffuser:
+    """Train a diffuser, or go on training it."""
+    play = read_dataset(command.play)
+    spec = PlanSpec(
+        command.horizon, command.stride, play.observation_dim, play.action_dim, command.with_actions
+    )
+    facts = provenance(
+        command.training.seed, play=play.provenance, training=asdict(command.training)
+    )
+    with progress("training", command.training.num_steps) as report:
+        diffuser = train_diffuser(
+            play,
+            spec,
+            command.out,
+            denoiser_config=command.denoiser,
+            config=command.training,
+            device=command.device,
+            report=report,
+            provenance=facts,
+        )
+    say(f"diffuser -> {command.out}")
+    return diffuser
+
+
+def learn(command: Learn, say: Say) -> LearntReward:
+    """Learn a reward, or go on learning it."""
+    demonstrations = read_dataset(command.demonstrations)
+    diffuser = Diffuser.load(model_folder(command.diffuser), device=command.device)
+    facts = provenance(
+        command.learning.seed,
+        demonstrations=demonstrations.provenance,
+        diffuser=command.diffuser,
+        learning=asdict(command.learning),
+    )
+    began = time.perf_counter()
+    with progress("learning", command.learning.num_steps) as report:
+        learnt = learn_reward(
+            diffuser,
+            demonstrations,
+            command.out,
+            reward_config=command.reward,
+            sampling=command.sampling,
+            config=command.learning,
+            report=report,
+            provenance=facts,
+        )
+    say(f"reward -> {command.out} in {time.perf_counter() - began:.0f} s")
+    return learnt
+
+
+def plan(command: Plan, say: Say) -> list[list[list[float]]]:
+    """Sample plans and say their observations as JSON."""
+    diffuser = Diffuser.load(model_folder(command.diffuser))
+    expected = diffuser.spec.observation_dim
+    if len(command.start) != expected:
+        msg = f"start has {len(command.start)} entries; the diffuser's observations have {expected}"
+        raise ValueError(msg)
+    learnt = None if command.reward is None else _load_reward(command.reward, diffuser)
+    planner = Planner(
+        diffuser,
+        SamplingConfig() if learnt is None else learnt.sampling,
+        None if learnt is None else learnt.model,
+        seed=command.seed,
+        replan_every=1,
+    )
+    plans = planner.plan(np.tile(np.array(command.start), (command.num_plans, 1)))
+    points = plan_observations(diffuser, plans).tolist()
+    say(json.dumps({"stride": diffuser.spec.stride, "plans": points}))
+    return points
+
+
+def evaluate(command: Evaluate, say: Say) -> dict[str, Any]:
+    """Judge a reward; writes figures as JSON and arrays for the report."""
+    task = parse_task(command.task, parse_maze(command.maze))
+    diffuser = Diffuser.load(model_folder(command.diffuser))
+    evaluation = evaluate_in_maze(
+        _load_reward(command.reward, diffuser),
+        diffuser,
+        task,
+        read_dataset(command.play),
+        read_dataset(command.demonstrations),
+        command.evaluation,
+        stage=lambda name: say(f"evaluating: {name}"),
+    )
+    command.out.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(command.out / "evaluation.npz", allow_pickle=False, **evaluation.arrays)
+    path = command.out / "evaluation.json"
+    path.write_text(json.dumps(evaluation.figures, indent=2) + "\n", encoding="utf-8")
+    say(f"figures -> {path}")
+    return evaluation.figures
+
+
+def report(command: Report, say: Say) -> Path:
+    """Write the page and its pictures."""
+    page = write_report(command.evaluation, command.out, reward_folder=command.reward)
+    say(f"report -> {page}")
+    return page
+
+
+def demo(command: Demo, say: Say) -> dict[str, Any]:
+    """The whole job; each stage that is already there is kept."""
+    settings = PRESETS[command.preset]
+    settings = settings.quick() if command.quick else settings
+    out, seed = command.out, command.seed
+    play, demonstrations = out / "play-v0", out / f"demonstrations-{_slug(command.task)}-v0"
+    if not play.exists():
+        num_steps = settings.num_play_steps if _trains(command, settings) else 200_000
+        num_steps = min(num_steps, settings.num_play_steps)
+        collect(Collect("play", play, settings.maze, num_steps=num_steps, seed=seed), say)
+    if not demonstrations.exists():
+        job = Collect("demonstrations", demonstrations, settings.maze, command.task, seed=seed + 1)
+        collect(job, say)
+    diffuser = settings.packaged or ""
+    if _trains(command, settings):
+        diffuser = str(out / "diffuser")
+        train(train_command(settings, str(play), Path(diffuser), seed), say)
+    reward = out / f"reward-{_slug(command.task)}-{command.objective}"
+    learn(learn_command(settings, command, str(demonstrations), diffuser, reward), say)
+    evaluation = Evaluate(
+        reward, str(play), str(demonstrations), out / f"evaluation-{reward.name}", diffuser,
+        settings.maze, command.task, settings.evaluation,
+    )  # fmt: skip
+    figures = evaluate(evaluation, say)
+    report(Report(evaluation.out, out / "report", reward), say)
+    return figures
+
+
+def train_command(settings: Settings, play: str, out: Path, seed: int) -> Train:
+    """The training that a preset stands for."""
+    return Train(
+        play,
+        out,
+        horizon=settings.horizon,
+        stride=settings.stride,
+        with_actions=settings.with_actions,
+        denoiser=settings.denoiser,
+        training=replace(settings.training, seed=seed),
+    )
+
+
+def learn_command(
+    settings: Settings, command: Demo, demonstrations: str, diffuser: str, out: Path
+) -> Learn:
+    """The learning that a preset stands for."""
+    learning = replace(settings.learning, objective=command.objective, seed=command.seed)
+    return Learn(
+        demonstrations,
+        out,
+        diffuser=diffuser,
+        reward=settings.reward,
+        sampling=settings.sampling,
+        learning=learning,
+    )
+
+
+def _load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:
+    learnt = LearntReward.load(folder)
+    same_units = torch.equal(
+        learnt.observation_normalizer.scale, diffuser.observation_normalizer.scale
+    )
+    if learnt.spec != diffuser.spec or not same_units:
+        msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
+        raise CheckpointError(msg)
+    return learnt
+
+
+def _trains(command: Demo, settings: Settings) -> bool:
+    return command.from_scratch or settings.packaged is None
+
+
+def _slug(task: str) -> str:
+    return task.replace(":", "-").replace(",", "-")

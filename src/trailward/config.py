@@ -1,0 +1,234 @@
+"""Configurations of the command line's verbs, and presets of them by name.
+
+A field's text below is the text of ``--help``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from trailward.diffuser import DenoiserConfig, SamplingConfig
+from trailward.diffusion_training import TrainingConfig
+from trailward.environments.maze_evaluation import EvaluationConfig
+from trailward.reward import RewardConfig
+from trailward.reward_learning import LearningConfig
+
+Preset = Literal["umaze", "thesis-umaze"]
+"""Names of settings known to work; every flag can still be given."""
+
+POSITION = (0, 1)
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Record episodes in a maze and write them as a Minari dataset."""
+
+    what: Literal["play", "demonstrations"]
+    """Aimless wandering, or a demonstrator at a task."""
+    out: Path
+    """Folder of the dataset; '-v0' is appended if the name has no version."""
+    maze: str = "umaze"
+    """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
+    task: str = "corner"
+    """The true reward that is demonstrated: corner, or goal:ROW,COLUMN."""
+    num_steps: int = 200_000
+    """Environment steps of play data."""
+    num_episodes: int = 9
+    """Demonstrations."""
+    episode_steps: int | None = None
+    """Environment steps of an episode; 1000 for play, 300 for demonstrations if not given."""
+    action_noise: float = 0.5
+    """Standard deviation of the noise on play actions."""
+    demonstrator: Literal["waypoint", "guided"] = "waypoint"
+    """The shortest way, or the thesis's: plans guided by the true reward."""
+    diffuser: str = "umaze"
+    """Whose plans the guided demonstrator follows: a folder, or a packaged one's name."""
+    seed: int = 0
+    """Of starts, goals and noise."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a diffuser on play data; run again on the same folder, it resumes exactly."""
+
+    play: str
+    """Play data: a dataset folder or a local Minari id."""
+    out: Path
+    """Folder of the model, its checkpoint and TensorBoard logs."""
+    preset: Preset = "umaze"
+    """Which settings are the defaults of the flags below."""
+    horizon: int = 16
+    """Plan steps."""
+    stride: int = 8
+    """Environment steps from one plan step to the next."""
+    with_actions: bool = False
+    """Plans carry the actions between; if not, an inverse-dynamics model is trained too."""
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    device: str = "cpu"
+    """Where: cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Learn a reward from demonstrations; run again on the same folder, it resumes exactly."""
+
+    demonstrations: str
+    """Demonstrations: a dataset folder or a local Minari id."""
+    out: Path
+    """Folder of the reward, its checkpoint and TensorBoard logs."""
+    preset: Preset = "umaze"
+    """Which settings are the defaults of the flags below."""
+    diffuser: str = "umaze"
+    """A diffuser's folder, or the name of a packaged one."""
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    device: str = "cpu"
+    """Where: cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sample guided plans from an observation and print them as JSON, in environment units."""
+
+    start: tuple[float, ...]
+    """The observation to plan from, environment units."""
+    reward: Path | None = None
+    """A learnt reward's folder; unguided plans without it."""
+    diffuser: str = "umaze"
+    """A diffuser's folder, or the name of a packaged one."""
+    num_plans: int = 1
+    """How many."""
+    seed: int = 0
+    """Of the plans' noise."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a learnt reward and its planner by the true reward of a maze task."""
+
+    reward: Path
+    """The learnt reward's folder."""
+    play: str
+    """Play data that ERC is measured over."""
+    demonstrations: str
+    """Demonstrations, for the pictures."""
+    out: Path
+    """Folder that gets evaluation.json and evaluation.npz."""
+    diffuser: str = "umaze"
+    """A diffuser's folder, or the name of a packaged one."""
+    maze: str = "umaze"
+    """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
+    task: str = "corner"
+    """The true reward: corner, or goal:ROW,COLUMN."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Turn an evaluation into one HTML page and its pictures."""
+
+    evaluation: Path
+    """Folder with evaluation.json and evaluation.npz."""
+    out: Path
+    """Folder of index.html and the PNG files."""
+    reward: Path | None = None
+    """The learnt reward's folder, for the loss curve."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The whole job on one maze: data, diffuser, reward, evaluation, report."""
+
+    out: Path = Path("runs/demo")
+    """Folder of everything made; run again, it goes on where it was."""
+    preset: Preset = "umaze"
+    """Which settings are used."""
+    task: str = "corner"
+    """The true reward that is demonstrated and judged by: corner, or goal:ROW,COLUMN."""
+    objective: str = "mmd_gaussian"
+    """mse, mmd_gaussian, mmd_matern, mmd_matern32 or mmd_matern52."""
+    from_scratch: bool = False
+    """Train the diffuser too, rather than use the packaged one."""
+    quick: bool = False
+    """Next to no training: shows that everything runs, not how well."""
+    seed: int = 0
+    """Of everything random."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a preset sets: the settings of every stage."""
+
+    maze: str
+    packaged: str | None
+    num_play_steps: int
+    horizon: int
+    stride: int
+    with_actions: bool
+    denoiser: DenoiserConfig
+    training: TrainingConfig
+    reward: RewardConfig
+    sampling: SamplingConfig
+    learning: LearningConfig
+    evaluation: EvaluationConfig
+
+    def quick(self) -> "Settings":
+        """The same stages with next to no work in each."""
+        return replace(
+            self,
+            num_play_steps=20_000,
+            training=replace(self.training, num_steps=20, checkpoint_every=10),
+            learning=replace(self.learning, num_steps=4, evaluate_every=2),
+            evaluation=replace(self.evaluation, num_episodes=4, num_plans=20, num_windows=1000),
+        )
+
+
+PRESETS: Mapping[str, Settings] = {
+    "umaze": Settings(
+        maze="umaze",
+        packaged="umaze",
+        num_play_steps=400_000,
+        horizon=16,
+        stride=8,
+        with_actions=False,
+        denoiser=DenoiserConfig(),
+        training=TrainingConfig(),
+        reward=RewardConfig(features=POSITION),
+        sampling=SamplingConfig(),
+        learning=LearningConfig(),
+        evaluation=EvaluationConfig(),
+    ),
+    "thesis-umaze": Settings(
+        maze="umaze",
+        packaged=None,
+        num_play_steps=400_000,
+        horizon=128,
+        stride=1,
+        with_actions=True,
+        denoiser=DenoiserConfig(network="unet", width=32, multipliers=(1, 4, 8)),
+        training=TrainingConfig(
+            num_steps=3000,
+            batch_size=32,
+            learning_rate=2e-4,
+            num_warmup=1,
+            weighted=False,
+            average_decay=0.995,
+        ),
+        reward=RewardConfig(model="mlp", hidden=(384, 128, 64)),
+        sampling=SamplingConfig("ddpm", 64, "noisy", 0.1, 2, 2, use_variance=True),
+        learning=LearningConfig(
+            objective="mmd_gaussian",
+            num_steps=40,
+            batch_size=16,
+            learning_rate=2e-2,
+            evaluate_every=10,
+            patience=1000,
+            num_held_out=0,
+        ),
+        evaluation=EvaluationConfig(),
+    ),
+}
+"""``umaze`` is ours; ``thesis-umaze`` is as published, but for the number of gradient steps."""

@@ -1,0 +1,272 @@
+"""Judge a learnt reward and the planner that uses it in a maze, by the true reward."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from trailward.dataset import Dataset, Windows
+from trailward.diffuser import Diffuser
+from trailward.environments.maze import Task
+from trailward.environments.maze_data import run_from, run_seeds, waypoint_expert
+from trailward.evaluation import (
+    Correlation,
+    DynamicsError,
+    bootstrap,
+    dynamics_error,
+    episode_return_correlation,
+    return_fraction,
+    windows_of,
+)
+from trailward.planner import Planner
+from trailward.reward import LearntReward
+from trailward.trajectory import Episode
+
+_POSITION = (0, 1)
+_MAP_CELLS = 20
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How much is run to judge a reward.
+
+    Attributes:
+        num_episodes: roll-outs of each policy, from the same starts.
+        episode_steps: environment steps of a roll-out.
+        num_windows: play windows for ERC.
+        num_plans: plans for the dynamics error, from random play observations.
+        num_candidates: plans the planner chooses the best from.
+        replan_every: environment steps between plans.
+        seed: of starts, windows and noise.
+    """
+
+    num_episodes: int = 20
+    episode_steps: int = 300
+    num_windows: int = 2000
+    num_plans: int = 200
+    num_candidates: int = 1
+    replan_every: int = 8
+    seed: int = 1000
+
+    def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
+        """The planner that is judged, or the unguided one beside it."""
+        return Planner(
+            diffuser,
+            learnt.sampling,
+            learnt.model if guided else None,
+            self.num_candidates,
+            self.replan_every,
+            self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures (JSON values) and the arrays that pictures are drawn from."""
+
+    figures: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def evaluate_in_maze(
+    learnt: LearntReward,
+    diffuser: Diffuser,
+    task: Task,
+    play: Dataset,
+    demonstrations: Dataset,
+    config: EvaluationConfig,
+    *,
+    stage: Callable[[str], None] = lambda name: None,
+) -> Evaluation:
+    """Returns, ERC, best cell and dynamics error, with 95% intervals.
+
+    Args:
+        learnt: the reward judged.
+        diffuser: the planner's.
+        task: the true reward; used here and nowhere before.
+        play: episodes that ERC is measured over.
+        demonstrations: drawn in the pictures.
+        config: how much is run.
+        stage: told what is being done.
+    """
+    stage("roll-outs")
+    behaviour = _behaviour(learnt, diffuser, task, config)
+    stage("correlation with the true reward")
+    rewards = _rewards(learnt, task, play, config)
+    stage("dynamics error")
+    dynamics = _dynamics(learnt, diffuser, task, play, config)
+    drawn = {
+        "play": _paths(play.episodes[:30]),
+        "demonstrations": _paths(demonstrations.episodes),
+        "maze": np.array(task.maze.grid),
+    }
+    facts = {
+        "maze": task.maze.name,
+        "task": task.name,
+        "objective": learnt.provenance.get("objective"),
+        "reward_model": learnt.config.model,
+        "num_demonstrations": len(demonstrations.episodes),
+        "sampling": asdict(learnt.sampling),
+        "evaluation": asdict(config),
+    }
+    parts = (behaviour, rewards, dynamics)
+    figures = facts | {k: v for part in parts for k, v in part.figures.items()}
+    return Evaluation(figures, drawn | {k: v for part in parts for k, v in part.arrays.items()})
+
+
+def reward_map(
+    learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS
+) -> tuple[Float[np.ndarray, "row column"], Float[np.ndarray, "row column"]]:
+    """Learnt and true reward of standing still, over a fine grid of the maze; NaN in walls.
+
+    A reward of whole plans is asked about the plan that stays there.
+
+    Args:
+        learnt: the reward.
+        task: the maze and the true reward.
+        cells: grid points along a cell's side.
+    """
+    half_width, half_height = task.maze.half_extent
+    xs = np.linspace(-half_width, half_width, 2 * int(half_width * cells) + 1)
+    ys = np.linspace(half_height, -half_height, 2 * int(half_height * cells) + 1)
+    positions = np.stack(np.meshgrid(xs, ys), -1)
+    states = np.concatenate([positions, np.zeros_like(positions)], -1)
+    wall = task.maze.in_wall(positions)
+    learnt_map = standing_rewards(learnt, states.reshape(-1, 4)).reshape(wall.shape)
+    true_map = task.step_rewards(states)
+    return np.where(wall, np.nan, learnt_map), np.where(wall, np.nan, true_map)
+
+
+def standing_rewards(
+    learnt: LearntReward, observations: Float[np.ndarray, "batch observation"]
+) -> Float[np.ndarray, "batch"]:
+    """Learnt reward of staying at each observation (environment units)."""
+    if learnt.is_additive:
+        return learnt.step_rewards(observations)
+    states = torch.as_tensor(observations, dtype=torch.float32)
+    still = states.new_zeros(len(states), learnt.spec.stride, learnt.spec.action_dim)
+    step = learnt.spec.join(states, still)
+    return learnt.plan_rewards(step.unsqueeze(1).expand(-1, learnt.spec.horizon, -1))
+
+
+def _behaviour(
+    learnt: LearntReward, diffuser: Diffuser, task: Task, config: EvaluationConfig
+) -> Evaluation:
+    seeds = range(config.seed, config.seed + config.num_episodes)
+    policies = {
+        "unguided": config.planner(diffuser, learnt, guided=False),
+        "learnt": config.planner(diffuser, learnt, guided=True),
+        "demonstrator": waypoint_expert(task, config.num_episodes),
+    }
+    returns, arrays, seconds = {}, {}, {}
+    for name, policy in policies.items():
+        began = time.perf_counter()
+        episodes = run_seeds(task, policy, seeds, config.episode_steps)
+        seconds[name] = time.perf_counter() - began
+        returns[name] = Dataset(episodes).returns
+        arrays[f"executed_{name}"] = _paths(episodes)
+    starts = arrays["executed_learnt"][:, 0]
+    for name in ("unguided", "learnt"):
+        policies[name].reset()
+        planned = config.planner(diffuser, learnt, guided=name == "learnt").plan(starts)
+        units = diffuser.observation_normalizer.unnormalize(diffuser.spec.split(planned)[0])
+        arrays[f"plans_{name}"] = units.cpu().numpy()
+    fraction = None
+    if not np.isclose(returns["unguided"].mean(), returns["demonstrator"].mean()):
+        fraction = asdict(
+            return_fraction(returns["learnt"], returns["unguided"], returns["demonstrator"])
+        )
+    figures = {
+        "return": {k: asdict(bootstrap(lambda r: float(r.mean()), v)) for k, v in returns.items()},
+        "return_fraction": fraction,
+        "rollout_seconds": seconds,
+    }
+    return Evaluation(figures, arrays)
+
+
+def _rewards(
+    learnt: LearntReward, task: Task, play: Dataset, config: EvaluationConfig
+) -> Evaluation:
+    windows = Windows(play, learnt.spec)
+    generator = torch.Generator().manual_seed(config.seed)
+    drawn, mask = windows.gather(windows.draw(config.num_windows, generator))
+    drawn = drawn[mask.all(1)]
+    pairs = {
+        "windows": (learnt.plan_rewards(drawn), _true_mean(task, learnt.spec.split(drawn)[0])),
+        "episodes": _episode_returns(learnt, task, play),
+    }
+    figures: dict[str, Any] = {
+        f"erc_{name}": _as_figures(episode_return_correlation(*pair))
+        for name, pair in pairs.items()
+    }
+    centers = task.maze.center(task.maze.free_cells)
+    states = np.concatenate([centers, np.zeros_like(centers)], -1)
+    best = [
+        task.maze.free_cells[int(np.argmax(rewards))]
+        for rewards in (standing_rewards(learnt, states), task.step_rewards(states))
+    ]
+    figures["best_cell"] = {"learnt": best[0], "true": best[1], "hit": best[0] == best[1]}
+    learnt_map, true_map = reward_map(learnt, task)
+    arrays = {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()}
+    return Evaluation(figures, arrays | {"reward_map": learnt_map, "true_reward_map": true_map})
+
+
+def _episode_returns(
+    learnt: LearntReward, task: Task, play: Dataset
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean reward of each whole episode; of its consecutive windows, for rewards of plans."""
+    true = np.array([task.step_rewards(e.observations).mean() for e in play.episodes])
+    if learnt.is_additive:
+        return np.array([learnt.step_rewards(e.observations).mean() for e in play.episodes]), true
+    length = learnt.spec.num_observations
+    means = []
+    for episode in play.episodes:
+        windows = Windows(Dataset([episode]), learnt.spec)
+        drawn, _ = windows.gather(torch.arange(0, len(windows), length))
+        means.append(learnt.plan_rewards(drawn).mean())
+    return np.array(means), true
+
+
+def _dynamics(
+    learnt: LearntReward, diffuser: Diffuser, task: Task, play: Dataset, config: EvaluationConfig
+) -> Evaluation:
+    starts = windows_of(play.episodes, length=1, count=config.num_plans, seed=config.seed)[:, 0]
+    steps = np.arange(diffuser.spec.horizon) * diffuser.spec.stride
+    figures: dict[str, Any] = {"environment_steps": steps.tolist()}
+    arrays = {}
+    for name in ("unguided", "learnt"):
+        found: DynamicsError = dynamics_error(
+            config.planner(diffuser, learnt, guided=name == "learnt"),
+            starts,
+            lambda policy, where, count: run_from(task.maze, policy, where, count),
+            entries=_POSITION,
+        )
+        figures[name] = {
+            "by_step": found.errors.mean(0).tolist(),
+            "at_16": float(np.interp(16, steps, found.errors.mean(0))),
+            "wall_fraction": float(task.maze.in_wall(found.planned[..., :2]).mean()),
+        }
+        arrays[f"dynamics_planned_{name}"] = found.planned
+        arrays[f"dynamics_errors_{name}"] = found.errors
+    return Evaluation({"dynamics_error": figures}, arrays)
+
+
+def _true_mean(task: Task, observations: torch.Tensor) -> np.ndarray:
+    return task.step_rewards(observations.numpy().astype(np.float64)).mean(1)
+
+
+def _as_figures(correlation: Correlation) -> dict[str, Any]:
+    return asdict(correlation)
+
+
+def _paths(episodes: Sequence[Episode]) -> np.ndarray:
+    """Observations of episodes in one array, NaN after the end of shorter ones."""
+    longest = max(len(e.observations) for e in episodes)
+    paths = np.full((len(episodes), longest, episodes[0].observations.shape[1]), np.nan)
+    for path, episode in zip(paths, episodes, strict=True):
+        path[: len(episode.observations)] = episode.observations
+    return paths

@@ -1,0 +1,177 @@
+"""Pictures of an evaluation, one function each, from its arrays to a matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+Arrays = Mapping[str, np.ndarray]
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+_WALL, _PLAY, _UNGUIDED, _GUIDED, _DEMO = "#39424e", "#9aa5b1", "#c77d0a", "#0b6e6e", "#b3266b"
+
+
+def reward_figure(arrays: Arrays) -> Figure:
+    """Heat-maps of the learnt and the true reward, demonstrations over them."""
+    figure, axes = _panels(2, arrays["maze"])
+    for ax, name, title in (
+        (axes[0], "reward_map", "learnt reward"),
+        (axes[1], "true_reward_map", "true reward"),
+    ):
+        _maze(ax, arrays["maze"])
+        image = ax.imshow(arrays[name], extent=_extent(arrays["maze"]), cmap="viridis", zorder=1)
+        figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+        _lines(ax, arrays["demonstrations"], "white", width=1.0, alpha=0.8)
+        starts = arrays["demonstrations"][:, 0]
+        ax.plot(starts[:, 0], starts[:, 1], "o", ms=4, color="white", mec="black", mew=0.5)
+        ax.set_title(title)
+    return figure
+
+
+def trajectories_figure(arrays: Arrays) -> Figure:
+    """Play, demonstrations, unguided and guided plans, executed paths: a panel each."""
+    panels = (
+        ("play", "play data", _PLAY, False),
+        ("demonstrations", "demonstrations", _DEMO, False),
+        ("plans_unguided", "plans, unguided", _UNGUIDED, True),
+        ("plans_learnt", "plans, learnt reward", _GUIDED, True),
+        ("executed_learnt", "executed, learnt reward", _GUIDED, False),
+    )
+    figure, axes = _panels(len(panels), arrays["maze"])
+    for ax, (name, title, colour, dots) in zip(axes, panels, strict=True):
+        _maze(ax, arrays["maze"])
+        paths = arrays[name]
+        _lines(ax, paths, colour, width=0.9, alpha=0.35 if name == "play" else 0.75)
+        if dots:
+            ax.plot(paths[..., 0].T, paths[..., 1].T, ".", ms=3, color=colour)
+        if name != "play":
+            ax.plot(paths[:, 0, 0], paths[:, 0, 1], "o", ms=4, color="white", mec="black", zorder=4)
+        ax.set_title(title)
+    return figure
+
+
+def correlation_figure(arrays: Arrays, figures: Mapping[str, Any]) -> Figure:
+    """Learnt against true return, over play windows and over whole play episodes."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for ax, name in zip(figure.subplots(1, 2), ("windows", "episodes"), strict=True):
+        learnt, true = arrays[f"erc_{name}"]
+        ax.plot(true, learnt, ".", ms=4, color=_GUIDED, alpha=0.35, mec="none")
+        erc = figures[f"erc_{name}"]
+        ax.set(xlabel="mean true reward", ylabel="mean learnt reward")
+        ax.set_title(
+            f"{len(true)} play {name}: Pearson {erc['pearson']['value']:.3f}, "
+            f"ERC distance {erc['distance']['value']:.3f}",
+            fontsize=10,
+        )
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def loss_figure(curves: Curves) -> Figure:
+    """The objective by gradient step, on learnt and on held-out demonstrations."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    ax = figure.subplots()
+    styles = {
+        "learn/loss": ("batches", _GUIDED, "-"),
+        "learn/held_out_loss": ("held out", _DEMO, "o-"),
+    }
+    for tag, points in curves.items():
+        if points:
+            label, colour, style = styles[tag]
+            ax.plot(*zip(*points, strict=True), style, ms=4, color=colour, label=label, lw=1.3)
+    ax.set(xlabel="gradient step", ylabel="objective")
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def dynamics_figure(arrays: Arrays, environment_steps: Sequence[int]) -> Figure:
+    """Dynamics error by plan step, unguided and guided, with the interval of the mean."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    ax = figure.subplots()
+    for name, label, colour in (
+        ("unguided", "unguided", _UNGUIDED),
+        ("learnt", "guided by the learnt reward", _GUIDED),
+    ):
+        errors = arrays[f"dynamics_errors_{name}"]
+        mean, spread = errors.mean(0), 1.96 * errors.std(0) / np.sqrt(len(errors))
+        ax.plot(environment_steps, mean, "o-", ms=3, color=colour, label=label)
+        ax.fill_between(
+            environment_steps, mean - spread, mean + spread, color=colour, alpha=0.2, lw=0
+        )
+    ax.set(xlabel="environment step of the plan", ylabel="distance (m)", ylim=(0, None))
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def dynamics_map_figure(arrays: Arrays) -> Figure:
+    """Mean dynamics error by planned position, unguided and guided."""
+    figure, axes = _panels(2, arrays["maze"])
+    names = ("unguided", "learnt")
+    maps = [_error_map(arrays, name) for name in names]
+    top = max(np.nanmax(each) for each in maps)
+    scale = Normalize(0, top)
+    for ax, name, errors in zip(axes, names, maps, strict=True):
+        _maze(ax, arrays["maze"])
+        ax.imshow(errors, extent=_extent(arrays["maze"]), cmap="magma_r", norm=scale, zorder=1)
+        ax.set_title("unguided" if name == "unguided" else "guided by the learnt reward")
+    figure.colorbar(
+        ScalarMappable(scale, "magma_r"), ax=axes, fraction=0.03, pad=0.02, label="distance (m)"
+    )
+    return figure
+
+
+def _error_map(arrays: Arrays, name: str, *, bins_per_cell: int = 4) -> np.ndarray:
+    positions = arrays[f"dynamics_planned_{name}"][..., :2].reshape(-1, 2)
+    errors = arrays[f"dynamics_errors_{name}"].reshape(-1)
+    rows, columns = arrays["maze"].shape
+    left, right, bottom, top = _extent(arrays["maze"])
+    edges = (
+        np.linspace(bottom, top, rows * bins_per_cell + 1),
+        np.linspace(left, right, columns * bins_per_cell + 1),
+    )
+    where = (positions[:, 1], positions[:, 0])
+    total, *_ = np.histogram2d(*where, bins=edges, weights=errors)
+    count, *_ = np.histogram2d(*where, bins=edges)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)[::-1]
+
+
+def _panels(count: int, maze: np.ndarray) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    side = 3.6
+    figure = Figure(
+        figsize=(side * columns, side * rows * maze.shape[0] / maze.shape[1] + 0.3 * rows),
+        layout="constrained",
+    )
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for ax in axes[count:]:
+        ax.set_visible(False)
+    return figure, axes[:count]
+
+
+def _maze(ax: Axes, maze: np.ndarray) -> None:
+    walls = np.where(maze == 1, 1.0, np.nan)
+    wall_colours = colormaps["gray"].with_extremes(over=_WALL)
+    ax.imshow(walls, extent=_extent(maze), cmap=wall_colours, vmin=0, vmax=0.5, zorder=2)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    left, right, bottom, top = _extent(maze)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _extent(maze: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = maze.shape
+    return (-columns / 2, columns / 2, -rows / 2, rows / 2)
+
+
+def _lines(ax: Axes, paths: np.ndarray, colour: str, *, width: float, alpha: float) -> None:
+    for path in paths:
+        ax.plot(path[:, 0], path[:, 1], color=colour, lw=width, alpha=alpha, zorder=3)

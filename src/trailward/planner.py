@@ -1,0 +1,142 @@
+"""The planner: observations to guided plans to actions, replanned as it goes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.typing import Actions, Observations, PerPlan, Plans
+
+
+class Policy(Protocol):
+    """Planner, expert or baseline: the same to a roll-out."""
+
+    def reset(self) -> None:
+        """Forget everything about the episodes before."""
+        ...
+
+    def __call__(self, observations: Observations) -> Actions:
+        """One action for each environment, all in environment units."""
+        ...
+
+
+@dataclass
+class Planner:
+    """Receding-horizon control with guided plans, for many environments side by side.
+
+    Every ``replan_every`` environment steps it samples ``num_candidates`` plans from each
+    observation and keeps the one of highest learnt reward. In between it follows that plan: the
+    plan's own actions, or the inverse-dynamics model's towards the next planned observation.
+
+    Args:
+        diffuser: of the play data.
+        sampling: how plans are sampled and guided.
+        reward_model: guides and chooses plans, model space; None for unguided plans.
+        num_candidates: plans sampled for each environment.
+        replan_every: environment steps between plans, 1 to the plan's reach.
+        seed: of the plans' noise.
+
+    Raises:
+        ValueError: if ``replan_every`` is longer than a plan reaches.
+    """
+
+    diffuser: Diffuser
+    sampling: SamplingConfig
+    reward_model: Callable[[Plans], PerPlan] | None = None
+    num_candidates: int = 1
+    replan_every: int = 8
+    seed: int = 0
+    _follower: "PlanFollower | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        spec = self.diffuser.spec
+        reach = spec.num_observations - 1
+        if not 1 <= self.replan_every <= reach:
+            msg = (
+                f"replan_every is {self.replan_every} environment steps; "
+                f"a plan reaches over {reach}, so choose 1 to {reach}"
+            )
+            raise ValueError(msg)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the plans and start the noise anew: the same seed gives the same plans."""
+        self._generator = torch.Generator(self.diffuser.device).manual_seed(self.seed)
+        self._follower = None
+
+    def __call__(self, observations: Observations) -> Actions:
+        """One action for each environment, all in environment units."""
+        if self._follower is None or self._follower.age >= self.replan_every:
+            self._follower = PlanFollower(self.diffuser, self.plan(observations))
+        return self._follower(observations)
+
+    @torch.no_grad()
+    def plan(self, observations: Observations) -> Plans:
+        """The best of the sampled plans from each observation, model space.
+
+        Args:
+            observations: environment units.
+        """
+        count = self.num_candidates if self.reward_model is not None else 1
+        first = _normalized(self.diffuser, observations).repeat_interleave(count, dim=0)
+        plans = self.diffuser.sample_plans(
+            first, self.sampling, generator=self._generator, reward_model=self.reward_model
+        )
+        if count == 1 or self.reward_model is None:
+            return plans
+        rewards = self.reward_model(plans).reshape(len(observations), count)
+        chosen = rewards.argmax(dim=1) + count * torch.arange(
+            len(observations), device=plans.device
+        )
+        return plans[chosen]
+
+
+@dataclass
+class PlanFollower:
+    """A policy that follows given plans to their end and never replans.
+
+    Args:
+        diffuser: whose plans they are.
+        plans: one for each environment, model space.
+        age: environment steps since the plans were made; past their end the last step counts.
+    """
+
+    diffuser: Diffuser
+    plans: Plans
+    age: int = 0
+
+    def reset(self) -> None:
+        """Back to the plans' beginning."""
+        self.age = 0
+
+    @torch.no_grad()
+    def __call__(self, observations: Observations) -> Actions:
+        """One action for each environment, all in environment units."""
+        actions = self._actions(_normalized(self.diffuser, observations))
+        self.age += 1
+        units = self.diffuser.action_normalizer.unnormalize(actions)
+        return units.cpu().numpy().astype(np.float64)
+
+    def _actions(self, now: Float[Tensor, "batch observation"]) -> Float[Tensor, "batch action"]:
+        spec, inverse_dynamics = self.diffuser.spec, self.diffuser.inverse_dynamics
+        observations, chunks = spec.split(self.plans)
+        step, offset = divmod(self.age, spec.stride)
+        if chunks is not None:
+            return chunks[:, min(step, spec.horizon - 1), offset]
+        if inverse_dynamics is None:
+            raise ValueError("plans over states only need an inverse-dynamics model; train one")
+        target = observations[:, min(step + 1, spec.horizon - 1)]
+        left = torch.full((len(now),), float(spec.stride - offset), device=now.device)
+        return inverse_dynamics(now, target, left)
+
+
+def _normalized(
+    diffuser: Diffuser, observations: Observations
+) -> Float[Tensor, "batch observation"]:
+    values = torch.as_tensor(observations, dtype=torch.float32, device=diffuser.device)
+    return diffuser.observation_normalizer.normalize(values)

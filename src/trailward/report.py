@@ -1,0 +1,184 @@
+"""An evaluation as pictures, a table and one self-contained HTML page."""
+
+import base64
+import html
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from trailward import figures as draw
+from trailward.diffusion_training import logged_losses
+
+_CAPTIONS = {
+    "reward": (
+        "The learnt reward over the maze, and the true one",
+        "Colour: reward of standing still there. White: the demonstrations it was learnt from.",
+    ),
+    "trajectories": (
+        "From play to plan",
+        "Play data and demonstrations; plans before and after learning, from the same starts; "
+        "and the paths that the planner then executed.",
+    ),
+    "erc": (
+        "Does the learnt reward rank as the true one does?",
+        "Each dot is a window (left) or a whole episode (right) of play data.",
+    ),
+    "loss": (
+        "Learning",
+        "The objective between guided plans and demonstrations, by gradient step.",
+    ),
+    "dynamics": (
+        "Can the plans be executed?",
+        "Distance between planned and executed position when a plan is followed without "
+        "replanning, with the 95% interval.",
+    ),
+    "dynamics_map": (
+        "Where plans are hard to execute",
+        "Mean distance between planned and executed position, by planned position.",
+    ),
+}
+
+
+def write_report(
+    evaluation: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    reward_folder: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Draw everything that an evaluation holds.
+
+    Args:
+        evaluation: folder with ``evaluation.json`` and ``evaluation.npz``.
+        out: folder that gets ``index.html``, with all pictures inside it, and the PNG files.
+        reward_folder: the learnt reward's, for the loss curve.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: if the evaluation is not there.
+    """
+    folder, out = Path(evaluation), Path(out)
+    figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    with np.load(folder / "evaluation.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    curves = {}
+    if reward_folder is not None:
+        for tag in ("learn/loss", "learn/held_out_loss"):
+            curves[tag] = list(logged_losses(reward_folder, tag))
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        "reward": draw.reward_figure(arrays),
+        "trajectories": draw.trajectories_figure(arrays),
+        "erc": draw.correlation_figure(arrays, figures),
+        "dynamics": draw.dynamics_figure(arrays, figures["dynamics_error"]["environment_steps"]),
+        "dynamics_map": draw.dynamics_map_figure(arrays),
+    }
+    if curves:
+        pictures["loss"] = draw.loss_figure(curves)
+    for name, picture in pictures.items():
+        picture.savefig(out / f"{name}.png", dpi=110, bbox_inches="tight")
+    page = out / "index.html"
+    order = [name for name in _CAPTIONS if name in pictures]
+    page.write_text(_page(figures, out, order), encoding="utf-8")
+    return page
+
+
+def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The main figures as rows: what, value with its interval, what it means."""
+    returns, dynamics = figures["return"], figures["dynamics_error"]
+    best, spec = figures["best_cell"], figures["evaluation"]
+    rows = [
+        ("Return, unguided planner", _interval(returns["unguided"]), "play data as it is"),
+        ("Return, learnt reward", _interval(returns["learnt"]), "the same planner, guided"),
+        ("Return, demonstrator", _interval(returns["demonstrator"]), "from the same starts"),
+    ]
+    if figures["return_fraction"]:
+        meaning = "0: unguided, 1: demonstrator"
+        rows.append(("Return fraction", _interval(figures["return_fraction"]), meaning))
+    for name, what in (("windows", "play windows"), ("episodes", "whole play episodes")):
+        erc = figures[f"erc_{name}"]
+        meaning = f"{erc['pearson']['count']} {what}; 0 is best"
+        rows += [
+            (f"ERC distance, {what}", _interval(erc["distance"]), meaning),
+            (f"Pearson, {what}", _interval(erc["pearson"]), "1 is best"),
+            (f"Spearman, {what}", _interval(erc["spearman"]), "1 is best"),
+        ]
+    hit = "the true one" if best["hit"] else f"the true one is {tuple(best['true'])}"
+    rows += [
+        ("Best cell of the learnt reward", str(tuple(best["learnt"])), hit),
+        ("Dynamics error after 16 steps, guided", f"{dynamics['learnt']['at_16']:.3f} m",
+         f"unguided {dynamics['unguided']['at_16']:.3f} m; {spec['num_plans']} plans"),
+        ("Plan points inside a wall, guided", f"{100 * dynamics['learnt']['wall_fraction']:.1f} %",
+         f"unguided {100 * dynamics['unguided']['wall_fraction']:.1f} %"),
+    ]  # fmt: skip
+    return rows
+
+
+def _interval(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in table(figures)
+    )
+    sections = "".join(_section(name, out / f"{name}.png") for name in names)
+    count = figures["num_demonstrations"]
+    subtitle = (
+        f"{figures['maze']}, task {figures['task']}: a reward learnt from {count} demonstrations "
+        f"with the {figures['objective']} objective"
+    )
+    return _PAGE.substitute(
+        subtitle=html.escape(subtitle),
+        rows=rows,
+        sections=sections,
+        settings=html.escape(json.dumps(figures["sampling"] | figures["evaluation"], indent=1)),
+    )
+
+
+def _section(name: str, picture: Path) -> str:
+    title, text = _CAPTIONS[name]
+    data = base64.b64encode(picture.read_bytes()).decode()
+    return (
+        f'<section id="{name}"><h2>{title}</h2><p>{text}</p>'
+        f'<img alt="{title}" src="data:image/png;base64,{data}"></section>'
+    )
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>trailward report</title>
+<link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light; --ink: #1c2430; --soft: #5a6675; --line: #e3e7ec; --accent: #0b6e6e; }
+body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.25rem 4rem; color: var(--ink);
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { margin: 0; font-size: 1.9rem; letter-spacing: -.02em; }
+h1 span { color: var(--accent); }
+h2 { margin: 2.75rem 0 .25rem; font-size: 1.25rem; }
+p { margin: .2rem 0 1rem; color: var(--soft); }
+img { max-width: 100%; height: auto; display: block; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td, th { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; }
+th { font-weight: 600; color: var(--soft); font-size: .85rem; }
+td:nth-child(2) { font-weight: 600; white-space: nowrap; }
+td:nth-child(3) { color: var(--soft); }
+pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .85rem; }
+</style></head><body>
+<header><h1><span>trailward</span> report</h1><p>$subtitle</p></header>
+<section id="table"><h2>How good is it?</h2>
+<p>Values with 95% bootstrap intervals. The true reward was used here only, never in learning.</p>
+<table><thead><tr><th>figure</th><th>value</th><th>meaning</th></tr></thead>
+<tbody>$rows</tbody></table></section>
+$sections
+<section id="settings"><h2>Settings</h2><pre>$settings</pre></section>
+</body></html>
+""")
