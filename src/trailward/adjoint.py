@@ -6,7 +6,7 @@ and returns the function to call in its place. Values never depend on it; gradie
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +17,7 @@ Advance = Callable[[Plans, Plans], Plans]
 """One reverse step: the noisy plan and fresh noise in, the less noisy plan out."""
 
 
+@runtime_checkable
 class Adjoint(Protocol):
     """See the module's docstring."""
 

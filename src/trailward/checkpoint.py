@@ -54,7 +54,7 @@ def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     """Weights and configuration of a model folder.
 
     Args:
-        folder: written by :func:`save_model`.
+        folder: written by :func:`save_model`.  Lists in the configuration come back as tuples.
         kind: what the configuration must say it is under ``kind``.
 
     Raises:
@@ -70,7 +70,7 @@ def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else config
         raise CheckpointError(f"{folder} holds a model of kind '{found}', not '{kind}'")
-    return _read(folder / WEIGHTS)[0], config
+    return _read(folder / WEIGHTS)[0], _with_tuples(config)
 
 
 def submodule(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -141,6 +141,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except SafetensorError as error:
         msg = f"{path} is not a safetensors file or is damaged: {error}; save it again"
         raise CheckpointError(msg) from None
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON knows lists only; configurations hold tuples."""
+    if isinstance(value, dict):
+        return {key: _with_tuples(each) for key, each in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -70,18 +70,16 @@ def _verbs(settings: Settings) -> Any:
         for name in ("horizon", "stride", "with_actions", "denoiser", "training")
     }
     learn = {name: getattr(settings, name) for name in ("reward", "sampling", "learning")}
-    defaults = {
-        Train: Train(tyro.MISSING, tyro.MISSING, **train),
-        Learn: Learn(
-            tyro.MISSING, tyro.MISSING, diffuser=settings.packaged or tyro.MISSING, **learn
-        ),
+    if settings.packaged is not None:
+        learn["diffuser"] = settings.packaged
+    presets: dict[type, dict[str, Any]] = {
+        Train: train,
+        Learn: learn,
+        Evaluate: {"evaluation": settings.evaluation},
     }
     verbs = [
         Annotated[
-            kind,
-            tyro.conf.subcommand(
-                kind.__name__.lower(), **({"default": defaults[kind]} if kind in defaults else {})
-            ),
+            partial(kind, **presets.get(kind, {})), tyro.conf.subcommand(kind.__name__.lower())
         ]
         for kind in _RUN
     ]

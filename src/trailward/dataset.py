@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -170,8 +172,9 @@ def read_dataset(source: str | os.PathLike[str]) -> Dataset:
     recorded = _open_minari(source)
     episodes = []
     try:
+        has_rewards = bool(recorded.storage.metadata.get("has_rewards", True))
         for item in recorded.iterate_episodes():
-            episodes.append(_read_episode(item))
+            episodes.append(_read_episode(item, has_rewards=has_rewards))
     except DataError as error:
         raise DataError(f"{source}, episode {len(episodes)}: {error}") from None
     except (KeyError, OSError, AttributeError) as error:
@@ -223,12 +226,13 @@ def write_dataset(
     box = gymnasium.spaces.Box
     staging = target.parent / f".writing-{uuid.uuid4().hex[:8]}"
     try:
-        with _minari_root(staging):
+        with _minari_root(staging), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* is (set to )?None", UserWarning)  # no author given
             written = minari.create_dataset_from_buffers(
                 target.name,
                 buffers,
-                observation_space=box(-np.inf, np.inf, (dataset.observation_dim,), np.float32),
-                action_space=box(-np.inf, np.inf, (dataset.action_dim,), np.float32),
+                observation_space=box(-np.inf, np.inf, (dataset.observation_dim,), np.float64),
+                action_space=box(-np.inf, np.inf, (dataset.action_dim,), np.float64),
                 description=f"trailward data of {env_id}" if env_id else "trailward data",
             )
             written.storage.update_metadata(
@@ -246,7 +250,8 @@ def write_dataset(
 def dataset_folder(folder: str | os.PathLike[str]) -> Path:
     """The folder that :func:`write_dataset` writes to: the name always ends in a version."""
     path = Path(folder).expanduser().resolve()
-    return path if "-v" in path.name else path.with_name(f"{path.name}-v0")
+    versioned = re.search(r"-v\d+$", path.name)
+    return path if versioned else path.with_name(f"{path.name}-v0")
 
 
 def _open_minari(source: str | os.PathLike[str]) -> minari.MinariDataset:
@@ -266,7 +271,7 @@ def _open_minari(source: str | os.PathLike[str]) -> minari.MinariDataset:
         raise DataError(msg) from error
 
 
-def _read_episode(item: minari.EpisodeData) -> Episode:
+def _read_episode(item: minari.EpisodeData, *, has_rewards: bool) -> Episode:
     observations = item.observations
     if isinstance(observations, dict):
         if "observation" not in observations:
@@ -278,7 +283,7 @@ def _read_episode(item: minari.EpisodeData) -> Episode:
     return Episode(
         observations.astype(np.float64),
         item.actions.astype(np.float64),
-        np.asarray(item.rewards, dtype=np.float64),
+        np.asarray(item.rewards, dtype=np.float64) if has_rewards else None,
     )
 
 

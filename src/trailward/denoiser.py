@@ -1,6 +1,6 @@
 """The denoiser's contract, its parameterisations, and the denoising loss."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from trailward.typing import PlanMask, Plans, Scalar, Steps
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.2, 5.0
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Noisy plans in, clean estimates out, both in model space. It never knows about rewards."""
 

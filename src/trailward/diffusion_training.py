@@ -49,7 +49,7 @@ class TrainingConfig:
         seed: of weights, batches and noise.
     """
 
-    num_steps: int = 20_000
+    num_steps: int = 30_000
     batch_size: int = 64
     learning_rate: float = 1e-3
     num_warmup: int = 500

@@ -173,7 +173,9 @@ def windows_of(
 def _pearson(pairs: Float[np.ndarray, "sample 2"]) -> float:
     centered = pairs - pairs.mean(0)
     scale = np.sqrt((centered**2).sum(0)).prod()
-    return float((centered[:, 0] * centered[:, 1]).sum() / scale) if scale > 0 else 0.0
+    if scale == 0:
+        return 0.0
+    return float(np.clip((centered[:, 0] * centered[:, 1]).sum() / scale, -1.0, 1.0))
 
 
 def _ranks(values: Float[np.ndarray, "sample"]) -> Float[np.ndarray, "sample"]:

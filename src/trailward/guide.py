@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from trailward.schedule import Move
 from trailward.typing import PerPlan, Plans
 
 
+@runtime_checkable
 class Guide(Protocol):
     """Corrections of one reverse step, all in model space.
 

@@ -8,21 +8,24 @@ whole horizon.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trailward.typing import PlanMask, Plans, Scalar
+from trailward.typing import DemonstrationMask, Demonstrations, PlanMask, Plans, Scalar
 
 _SMALLEST = 1e-8
 
 
+@runtime_checkable
 class Objective(Protocol):
     """Lower is better."""
 
-    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
+    def __call__(
+        self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
+    ) -> Scalar:
         """How far ``plans`` are from ``demonstrations``.
 
         Args:
@@ -37,7 +40,9 @@ class Objective(Protocol):
 class MSE:
     """Mean squared error of plan i against demonstration i; 0 iff all pairs are equal."""
 
-    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
+    def __call__(
+        self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
+    ) -> Scalar:
         """See :class:`Objective`.
 
         Raises:
@@ -50,7 +55,7 @@ class MSE:
             )
             raise ValueError(msg)
         real = _mask_of(plans, mask).unsqueeze(-1).expand_as(plans)
-        return ((plans - demonstrations).square() * real).sum() / real.sum()
+        return ((plans - demonstrations).square() * real).sum() / real.sum().clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,9 @@ class MMDGaussian:
 
     num_bandwidths: int = 5
 
-    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
+    def __call__(
+        self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
+    ) -> Scalar:
         """See :class:`Objective`; the numbers of plans and demonstrations may differ."""
         squared = _all_distances(plans, demonstrations, mask)
         count, num_plans = len(squared), len(plans)
@@ -103,7 +110,9 @@ class MMDMatern:
         if self.nu not in (0.5, 1.5, 2.5):
             raise ValueError(f"nu is {self.nu}; Matern kernels are available for 0.5, 1.5 and 2.5")
 
-    def __call__(self, plans: Plans, demonstrations: Plans, mask: PlanMask | None = None) -> Scalar:
+    def __call__(
+        self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
+    ) -> Scalar:
         """See :class:`Objective`; at least two plans and two demonstrations.
 
         Raises:
@@ -148,7 +157,7 @@ def _mask_of(plans: Plans, mask: PlanMask | None) -> PlanMask:
 
 
 def _all_distances(
-    plans: Plans, demonstrations: Plans, mask: PlanMask | None
+    plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None
 ) -> Float[Tensor, "all all"]:
     """Squared distances between all trajectories, plans first."""
     everything = torch.cat([plans, demonstrations])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.typing import Actions, Observations, PerPlan, Plans
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Planner, expert or baseline: the same to a roll-out."""
 

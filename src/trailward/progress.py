@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +15,7 @@ from rich.progress import (
 )
 
 
+@runtime_checkable
 class Report(Protocol):
     """Told how much is done, and a few figures to show beside it."""
 

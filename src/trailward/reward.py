@@ -19,6 +19,7 @@ from trailward.trajectory import PlanSpec
 from trailward.typing import PerPlan, Plans, StepRewards
 
 
+@runtime_checkable
 class RewardModel(Protocol):
     """Higher is better."""
 

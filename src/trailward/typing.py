@@ -22,6 +22,12 @@ Plans = Float[Tensor, "batch horizon transition"]
 PlanMask = Bool[Tensor, "batch horizon"]
 """True where a plan step is real, False where a short episode was padded."""
 
+Demonstrations = Float[Tensor, "demonstration horizon transition"]
+"""Windows in model space to compare plans with; there may be more or fewer than plans."""
+
+DemonstrationMask = Bool[Tensor, "demonstration horizon"]
+"""As :data:`PlanMask`, for :data:`Demonstrations`."""
+
 StepRewards = Float[Tensor, "batch horizon"]
 """One reward for each plan step."""
 

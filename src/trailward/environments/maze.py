@@ -4,6 +4,8 @@ Observations are ``x, y, vx, vy`` in metres and metres per second; actions are f
 A cell is one metre wide; ``(row, column)`` counts from the top left of the map.
 """
 
+import contextlib
+import io
 import itertools
 from collections import deque
 from collections.abc import Sequence
@@ -226,7 +228,8 @@ def best_position(task: Task, *, margin: float = 0.25) -> np.ndarray:
 
 def _import_robotics() -> Any:
     try:
-        import gymnasium_robotics
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints notices about other tasks
+            import gymnasium_robotics
     except ImportError as error:
         msg = "mazes need gymnasium-robotics: pip install 'trailward[maze]'"
         raise MissingExtraError(msg) from error

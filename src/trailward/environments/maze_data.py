@@ -50,8 +50,8 @@ class WaypointController:
         return np.clip(force - _VELOCITY_GAIN * observations[:, 2:4], -1.0, 1.0)
 
     def _targets(self, positions: np.ndarray) -> np.ndarray:
-        cells = [tuple(cell) for cell in self.maze.cell(positions)]
-        goal_cells = [tuple(cell) for cell in self.maze.cell(self.goals)]
+        cells = [(row, column) for row, column in self.maze.cell(positions).tolist()]
+        goal_cells = [(row, column) for row, column in self.maze.cell(self.goals).tolist()]
         if len(self._waypoint) != len(cells):
             self._waypoint = cells
         centers = self.maze.center(self._waypoint)

@@ -1,0 +1,52 @@
+"""trailward: learn rewards from trails.
+
+Inverse reinforcement learning in trajectory space, fully offline. The pipeline, in the order of
+the modules::
+
+    play data -> Windows -> Normalizer -> train_diffuser -> Diffuser
+    demonstrations -> Windows -> the play data's Normalizer ----+
+    Diffuser + reward model --guide--> plans --Objective--------+-> learn_reward -> LearntReward
+    observation -> Planner(Diffuser, reward model) -> action -> environment -> Episode
+"""
+
+from trailward.dataset import Dataset, Windows, read_dataset, write_dataset
+from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
+from trailward.diffusion_training import TrainingConfig, train_diffuser
+from trailward.guide import CleanGuide, NoisyGuide
+from trailward.objective import MSE, MMDGaussian, MMDMatern
+from trailward.planner import Planner
+from trailward.pretrained import model_folder
+from trailward.reward import AdditiveReward, LearntReward, LinearReward, MLPReward, RewardConfig
+from trailward.reward_learning import LearningConfig, learn_reward
+from trailward.rollout import rollout
+from trailward.trajectory import DataError, Episode, PlanSpec
+
+__all__ = [
+    "MSE",
+    "AdditiveReward",
+    "CleanGuide",
+    "DataError",
+    "Dataset",
+    "DenoiserConfig",
+    "Diffuser",
+    "Episode",
+    "LearningConfig",
+    "LearntReward",
+    "LinearReward",
+    "MLPReward",
+    "MMDGaussian",
+    "MMDMatern",
+    "NoisyGuide",
+    "PlanSpec",
+    "Planner",
+    "RewardConfig",
+    "SamplingConfig",
+    "TrainingConfig",
+    "Windows",
+    "learn_reward",
+    "model_folder",
+    "read_dataset",
+    "rollout",
+    "train_diffuser",
+    "write_dataset",
+]

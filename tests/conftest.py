@@ -1,0 +1,49 @@
+"""Fixtures for all tests: tiny data and models, one thread."""
+
+import os
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+import tiny
+import torch
+
+from trailward.dataset import Dataset
+from trailward.diffuser import Diffuser
+from trailward.trajectory import PlanSpec
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def spec() -> PlanSpec:
+    return PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
+
+
+@pytest.fixture
+def action_spec() -> PlanSpec:
+    return PlanSpec(horizon=4, stride=2, observation_dim=2, action_dim=2, with_actions=True)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return tiny.random_walks()
+
+
+@pytest.fixture
+def diffuser(spec: PlanSpec) -> Diffuser:
+    return tiny.tiny_diffuser(spec)
+
+
+@pytest.fixture
+def action_diffuser(action_spec: PlanSpec) -> Diffuser:
+    return tiny.tiny_diffuser(action_spec)
+
+
+@pytest.fixture
+def without_type_checks() -> Iterator[None]:
+    """As users run it: shapes are not checked by jaxtyping, so the code's own messages show."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,134 @@
+"""Every verb of the command line on a toy run, and what bad input gets."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trailward.cli import main
+
+TINY = [
+    "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
+    "--denoiser.width=16", "--denoiser.depth=1", "--horizon=6",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+
+    def run(*arguments: str) -> None:
+        assert main(arguments) == 0, arguments
+
+    run("collect", "--what=play", f"--out={folder}/play", "--num-steps=3000")
+    run("collect", "--what=demonstrations", f"--out={folder}/demonstrations", "--num-episodes=3")
+    run("train", f"--play={folder}/play", f"--out={folder}/diffuser", *TINY)
+    run(
+        "learn", f"--demonstrations={folder}/demonstrations", f"--out={folder}/reward",
+        f"--diffuser={folder}/diffuser", "--learning.num-steps=2", "--learning.batch-size=4",
+        "--learning.evaluate-every=1",
+    )  # fmt: skip
+    run(
+        "evaluate", f"--reward={folder}/reward", f"--play={folder}/play",
+        f"--demonstrations={folder}/demonstrations", f"--out={folder}/evaluation",
+        f"--diffuser={folder}/diffuser", "--evaluation.num-episodes=2",
+        "--evaluation.episode-steps=20", "--evaluation.num-plans=5",
+        "--evaluation.num-windows=1000",
+    )  # fmt: skip
+    run(
+        "report", f"--evaluation={folder}/evaluation", f"--out={folder}/report",
+        f"--reward={folder}/reward",
+    )  # fmt: skip
+    return folder
+
+
+def test_every_stage_leaves_what_it_says(runs: Path) -> None:
+    for made in (
+        "play-v0/data/metadata.json",
+        "diffuser/weights.safetensors",
+        "diffuser/logs",
+        "reward/config.json",
+        "evaluation/evaluation.json",
+        "report/index.html",
+        "report/reward.png",
+        "report/dynamics_map.png",
+    ):
+        assert (runs / made).exists(), made
+
+
+def test_figures_have_intervals_around_their_values(runs: Path) -> None:
+    figures = json.loads((runs / "evaluation/evaluation.json").read_text())
+    distance = figures["erc_windows"]["distance"]
+    assert distance["count"] >= 1000
+    assert 0 <= distance["low"] <= distance["value"] <= distance["high"] <= 1
+    assert figures["return"]["demonstrator"]["count"] == 2
+    assert len(figures["dynamics_error"]["learnt"]["by_step"]) == 6
+
+
+def test_plans_start_where_they_are_asked_to(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = (1.0, -1.0, 0.5, 0.0)
+    arguments = ["plan", "--start", *map(str, start), f"--diffuser={runs}/diffuser"]
+    assert main([*arguments, f"--reward={runs}/reward", "--num-plans=2"]) == 0
+    plans = json.loads(capsys.readouterr().out)["plans"]
+    assert len(plans) == 2
+    assert plans[0][0] == pytest.approx(start, abs=1e-5)
+
+
+def test_training_goes_on_where_it_was(runs: Path) -> None:
+    before = (runs / "diffuser/weights.safetensors").read_bytes()
+    again = ["train", f"--play={runs}/play", f"--out={runs}/diffuser", *TINY]
+    assert main(again) == 0
+    assert (runs / "diffuser/weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["collect", "--what=play", "--out={}/play"], "exists"),
+        (["collect", "--what=play", "--out={}/new", "--maze=nowhere"], "maze 'nowhere' is unknown"),
+        (["collect", "--what=play", "--out={}/new", "--maze=111/101/110"], "open at its border"),
+        (["collect", "--what=demonstrations", "--out={}/new", "--task=goal:0,0"], "not a free cell"),
+        (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
+        (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),
+        (
+            ["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser={}/diffuser",
+             "--learning.objective=kl"],
+            "objective 'kl' is unknown",
+        ),
+        (["plan", "--start", "1", "2", "--diffuser={}/diffuser"], "start has 2 entries"),
+        (["plan", "--start", "1", "2", "0", "0", "--diffuser={}/reward"], "not 'diffuser'"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_a_clear_error_and_leaves_nothing(
+    runs: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main([argument.replace("{}", str(runs)) for argument in arguments]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not (runs / "new").exists()
+    assert not (runs / "new-v0").exists()
+
+
+def test_the_demo_runs_from_scratch_and_again(tmp_path: Path) -> None:
+    arguments = ["demo", "--from-scratch", "--quick", f"--out={tmp_path}/demo"]
+    assert main(arguments) == 0
+    page = tmp_path / "demo/report/index.html"
+    assert page.stat().st_size > 100_000
+    shutil.rmtree(page.parent)
+    assert main(arguments) == 0
+    assert page.exists()
+
+
+def test_help_tells_every_verb() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "trailward.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for verb in ("collect", "train", "learn", "plan", "evaluate", "report", "demo"):
+        assert verb in shown

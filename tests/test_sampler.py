@@ -1,0 +1,198 @@
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from tiny import seeded
+from torch import Tensor
+
+from trailward.conditioning import Condition, condition_on
+from trailward.diffuser import Diffuser
+from trailward.guide import CleanGuide, Guide, NoisyGuide
+from trailward.sampler import ReverseStep, ddim_step, ddpm_step, parse_reverse_step, sample
+from trailward.schedule import Move, cosine_schedule
+from trailward.trajectory import PlanSpec
+
+NUM_STEPS = 20
+SCHEDULE = cosine_schedule(NUM_STEPS)
+COSINE = {
+    "num_train_timesteps": NUM_STEPS,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "sample",
+    "clip_sample": False,
+}
+SHAPE = (3, 5, 2)
+
+
+def clean_estimate(noisy: Tensor, step: int) -> Tensor:
+    return torch.tanh(0.7 * noisy) + 0.01 * step
+
+
+def assert_same_steps(
+    scheduler: DDPMScheduler | DDIMScheduler,
+    moves: Sequence[Move],
+    reverse_step: ReverseStep,
+    **options: float,
+) -> None:
+    """Both walk from the same plan with the same noise; every plan on the way must be the same."""
+    assert [move.step for move in moves] == scheduler.timesteps.tolist()
+    ours = theirs = torch.randn(SHAPE, generator=seeded())
+    for move in moves:
+        noise = torch.randn(SHAPE, generator=seeded(move.step))
+        ours = reverse_step(ours, clean_estimate(ours, move.step), move, noise)
+        theirs = scheduler.step(
+            clean_estimate(theirs, move.step),
+            move.step,
+            theirs,
+            generator=seeded(move.step),
+            **options,
+        ).prev_sample
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+
+
+def test_ddpm_equals_that_of_diffusers_over_the_full_chain() -> None:
+    scheduler = DDPMScheduler(**COSINE)
+    scheduler.set_timesteps(NUM_STEPS)
+    assert_same_steps(scheduler, SCHEDULE.moves(NUM_STEPS), ddpm_step)
+
+
+@pytest.mark.parametrize("num_moves", [1, 3, 7])
+def test_ddpm_equals_that_of_diffusers_with_fewer_steps(num_moves: int) -> None:
+    scheduler, moves = DDPMScheduler(**COSINE), SCHEDULE.moves(num_moves)
+    scheduler.set_timesteps(timesteps=[move.step for move in moves])
+    assert_same_steps(scheduler, moves, ddpm_step)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("num_moves", [1, 4, 5, NUM_STEPS])
+def test_ddim_equals_that_of_diffusers(num_moves: int, eta: float) -> None:
+    scheduler = DDIMScheduler(**COSINE, set_alpha_to_one=True, timestep_spacing="trailing")
+    scheduler.set_timesteps(num_moves)
+    moves = SCHEDULE.moves(num_moves)
+    assert_same_steps(scheduler, moves, partial(ddim_step, eta=eta), eta=eta)
+
+
+def test_ddim_with_eta_one_is_ddpm() -> None:
+    noisy, clean, noise = torch.randn((3, *SHAPE), generator=seeded()).double()
+    for move in SCHEDULE.moves(6):
+        torch.testing.assert_close(
+            ddim_step(noisy, clean, move, noise, eta=1.0), ddpm_step(noisy, clean, move, noise)
+        )
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "ddim:0.5"])
+@pytest.mark.parametrize("kind", [NoisyGuide, CleanGuide])
+def test_known_entries_hold_after_every_step(
+    name: str, kind: type[Guide], spec: PlanSpec, diffuser: Diffuser
+) -> None:
+    first, last = torch.randn((2, 3, 2), generator=seeded(1))
+    condition = condition_on(spec, first, last)
+    seen = []
+
+    def watched(noisy: Tensor, clean: Tensor, move: Move, noise: Tensor) -> Tensor:
+        seen.append(noisy)
+        return parse_reverse_step(name)(noisy, clean, move, noise)
+
+    plan = sample(
+        diffuser.denoiser,
+        diffuser.schedule.moves(6),
+        condition,
+        generator=seeded(),
+        reverse_step=watched,
+        guide=kind(lambda plan: plan.sum((1, 2)), stop_step=0),
+    )
+    assert len(seen) == 6
+    for at_step in [*seen, plan]:
+        assert torch.equal(at_step[:, 0, :2], first)
+        assert torch.equal(at_step[:, -1, :2], last)
+        assert not torch.equal(at_step[:, 1], at_step[:, 0])
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim"])
+@pytest.mark.parametrize("kind", [NoisyGuide, CleanGuide])
+def test_a_guide_of_scale_zero_changes_not_one_bit(
+    name: str, kind: type[Guide], spec: PlanSpec, diffuser: Diffuser
+) -> None:
+    guides = [None, kind(lambda plan: plan.square().sum((1, 2)), scale=0.0, stop_step=0)]
+    unguided, guided = (sample_three(spec, diffuser, name, guide) for guide in guides)
+    assert torch.equal(unguided, guided)
+
+
+@pytest.mark.parametrize("kind", [NoisyGuide, CleanGuide])
+def test_a_guide_moves_the_plan_towards_reward(kind: type[Guide], spec: PlanSpec) -> None:
+    reward = lambda plan: plan.mean((1, 2))
+    unguided, guided = (
+        sample(
+            lambda noisy, step: 0.5 * noisy,
+            SCHEDULE.moves(6),
+            condition_on(spec, torch.zeros(3, 2)),
+            generator=seeded(),
+            guide=kind(reward, scale=scale, stop_step=0),
+        )
+        for scale in (0.0, 1.0)
+    )
+    assert (reward(guided) > reward(unguided)).all()
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_seed_another(
+    spec: PlanSpec, diffuser: Diffuser
+) -> None:
+    plans = [sample_three(spec, diffuser, "ddpm", None, seed=seed) for seed in (5, 5, 6)]
+    assert torch.equal(plans[0], plans[1])
+    assert not torch.equal(plans[0], plans[2])
+
+
+def test_sampling_leaves_the_condition_as_it_is(spec: PlanSpec, diffuser: Diffuser) -> None:
+    condition = condition_on(spec, torch.ones(3, 2))
+    before = condition.values.clone()
+    sample(diffuser.denoiser, diffuser.schedule.moves(2), condition, generator=seeded())
+    assert torch.equal(condition.values, before)
+
+
+def test_a_condition_writes_known_entries_and_leaves_its_argument() -> None:
+    plan = torch.zeros(1, 2, 2)
+    known = torch.tensor([[[True, False], [False, False]]])
+    conditioned = Condition(known, torch.ones(1, 2, 2))(plan)
+    assert conditioned.tolist() == [[[1, 0], [0, 0]]]
+    assert plan.abs().max() == 0
+
+
+def test_conditions_on_plans_with_actions_fix_observations_only(action_spec: PlanSpec) -> None:
+    condition = condition_on(action_spec, torch.ones(1, 2), 2 * torch.ones(1, 2))
+    expected = torch.zeros(4, 6, dtype=torch.bool)
+    expected[0, :2] = expected[-1, :2] = True
+    assert torch.equal(condition.known[0], expected)
+    plan = condition(torch.zeros(1, 4, 6))[0]
+    assert plan[0].tolist() == [1, 1, 0, 0, 0, 0]
+    assert plan[-1].tolist() == [2, 2, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.25, 1.0])
+def test_reverse_steps_are_found_by_name(eta: float) -> None:
+    plans, move = torch.randn((3, *SHAPE), generator=seeded()), SCHEDULE.moves(5)[1]
+    by_name = parse_reverse_step(f"ddim:{eta}")(plans[0], plans[1], move, plans[2])
+    assert torch.equal(by_name, ddim_step(plans[0], plans[1], move, plans[2], eta=eta))
+    assert parse_reverse_step("ddim") is ddim_step
+    assert parse_reverse_step("ddpm") is ddpm_step
+
+
+@pytest.mark.parametrize(
+    "name", ["", "euler", "ddpm:1", "ddim:", "ddim:1.5", "ddim:-1", "ddim:x", "ddim:.", "DDIM"]
+)
+def test_an_unknown_reverse_step_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="choose ddpm, ddim or ddim:ETA"):
+        parse_reverse_step(name)
+
+
+def sample_three(
+    spec: PlanSpec, diffuser: Diffuser, name: str, guide: Guide | None, *, seed: int = 0
+) -> Tensor:
+    return sample(
+        diffuser.denoiser,
+        diffuser.schedule.moves(6),
+        condition_on(spec, torch.randn((3, 2), generator=seeded(1))),
+        generator=seeded(seed),
+        reverse_step=parse_reverse_step(name),
+        guide=guide,
+    )

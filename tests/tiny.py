@@ -1,0 +1,83 @@
+"""Data and models small enough for a test, made without training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from trailward.dataset import Dataset
+from trailward.diffuser import DenoiserConfig, Diffuser
+from trailward.inverse_dynamics import InverseDynamics
+from trailward.normalizer import Normalizer, fit_limits
+from trailward.reward import LearntReward, RewardConfig
+from trailward.diffuser import SamplingConfig
+from trailward.trajectory import Episode, PlanSpec
+
+
+def random_walks(
+    lengths: Sequence[int] = (20, 14, 17),
+    *,
+    observation_dim: int = 2,
+    action_dim: int = 2,
+    drift: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Episodes with the given numbers of environment steps; every number in them is different."""
+    generator = np.random.default_rng(seed)
+    episodes = []
+    for length in lengths:
+        moves = drift + generator.standard_normal((length + 1, observation_dim))
+        actions = generator.standard_normal((length, action_dim))
+        episodes.append(Episode(moves.cumsum(0), actions, generator.standard_normal(length)))
+    return Dataset(episodes, {"seed": seed, "drift": drift})
+
+
+def shake(module: nn.Module, *, seed: int = 0, size: float = 0.2) -> nn.Module:
+    """Give every weight a random value: fresh networks end in zeros, which would hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_(size * torch.randn(weight.shape, generator=generator))
+    return module
+
+
+def tiny_diffuser(spec: PlanSpec, *, config: DenoiserConfig | None = None) -> Diffuser:
+    """A diffuser whose weights are noise, with the normalizers of random walks."""
+    config = config or DenoiserConfig(width=16, depth=1, num_diffusion_steps=8)
+    data = random_walks(observation_dim=spec.observation_dim, action_dim=spec.action_dim)
+    denoiser, schedule = config.build(spec)
+    inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride, width=128)
+    return Diffuser(
+        spec,
+        _fit([episode.observations for episode in data.episodes]),
+        _fit([episode.actions for episode in data.episodes]),
+        shake(denoiser).requires_grad_(False),
+        schedule,
+        None if spec.with_actions else shake(inverse, seed=1).requires_grad_(False),
+        config,
+        {"seed": 0},
+    )
+
+
+def tiny_reward(diffuser: Diffuser, config: RewardConfig | None = None) -> LearntReward:
+    """A reward of the diffuser's plans whose weights are noise."""
+    config = config or RewardConfig(hidden=(8,))
+    return LearntReward(
+        shake(config.build(diffuser.spec), seed=2),
+        diffuser.spec,
+        diffuser.observation_normalizer,
+        diffuser.action_normalizer,
+        config,
+        SamplingConfig(num_steps=3, stop_step=0),
+        {"objective": "mse"},
+    )
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator of its own for every draw."""
+    return torch.Generator().manual_seed(seed)
+
+
+def _fit(arrays: Sequence[np.ndarray]) -> Normalizer:
+    return fit_limits(torch.from_numpy(np.concatenate(arrays)).float())
