@@ -88,6 +88,7 @@ def save_state(
     *,
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
     facts: Mapping[str, Any],
 ) -> None:
     """Write everything a training needs to go on exactly where it was.
@@ -96,6 +97,7 @@ def save_state(
         path: one file.
         modules: their weights and buffers.
         optimizer: its per-parameter tensors.
+        identity: JSON values that must be the same for a training to go on.
         facts: JSON values, such as the number of steps done.
     """
     tensors: dict[str, Tensor] = {}
@@ -105,18 +107,32 @@ def save_state(
         tensors |= {f"optimizer.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
-    _replace(path, save(tensors, metadata={"facts": json.dumps(facts)}))
+    metadata = json.dumps({**facts, "identity": identity})
+    _replace(path, save(tensors, metadata={"facts": metadata}))
 
 
 def load_state(
-    path: Path, *, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+    path: Path,
+    *,
+    modules: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    identity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Restore what :func:`save_state` wrote, and return its facts.
 
     Raises:
-        CheckpointError: if the file is damaged or belongs to other modules.
+        CheckpointError: if the file is damaged or belongs to another configuration.
     """
     tensors, metadata = _read(path)
+    facts = json.loads(metadata.get("facts", "{}"))
+    saved = facts.pop("identity", {})
+    for name, value in json.loads(json.dumps(identity)).items():
+        if saved.get(name, value) != value:
+            msg = (
+                f"{path} belongs to another configuration; use another folder: "
+                f"its {name} is {saved[name]}, not {value}"
+            )
+            raise CheckpointError(msg)
     try:
         for name, module in modules.items():
             module.load_state_dict(submodule(tensors, name))
@@ -129,7 +145,7 @@ def load_state(
         state.setdefault(int(index), {})[entry] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return json.loads(metadata["facts"])
+    return facts
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -149,7 +149,7 @@ class Demo:
     task: str = "corner"
     """The true reward that is demonstrated and judged by: corner, or goal:ROW,COLUMN."""
     objective: str = "mmd_gaussian"
-    """mse, mmd_gaussian, mmd_matern, mmd_matern32 or mmd_matern52."""
+    """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy."""
     from_scratch: bool = False
     """Train the diffuser too, rather than use the packaged one."""
     quick: bool = False

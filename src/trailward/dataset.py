@@ -227,7 +227,9 @@ def write_dataset(
     staging = target.parent / f".writing-{uuid.uuid4().hex[:8]}"
     try:
         with _minari_root(staging), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* is (set to )?None", UserWarning)  # no author given
+            warnings.filterwarnings(
+                "ignore", ".* is (set to )?None", UserWarning
+            )  # no author given
             written = minari.create_dataset_from_buffers(
                 target.name,
                 buffers,

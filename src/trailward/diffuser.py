@@ -82,7 +82,7 @@ class SamplingConfig:
     sampler: str = "ddim"
     num_steps: int = 8
     guide: str = "clean"
-    scale: float = 1.0
+    scale: float = 0.3
     stop_step: int = 16
     repeats: int = 2
     use_variance: bool = True

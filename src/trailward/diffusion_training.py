@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,8 @@ def train_diffuser(
     spec: PlanSpec,
     folder: str | os.PathLike[str],
     *,
-    denoiser_config: DenoiserConfig,
-    config: TrainingConfig,
+    denoiser_config: DenoiserConfig = DenoiserConfig(),
+    config: TrainingConfig = TrainingConfig(),
     device: str = "cpu",
     report: Report = lambda done, **figures: None,
     provenance: dict[str, Any] | None = None,
@@ -92,7 +92,8 @@ def train_diffuser(
         The diffuser with averaged weights, as saved in ``folder``.
 
     Raises:
-        DivergedError: if the loss is not finite.
+        DivergedError: if a loss or gradient is not finite; the folder keeps the last good
+            checkpoint.
         CheckpointError: if the folder's checkpoint belongs to another configuration.
     """
     folder = Path(folder)
@@ -108,7 +109,13 @@ def train_diffuser(
     )
     windows = Windows(dataset, spec)
     batches = _Batches(windows, join_normalizers(observation, action, spec), config)
-    average = _train(network, schedule, batches, folder, config, report)
+    identity = {
+        "denoiser": asdict(denoiser_config),
+        "spec": spec.to_config(),
+        "normalizer": config.normalizer,
+        "seed": config.seed,
+    }
+    average = _train(network, schedule, batches, folder, identity, report)
     inverse = None
     if not spec.with_actions:
         torch.manual_seed(config.seed)
@@ -159,27 +166,25 @@ def _train(
     schedule: NoiseSchedule,
     batches: _Batches,
     folder: Path,
-    config: TrainingConfig,
+    identity: dict[str, Any],
     report: Report,
 ) -> nn.Module:
-    average = copy.deepcopy(network)
+    config, average = batches.config, copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    kept = {"modules": {"network": network, "average": average}, "optimizer": optimizer}
+    kept: dict[str, Any] = {
+        "modules": {"network": network, "average": average},
+        "optimizer": optimizer,
+        "identity": identity,
+    }
     done = load_state(folder / STATE, **kept)["step"] if (folder / STATE).exists() else 0
     with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
         for step in range(done, config.num_steps):
             optimizer.param_groups[0]["lr"] = _learning_rate(config, step)
             loss = batches.loss(network, schedule, step)
-            if not torch.isfinite(loss):
-                msg = (
-                    f"the denoising loss is {loss.item()} at step {step}; the checkpoint of "
-                    f"step {step - step % config.checkpoint_every} is kept in {folder}: "
-                    f"lower the learning rate ({config.learning_rate})"
-                )
-                raise DivergedError(msg)
             optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
+            _check(loss.item(), norm.item(), step, folder, config)
             optimizer.step()
             _average(average, network, min(config.average_decay, (1 + step) / (10 + step)))
             if step % 20 == 0:
@@ -192,8 +197,18 @@ def _train(
     return average
 
 
+def _check(loss: float, norm: float, step: int, folder: Path, config: TrainingConfig) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        msg = (
+            f"training diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g}; the "
+            f"last good checkpoint is kept in {folder}: lower the learning rate "
+            f"({config.learning_rate})"
+        )
+        raise DivergedError(msg)
+
+
 def _learning_rate(config: TrainingConfig, step: int) -> float:
-    warm = min(1.0, (step + 1) / config.num_warmup)
+    warm = min(1.0, (step + 1) / max(config.num_warmup, 1))
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 

@@ -13,7 +13,28 @@ from matplotlib.figure import Figure
 Arrays = Mapping[str, np.ndarray]
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
+_MARGIN = 0.15
 _WALL, _PLAY, _UNGUIDED, _GUIDED, _DEMO = "#39424e", "#9aa5b1", "#c77d0a", "#0b6e6e", "#b3266b"
+
+
+def summary_figure(arrays: Arrays) -> Figure:
+    """The whole story in a row: what was given, the reward learnt from it, plans before, after."""
+    figure, axes = _panels(4, arrays["maze"], columns=4)
+    _maze(axes[0], arrays["maze"])
+    _lines(axes[0], arrays["play"], _PLAY, width=0.7, alpha=0.25)
+    _lines(axes[0], arrays["demonstrations"], _DEMO, width=1.4, alpha=0.9)
+    axes[0].set_title("given: play data, demonstrations")
+    _maze(axes[1], arrays["maze"])
+    axes[1].imshow(arrays["reward_map"], extent=_extent(arrays["maze"]), cmap="viridis", zorder=1)
+    axes[1].set_title("learnt: the reward")
+    for ax, name, title, colour in (
+        (axes[2], "plans_unguided", "plans before", _UNGUIDED),
+        (axes[3], "plans_learnt", "plans guided by it", _GUIDED),
+    ):
+        _maze(ax, arrays["maze"])
+        _plans(ax, arrays[name], colour)
+        ax.set_title(title)
+    return figure
 
 
 def reward_figure(arrays: Arrays) -> Figure:
@@ -45,12 +66,10 @@ def trajectories_figure(arrays: Arrays) -> Figure:
     figure, axes = _panels(len(panels), arrays["maze"])
     for ax, (name, title, colour, dots) in zip(axes, panels, strict=True):
         _maze(ax, arrays["maze"])
-        paths = arrays[name]
-        _lines(ax, paths, colour, width=0.9, alpha=0.35 if name == "play" else 0.75)
         if dots:
-            ax.plot(paths[..., 0].T, paths[..., 1].T, ".", ms=3, color=colour)
-        if name != "play":
-            ax.plot(paths[:, 0, 0], paths[:, 0, 1], "o", ms=4, color="white", mec="black", zorder=4)
+            _plans(ax, arrays[name], colour)
+        else:
+            _lines(ax, arrays[name], colour, width=0.9, alpha=0.35 if name == "play" else 0.75)
         ax.set_title(title)
     return figure
 
@@ -78,7 +97,7 @@ def loss_figure(curves: Curves) -> Figure:
     ax = figure.subplots()
     styles = {
         "learn/loss": ("batches", _GUIDED, "-"),
-        "learn/held_out_loss": ("held out", _DEMO, "o-"),
+        "learn/held_out_energy": ("held out (energy distance)", _DEMO, "o-"),
     }
     for tag, points in curves.items():
         if points:
@@ -142,12 +161,12 @@ def _error_map(arrays: Arrays, name: str, *, bins_per_cell: int = 4) -> np.ndarr
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)[::-1]
 
 
-def _panels(count: int, maze: np.ndarray) -> tuple[Figure, list[Axes]]:
-    columns = min(count, 3)
+def _panels(count: int, maze: np.ndarray, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    columns = min(count, columns)
     rows = -(-count // columns)
     side = 3.6
     figure = Figure(
-        figsize=(side * columns, side * rows * maze.shape[0] / maze.shape[1] + 0.3 * rows),
+        figsize=(side * columns, (side * _height_to_width(maze) + 0.3) * rows),
         layout="constrained",
     )
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -163,8 +182,17 @@ def _maze(ax: Axes, maze: np.ndarray) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-    left, right, bottom, top = _extent(maze)
-    ax.set(xlim=(left, right), ylim=(bottom, top))
+    rows, columns = np.nonzero(maze == 0)
+    left, _, _, top = _extent(maze)
+    ax.set(
+        xlim=(left + columns.min() - _MARGIN, left + columns.max() + 1 + _MARGIN),
+        ylim=(top - rows.max() - 1 - _MARGIN, top - rows.min() + _MARGIN),
+    )
+
+
+def _height_to_width(maze: np.ndarray) -> float:
+    rows, columns = np.nonzero(maze == 0)
+    return (np.ptp(rows) + 1 + 2 * _MARGIN) / (np.ptp(columns) + 1 + 2 * _MARGIN)
 
 
 def _extent(maze: np.ndarray) -> tuple[float, float, float, float]:
@@ -175,3 +203,10 @@ def _extent(maze: np.ndarray) -> tuple[float, float, float, float]:
 def _lines(ax: Axes, paths: np.ndarray, colour: str, *, width: float, alpha: float) -> None:
     for path in paths:
         ax.plot(path[:, 0], path[:, 1], color=colour, lw=width, alpha=alpha, zorder=3)
+
+
+def _plans(ax: Axes, plans: np.ndarray, colour: str) -> None:
+    _lines(ax, plans, colour, width=0.9, alpha=0.75)
+    ax.plot(plans[..., 0].T, plans[..., 1].T, ".", ms=3, color=colour, zorder=3)
+    starts = plans[:, 0, :2]
+    ax.plot(starts[:, 0], starts[:, 1], "o", ms=4, color="white", mec="black", mew=0.7, zorder=4)

@@ -15,6 +15,11 @@ from trailward import figures as draw
 from trailward.diffusion_training import logged_losses
 
 _CAPTIONS = {
+    "summary": (
+        "In one row",
+        "What was given, the reward that was learnt from it, and plans from the same starts "
+        "(white dots) without and with it.",
+    ),
     "reward": (
         "The learnt reward over the maze, and the true one",
         "Colour: reward of standing still there. White: the demonstrations it was learnt from.",
@@ -69,10 +74,11 @@ def write_report(
         arrays = dict(file)
     curves = {}
     if reward_folder is not None:
-        for tag in ("learn/loss", "learn/held_out_loss"):
+        for tag in ("learn/loss", "learn/held_out_energy"):
             curves[tag] = list(logged_losses(reward_folder, tag))
     out.mkdir(parents=True, exist_ok=True)
     pictures = {
+        "summary": draw.summary_figure(arrays),
         "reward": draw.reward_figure(arrays),
         "trajectories": draw.trajectories_figure(arrays),
         "erc": draw.correlation_figure(arrays, figures),

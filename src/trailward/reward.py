@@ -274,12 +274,13 @@ class LearntReward:
                 for name in ("observation", "action")
             )
             sampling = SamplingConfig(**config["sampling"])
+            facts = config["provenance"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder}: weights and configuration disagree: {error}"
             ) from None
         model.to(device).requires_grad_(requires_grad=False)
-        return cls(model, spec, observation, action, settings, sampling, config["provenance"])
+        return cls(model, spec, observation, action, settings, sampling, facts)
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:

@@ -12,7 +12,7 @@ The denoiser is frozen. :func:`matching_loss` is the first three lines, :func:`_
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from trailward.checkpoint import load_state, save_state
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
-from trailward.objective import OBJECTIVES, Objective
+from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.progress import Report
 from trailward.reward import LearntReward, RewardConfig
 from trailward.typing import Scalar
 
 STATE = "learning.safetensors"
+_NUM_JUDGED, _JUDGED = 64, 999_999_937
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class LearningConfig:
     """How a reward is learnt.
 
     Attributes:
-        objective: ``mse``, ``mmd_gaussian``, ``mmd_matern``, ``mmd_matern32``, ``mmd_matern52``.
+        objective: ``mse``, ``mmd_gaussian``, ``mmd_matern``, ``mmd_matern32``, ``mmd_matern52`` or
+            ``energy``.
         num_steps: gradient steps at most.
         batch_size: demonstration windows, and so plans, in a batch.
         learning_rate: of Adam, falling to a tenth linearly.
@@ -55,7 +57,7 @@ class LearningConfig:
     objective: str = "mmd_gaussian"
     num_steps: int = 200
     batch_size: int = 32
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     adjoint: str = "full"
     num_held_out: int = 1
@@ -114,9 +116,9 @@ def learn_reward(
     demonstrations: Dataset,
     folder: str | os.PathLike[str],
     *,
-    reward_config: RewardConfig,
-    sampling: SamplingConfig,
-    config: LearningConfig,
+    reward_config: RewardConfig = RewardConfig(),
+    sampling: SamplingConfig = SamplingConfig(),
+    config: LearningConfig = LearningConfig(),
     report: Report = lambda done, **figures: None,
     provenance: Mapping[str, Any] | None = None,
 ) -> LearntReward:
@@ -139,6 +141,7 @@ def learn_reward(
     Raises:
         DivergedError: if a loss or gradient is not finite or too large; the folder keeps the
             last good checkpoint.
+        CheckpointError: if the folder's checkpoint belongs to another configuration.
         DataError: if the demonstrations do not fit the diffuser.
         ValueError: if a setting is unknown, or no demonstration would be left to learn from.
     """
@@ -158,7 +161,13 @@ def learn_reward(
     problem = _Problem(
         diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config
     )
-    best = _learn(problem, model, folder, report).requires_grad_(requires_grad=False)
+    identity = {
+        "objective": config.objective,
+        "reward": asdict(reward_config),
+        "spec": diffuser.spec.to_config(),
+        "seed": config.seed,
+    }
+    best = _learn(problem, model, folder, identity, report).requires_grad_(requires_grad=False)
     learnt = LearntReward(
         best, diffuser.spec, diffuser.observation_normalizer, diffuser.action_normalizer,
         reward_config, sampling, {**(provenance or {}), "objective": config.objective},
@@ -178,45 +187,46 @@ class _Problem:
     config: LearningConfig
 
     def loss(self, model: nn.Module, step: int) -> Scalar:
-        generator = self._generator(self.config.seed * 1_000_000_007 + step)
+        """The objective of one gradient step's batch."""
         kept = self.windows.subset(lambda episode: episode < self.num_learnt)
-        return self._loss(model, kept, generator)
+        objective = OBJECTIVES[self.config.objective]
+        return self._loss(model, kept, objective, self.config.batch_size, step)
 
     @torch.no_grad()
     def held_out_loss(self, model: nn.Module) -> float:
-        generator = self._generator(self.config.seed * 1_000_000_007 + 999_999_937)
+        """Energy distance to the held-out demonstrations, with the same noise at each call."""
         kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
-        return self._loss(model, kept, generator, batches=2).item()
+        return self._loss(model, kept, EnergyDistance(), _NUM_JUDGED, _JUDGED).item()
 
     def _loss(
-        self, model: nn.Module, kept: torch.Tensor, generator: torch.Generator, *, batches: int = 1
+        self, model: nn.Module, kept: torch.Tensor, objective: Objective, size: int, draw: int
     ) -> Scalar:
-        picks = torch.randint(
-            len(kept), (batches * self.config.batch_size,), generator=torch.Generator().manual_seed(
-                generator.initial_seed()
-            ),
-        )  # fmt: skip
+        seed = self.config.seed * 1_000_000_007 + draw
+        picks = torch.randint(len(kept), (size,), generator=torch.Generator().manual_seed(seed))
         return matching_loss(
             self.diffuser,
             model,
             self.windows,
             kept[picks],
-            objective=OBJECTIVES[self.config.objective],
+            objective=objective,
             sampling=self.sampling,
-            generator=generator,
+            generator=torch.Generator(self.diffuser.device).manual_seed(seed),
             adjoint=parse_adjoint(self.config.adjoint),
         )
 
-    def _generator(self, seed: int) -> torch.Generator:
-        return torch.Generator(self.diffuser.device).manual_seed(seed)
 
-
-def _learn(problem: _Problem, model: nn.Module, folder: Path, report: Report) -> nn.Module:
+def _learn(
+    problem: _Problem, model: nn.Module, folder: Path, identity: dict[str, Any], report: Report
+) -> nn.Module:
     config, best = problem.config, copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    kept = {"modules": {"reward": model, "best": best}, "optimizer": optimizer}
+    kept: dict[str, Any] = {
+        "modules": {"reward": model, "best": best},
+        "optimizer": optimizer,
+        "identity": identity,
+    }
     facts = {"step": 0, "best_loss": float("inf"), "best_step": 0}
     if (folder / STATE).exists():
         facts = load_state(folder / STATE, **kept)
@@ -249,7 +259,7 @@ def _judge(
     held_out = -float(facts["step"])
     if problem.config.num_held_out:
         held_out = problem.held_out_loss(model)
-        log.add_scalar("learn/held_out_loss", held_out, facts["step"])
+        log.add_scalar("learn/held_out_energy", held_out, facts["step"])
     if held_out < facts["best_loss"]:
         facts |= {"best_loss": held_out, "best_step": facts["step"]}
         best.load_state_dict(model.state_dict())

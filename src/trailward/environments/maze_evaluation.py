@@ -121,18 +121,19 @@ def evaluate_in_maze(
 def reward_map(
     learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS
 ) -> tuple[Float[np.ndarray, "row column"], Float[np.ndarray, "row column"]]:
-    """Learnt and true reward of standing still, over a fine grid of the maze; NaN in walls.
+    """Learnt and true reward of standing still, over the pixels of the maze; NaN in walls.
 
     A reward of whole plans is asked about the plan that stays there.
 
     Args:
         learnt: the reward.
         task: the maze and the true reward.
-        cells: grid points along a cell's side.
+        cells: pixels along a cell's side.
     """
+    rows, columns = np.array(task.maze.grid).shape
     half_width, half_height = task.maze.half_extent
-    xs = np.linspace(-half_width, half_width, 2 * int(half_width * cells) + 1)
-    ys = np.linspace(half_height, -half_height, 2 * int(half_height * cells) + 1)
+    xs = (np.arange(columns * cells) + 0.5) / cells - half_width
+    ys = half_height - (np.arange(rows * cells) + 0.5) / cells
     positions = np.stack(np.meshgrid(xs, ys), -1)
     states = np.concatenate([positions, np.zeros_like(positions)], -1)
     wall = task.maze.in_wall(positions)

@@ -1,0 +1,21 @@
+"""Python in a process of its own, as after a restart."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+
+
+def run_python(code: str, *arguments: object, expect: int = 0) -> str:
+    """Run code in a fresh interpreter that can import the helpers here; return what it printed.
+
+    Args:
+        code: sees ``arguments`` as ``sys.argv[1:]``.
+        arguments: turned into strings.
+        expect: the exit status it must end with; negative for a signal.
+    """
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
+    assert done.returncode == expect, done.stderr
+    return done.stdout

@@ -1,0 +1,205 @@
+import json
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from processes import run_python
+from tiny import random_walks, seeded, tiny_diffuser
+
+from trailward.checkpoint import CheckpointError
+from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
+from trailward.diffusion_training import (
+    STATE,
+    DivergedError,
+    TrainingConfig,
+    logged_losses,
+    train_diffuser,
+)
+from trailward.trajectory import PlanSpec
+
+SPEC = PlanSpec(horizon=4, stride=2, observation_dim=2, action_dim=2, with_actions=True)
+DENOISER = DenoiserConfig(width=8, depth=1, num_diffusion_steps=8)
+CONFIG = TrainingConfig(num_steps=30, batch_size=4, num_warmup=3, checkpoint_every=8)
+KILLED_AT_STEP_20 = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from test_diffusion_training import train
+
+def report(done, **figures):
+    if done == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(sys.argv[1], report=report)
+"""
+
+
+def train(folder: Path | str, *, denoiser=DENOISER, config=CONFIG, **options) -> Diffuser:
+    return train_diffuser(
+        random_walks(), SPEC, folder, denoiser_config=denoiser, config=config, **options
+    )
+
+
+def assert_same_weights(ours: Diffuser, theirs: Diffuser) -> None:
+    for name, weight in ours.denoiser.state_dict().items():
+        assert torch.equal(weight, theirs.denoiser.state_dict()[name]), name
+
+
+def test_training_killed_and_started_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    run_python(KILLED_AT_STEP_20, tmp_path / "killed", expect=-signal.SIGKILL)
+    assert (tmp_path / "killed" / STATE).exists()
+    assert not (tmp_path / "killed" / "config.json").exists()
+    resumed = []
+    diffuser = train(tmp_path / "killed", report=lambda done, **figures: resumed.append(done))
+    assert resumed == [20, 30]
+    assert_same_weights(diffuser, train(tmp_path / "whole"))
+    for name in ("weights.safetensors", STATE):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_training_stopped_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
+    def stop(done: int, **figures: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", report=stop)
+    assert_same_weights(train(tmp_path / "stopped"), train(tmp_path / "whole"))
+
+
+def test_the_curve_of_resumed_training_shows_every_step_once(tmp_path: Path) -> None:
+    train(tmp_path, config=replace(CONFIG, num_steps=23, checkpoint_every=20))
+    (tmp_path / STATE).unlink()
+    time.sleep(1.1)  # TensorBoard orders its files by the second
+    losses = {}
+    train(tmp_path, report=lambda done, **figures: losses.update({done: figures}))
+    assert [step for step, _ in logged_losses(tmp_path)] == [0, 20]
+    assert dict(logged_losses(tmp_path))[20] == pytest.approx(losses[20]["loss"])
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
+    tmp_path.joinpath(f".{STATE}.writing").write_bytes(b"half")
+    assert_same_weights(train(tmp_path), train(tmp_path / "whole"))
+
+
+def test_training_that_is_over_is_left_as_it_is(tmp_path: Path) -> None:
+    first = train(tmp_path)
+    before = (tmp_path / STATE).read_bytes()
+    assert_same_weights(train(tmp_path), first)
+    assert (tmp_path / STATE).read_bytes() == before
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    losses = []
+    config = replace(CONFIG, num_steps=121, batch_size=32, learning_rate=1e-2)
+    train(tmp_path, config=config, report=lambda done, **f: losses.extend(f.values()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    config = replace(CONFIG, num_steps=2)
+    ours, theirs = (
+        train(tmp_path / str(seed), config=replace(config, seed=seed)).denoiser.state_dict()
+        for seed in (0, 1)
+    )
+    assert not torch.equal(ours["network.embed.weight"], theirs["network.embed.weight"])
+
+
+def test_divergence_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
+    train(tmp_path, config=replace(CONFIG, num_steps=8))
+    before = (tmp_path / STATE).read_bytes()
+    with pytest.raises(DivergedError, match=r"diverged at step 9: loss (nan|inf), .*\(1e\+38\)"):
+        train(tmp_path, config=replace(CONFIG, learning_rate=1e38))
+    assert (tmp_path / STATE).read_bytes() == before
+    train(tmp_path)
+
+
+@pytest.mark.parametrize("network", ["transformer", "unet"])
+def test_training_without_warm_up_is_allowed(network: str, tmp_path: Path) -> None:
+    denoiser = replace(DENOISER, network=network, multipliers=(1, 2))
+    config = replace(CONFIG, num_steps=2, num_warmup=0, normalizer="gaussian")
+    diffuser = train(tmp_path, denoiser=denoiser, config=config)
+    assert all(torch.isfinite(weight).all() for weight in diffuser.denoiser.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"width": 16}, "denoiser"),
+        ({"parameterization": "noise"}, "denoiser"),
+        ({"num_diffusion_steps": 9}, "denoiser"),
+        ({"seed": 1}, "seed"),
+        ({"normalizer": "gaussian"}, "normalizer"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(
+    changes: dict, name: str, tmp_path: Path
+) -> None:
+    train(tmp_path, config=replace(CONFIG, num_steps=1))
+    architecture = name == "denoiser"
+    with pytest.raises(CheckpointError, match=f"{STATE} belongs to another .*: its {name} is"):
+        train(
+            tmp_path,
+            denoiser=replace(DENOISER, **changes) if architecture else DENOISER,
+            config=CONFIG if architecture else replace(CONFIG, **changes),
+        )
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=f"{STATE} is not a safetensors file or is damaged"):
+        train(tmp_path)
+
+
+def test_a_saved_diffuser_gives_the_same_plans_in_a_fresh_process(
+    tmp_path: Path, diffuser: Diffuser
+) -> None:
+    code = """
+import json, sys
+import torch
+from tiny import seeded
+from trailward.diffuser import Diffuser, SamplingConfig
+torch.set_num_threads(1)
+diffuser = Diffuser.load(sys.argv[1])
+first = torch.zeros(2, diffuser.spec.observation_dim)
+print(json.dumps(diffuser.sample_plans(first, SamplingConfig(num_steps=3), generator=seeded()).tolist()))
+"""
+    printed = json.loads(run_python(code, diffuser.save(tmp_path / "diffuser")))
+    plans = diffuser.sample_plans(
+        torch.zeros(2, 2), SamplingConfig(num_steps=3), generator=seeded()
+    )
+    assert torch.equal(torch.tensor(printed), plans)
+
+
+@pytest.mark.parametrize("with_actions", [False, True])
+@pytest.mark.parametrize("network", ["transformer", "unet"])
+def test_a_saved_diffuser_comes_back_equal(
+    with_actions: bool, network: str, tmp_path: Path
+) -> None:
+    config = DenoiserConfig(network, width=8, depth=1, multipliers=(1, 2), num_diffusion_steps=8)
+    diffuser = tiny_diffuser(replace(SPEC, with_actions=with_actions), config=config)
+    back = Diffuser.load(diffuser.save(tmp_path))
+    for name in ("spec", "config", "schedule", "provenance"):
+        assert getattr(back, name) == getattr(diffuser, name)
+    assert_same_weights(back, diffuser)
+    assert torch.equal(back.normalizer.scale, diffuser.normalizer.scale)
+    assert (back.inverse_dynamics is None) == with_actions
+    assert not any(weight.requires_grad for weight in back.denoiser.parameters())
+
+
+def test_a_diffuser_that_does_not_fit_its_configuration_is_refused(
+    tmp_path: Path, diffuser: Diffuser
+) -> None:
+    config = json.loads((diffuser.save(tmp_path) / "config.json").read_text())
+    config["spec"]["horizon"] = 6
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="weights and configuration disagree"):
+        Diffuser.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["network", "parameterization"])
+def test_an_unknown_part_of_a_denoiser_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} 'magic' is unknown; choose"):
+        replace(DENOISER, **{name: "magic"}).build(SPEC)

@@ -1,0 +1,32 @@
+import numpy as np
+import torch
+from tiny import seeded
+
+from trailward.dataset import Dataset
+from trailward.inverse_dynamics import InverseDynamics, train_inverse_dynamics
+from trailward.trajectory import Episode
+
+
+def steady_walks(num_episodes: int) -> Dataset:
+    """One action an episode; the next observation is the one before and the action."""
+    velocities = np.random.default_rng(0).uniform(-1, 1, (num_episodes, 1, 2))
+    times = np.arange(7.0)[:, None]
+    return Dataset([Episode(0.1 * times * v, np.repeat(v, 6, 0)) for v in velocities])
+
+
+def test_it_finds_the_action_that_leads_to_the_target_in_the_time_left() -> None:
+    model = InverseDynamics(2, 2, stride=3, width=32)
+    options = {"num_steps": 400, "batch_size": 128, "learning_rate": 1e-2}
+    identity = lambda values: values
+    error = train_inverse_dynamics(
+        model,
+        steady_walks(60),
+        normalize_observation=lambda values: 10 * values,
+        normalize_action=identity,
+        **options,
+    )
+    assert error < 5e-3
+    action = torch.rand((50, 2), generator=seeded()) - 0.5
+    for left in (1.0, 3.0):
+        found = model(torch.zeros(50, 2), left * action, torch.full((50,), left))
+        assert (found - action).square().mean() < 0.01

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from tiny import seeded, shake
+from torch import nn
+
+from trailward.networks import NETWORKS, TemporalTransformer, TemporalUnet
+from trailward.networks.step_embedding import StepEmbedding
+
+STEPS = torch.tensor([0, 3, 63])
+
+
+def build(name: str, transition_dim: int, horizon: int, width: int = 16) -> nn.Module:
+    smaller = {"transformer": {"depth": 1}, "unet": {"multipliers": (1, 2, 2)}}[name]
+    return shake(NETWORKS[name](transition_dim, horizon, width=width, **smaller))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("horizon", [1, 5, 7, 16])
+@pytest.mark.parametrize("transition_dim", [1, 6])
+def test_networks_take_any_horizon_and_transition(
+    name: str, horizon: int, transition_dim: int
+) -> None:
+    noisy = torch.randn((3, horizon, transition_dim), generator=seeded())
+    predicted = build(name, transition_dim, horizon)(noisy, STEPS)
+    assert predicted.shape == noisy.shape
+    assert torch.isfinite(predicted).all()
+    assert predicted.std() > 1e-3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("width", [8, 24, 32])
+def test_networks_take_any_width_that_fits(name: str, width: int) -> None:
+    noisy = torch.randn((3, 5, 2), generator=seeded())
+    assert build(name, 2, 5, width)(noisy, STEPS).shape == noisy.shape
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_plans_of_a_batch_do_not_see_each_other(name: str) -> None:
+    network, noisy = build(name, 2, 7), torch.randn((3, 7, 2), generator=seeded())
+    together = network(noisy, STEPS)
+    alone = torch.cat([network(noisy[i : i + 1], STEPS[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_plan_step_sees_every_other(name: str) -> None:
+    network = build(name, 2, 8)
+    noisy = torch.randn((1, 8, 2), generator=seeded()).requires_grad_()
+    for step in (0, 7):
+        (gradient,) = torch.autograd.grad(network(noisy, STEPS[:1])[0, step].sum(), noisy)
+        assert (gradient[0].abs().amax(-1) > 0).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_diffusion_step_matters(name: str) -> None:
+    network, noisy = build(name, 2, 5), torch.randn((1, 5, 2), generator=seeded())
+    early, late = (network(noisy, torch.tensor([step])) for step in (1, 60))
+    assert (early - late).abs().max() > 1e-4
+
+
+def test_a_fresh_transformer_predicts_zero() -> None:
+    noisy = torch.randn((3, 5, 2), generator=seeded())
+    assert TemporalTransformer(2, 5, width=8)(noisy, STEPS).abs().max() == 0
+
+
+def test_the_transformer_knows_where_a_step_is() -> None:
+    """Equal tokens at different places give different predictions."""
+    predicted = build("transformer", 2, 5)(torch.ones(1, 5, 2), STEPS[:1])[0]
+    assert (predicted[1:] - predicted[0]).abs().amax(-1).min() > 1e-4
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_a_transformer_width_that_does_not_fit_is_refused(width: int) -> None:
+    with pytest.raises(ValueError, match=f"width {width} must be even and a multiple of heads 4"):
+        TemporalTransformer(2, 5, width=width)
+
+
+def test_a_unet_width_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="width 12 must be a multiple of 8"):
+        TemporalUnet(2, 5, width=12)
+
+
+@pytest.mark.parametrize("width", [2, 8, 16])
+def test_step_embeddings_tell_all_steps_apart(width: int) -> None:
+    embedded = shake(StepEmbedding(width, 8))(torch.arange(64))
+    assert torch.pdist(embedded).min() > 0

@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import seeded, tiny_reward
+from torch import Tensor, nn
+
+from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.planner import PlanFollower, Planner, Policy
+
+SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
+OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 2))
+
+
+class Counting(nn.Module):
+    """A denoiser that counts how often it is asked."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser, self.calls = denoiser, 0
+
+    def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
+        self.calls += 1
+        return self.denoiser(noisy, step)
+
+
+def normalized(diffuser: Diffuser) -> Tensor:
+    return diffuser.observation_normalizer.normalize(torch.from_numpy(OBSERVATIONS).float())
+
+
+@pytest.mark.parametrize("num_envs", [1, 4])
+@pytest.mark.parametrize("name", ["diffuser", "action_diffuser"])
+def test_a_planner_acts_in_every_environment(
+    name: str, num_envs: int, request: pytest.FixtureRequest
+) -> None:
+    planner = Planner(request.getfixturevalue(name), SAMPLING, replan_every=2)
+    assert isinstance(planner, Policy)
+    for _ in range(3):
+        actions = planner(OBSERVATIONS[:num_envs])
+        assert actions.shape == (num_envs, 2)
+        assert actions.dtype == np.float64
+        assert np.isfinite(actions).all()
+
+
+def test_environments_do_not_disturb_each_other(diffuser: Diffuser) -> None:
+    moved = OBSERVATIONS.copy()
+    moved[0] += 1
+    reward = tiny_reward(diffuser).model
+    ours, theirs = (Planner(diffuser, SAMPLING, reward).plan(o) for o in (OBSERVATIONS, moved))
+    assert not torch.equal(ours[0], theirs[0])
+    torch.testing.assert_close(ours[1:], theirs[1:], atol=1e-5, rtol=1e-5)
+
+
+def test_plans_start_where_the_environments_are(diffuser: Diffuser) -> None:
+    plans = Planner(diffuser, SAMPLING).plan(OBSERVATIONS)
+    assert plans.shape == (4, 5, 2)
+    assert torch.equal(plans[:, 0], normalized(diffuser))
+
+
+@pytest.mark.parametrize(("replan_every", "num_plans"), [(1, 7), (2, 4), (3, 3), (7, 1), (8, 1)])
+def test_it_replans_as_often_as_it_was_told(
+    replan_every: int, num_plans: int, diffuser: Diffuser
+) -> None:
+    denoiser = Counting(diffuser.denoiser)
+    planner = Planner(replace(diffuser, denoiser=denoiser), SAMPLING, replan_every=replan_every)
+    for _ in range(7):
+        planner(OBSERVATIONS)
+    assert denoiser.calls == num_plans * SAMPLING.num_steps
+
+
+def test_between_plans_it_takes_the_planned_actions(action_diffuser: Diffuser) -> None:
+    planner = Planner(action_diffuser, SAMPLING, replan_every=5, seed=3)
+    plans = Planner(action_diffuser, SAMPLING, replan_every=5, seed=3).plan(OBSERVATIONS)
+    actions = action_diffuser.spec.split(plans)[1].flatten(1, 2)
+    expected = action_diffuser.action_normalizer.unnormalize(actions).numpy()
+    for time in range(5):
+        np.testing.assert_array_equal(planner(OBSERVATIONS + time), expected[:, time])
+
+
+def test_without_planned_actions_inverse_dynamics_leads_to_the_next_planned_state(
+    diffuser: Diffuser,
+) -> None:
+    plans = torch.randn((4, 5, 2), generator=seeded())
+    follower = PlanFollower(diffuser, plans)
+    for step, left in [(1, 2.0), (1, 1.0), (2, 2.0), (2, 1.0), (3, 2.0)]:
+        action = diffuser.inverse_dynamics(
+            normalized(diffuser), plans[:, step], torch.full((4,), left)
+        )
+        expected = diffuser.action_normalizer.unnormalize(action).numpy()
+        np.testing.assert_array_equal(follower(OBSERVATIONS), expected)
+
+
+def test_past_the_plan_its_last_state_remains_the_target(diffuser: Diffuser) -> None:
+    plans = torch.randn((4, 5, 2), generator=seeded())
+    actions = [PlanFollower(diffuser, plans, age=age)(OBSERVATIONS) for age in (6, 8, 100)]
+    np.testing.assert_array_equal(actions[0], actions[1])
+    np.testing.assert_array_equal(actions[0], actions[2])
+
+
+def test_a_follower_starts_over_after_a_reset(action_diffuser: Diffuser) -> None:
+    follower = PlanFollower(action_diffuser, torch.randn((4, 4, 6), generator=seeded()))
+    first, second = follower(OBSERVATIONS), follower(OBSERVATIONS)
+    follower.reset()
+    np.testing.assert_array_equal(follower(OBSERVATIONS), first)
+    assert not np.array_equal(first, second)
+
+
+def test_plans_over_states_need_inverse_dynamics(diffuser: Diffuser) -> None:
+    planner = Planner(replace(diffuser, inverse_dynamics=None), SAMPLING)
+    with pytest.raises(ValueError, match="need an inverse-dynamics model; train one"):
+        planner(OBSERVATIONS)
+
+
+@pytest.mark.parametrize("num_candidates", [2, 5])
+def test_the_best_of_the_candidates_is_kept(num_candidates: int, diffuser: Diffuser) -> None:
+    reward = tiny_reward(diffuser).model.requires_grad_(False)
+    planner = Planner(diffuser, SAMPLING, reward, num_candidates=num_candidates, seed=2)
+    candidates = diffuser.sample_plans(
+        normalized(diffuser).repeat_interleave(num_candidates, 0),
+        SAMPLING,
+        generator=seeded(2),
+        reward_model=reward,
+    )
+    candidates = candidates.unflatten(0, (4, num_candidates))
+    plans = planner.plan(OBSERVATIONS)
+    for plan, choices in zip(plans, candidates, strict=True):
+        rewards = [reward(choice[None]).item() for choice in choices]
+        torch.testing.assert_close(plan, choices[int(np.argmax(rewards))])
+        assert max(rewards) > min(rewards)
+
+
+def test_the_reward_guides_the_plans(diffuser: Diffuser) -> None:
+    reward = lambda plan: plan.mean((1, 2))
+    unguided, guided = (Planner(diffuser, SAMPLING, r).plan(OBSERVATIONS) for r in (None, reward))
+    assert (reward(guided) > reward(unguided)).all()
+
+
+def test_the_same_seed_gives_the_same_actions(diffuser: Diffuser) -> None:
+    def actions(seed: int) -> np.ndarray:
+        planner = Planner(diffuser, SAMPLING, replan_every=1, seed=seed)
+        return np.stack([planner(OBSERVATIONS) for _ in range(3)])
+
+    np.testing.assert_array_equal(actions(1), actions(1))
+    assert not np.array_equal(actions(1), actions(2))
+
+
+def test_a_reset_planner_acts_as_at_first(diffuser: Diffuser) -> None:
+    planner = Planner(diffuser, SAMPLING, replan_every=2)
+    first = [planner(OBSERVATIONS) for _ in range(3)]
+    planner.reset()
+    np.testing.assert_array_equal(first, [planner(OBSERVATIONS) for _ in range(3)])
+
+
+def test_planning_records_no_gradients(diffuser: Diffuser) -> None:
+    reward = tiny_reward(diffuser).model
+    assert not Planner(diffuser, SAMPLING, reward).plan(OBSERVATIONS).requires_grad
+
+
+@pytest.mark.parametrize("replan_every", [-1, 0, 9])
+def test_replanning_later_than_a_plan_reaches_is_refused(
+    replan_every: int, diffuser: Diffuser
+) -> None:
+    with pytest.raises(ValueError, match=f"is {replan_every} environment.* so choose 1 to 8"):
+        Planner(diffuser, SAMPLING, replan_every=replan_every)

@@ -1,0 +1,266 @@
+import math
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from processes import run_python
+from tiny import random_walks, seeded, tiny_diffuser
+
+from trailward.adjoint import checkpointed
+from trailward.checkpoint import CheckpointError
+from trailward.dataset import Dataset, Windows
+from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.diffusion_training import DivergedError, logged_losses
+from trailward.objective import MSE, OBJECTIVES
+from trailward.reward import LearntReward, RewardConfig
+from trailward.reward_learning import STATE, LearningConfig, learn_reward, matching_loss
+from trailward.trajectory import DataError, PlanSpec
+
+SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
+DEMONSTRATIONS = random_walks([12, 12, 6, 12], drift=0.4, seed=7)
+OTHER_WAY = Dataset(
+    [*DEMONSTRATIONS.episodes[:3], *random_walks([12], drift=-2.0, seed=9).episodes]
+)
+SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
+REWARD = RewardConfig(hidden=(8,))
+CONFIG = LearningConfig(
+    objective="mse", num_steps=18, batch_size=8, evaluate_every=5, patience=99
+)
+KILLED_AT_STEP_13 = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from test_reward_learning import learn
+
+def report(done, **figures):
+    if done == 13:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+learn(sys.argv[1], report=report)
+"""
+
+
+def learn(folder: Path | str, **changes) -> LearntReward:
+    """A tiny run; ``changes`` are of its settings or, by other names, of its configuration."""
+    return learn_reward(
+        tiny_diffuser(SPEC),
+        changes.pop("demonstrations", DEMONSTRATIONS),
+        folder,
+        reward_config=changes.pop("reward", REWARD),
+        sampling=changes.pop("sampling", SAMPLING),
+        report=changes.pop("report", lambda done, **figures: None),
+        config=replace(CONFIG, **changes),
+    )
+
+
+def loss_of(reward: torch.nn.Module, objective: str = "mse", **options) -> torch.Tensor:
+    """The objective on all demonstrations, always with the same noise."""
+    windows = Windows(DEMONSTRATIONS, SPEC)
+    return matching_loss(
+        tiny_diffuser(SPEC),
+        reward,
+        windows,
+        torch.arange(len(windows)).repeat(8),
+        objective=OBJECTIVES[objective],
+        sampling=SAMPLING,
+        generator=seeded(),
+        **options,
+    )
+
+
+def improvement(folder: Path, **changes) -> float:
+    """How much the objective falls from a reward with fresh weights to a learnt one."""
+    objective = changes.get("objective", "mse")
+    fresh = learn(folder / "fresh", **changes | {"num_steps": 1, "learning_rate": 0.0})
+    learnt = learn(folder / "learnt", **changes)
+    with torch.no_grad():
+        return float(loss_of(fresh.model, objective) - loss_of(learnt.model, objective))
+
+
+def assert_same_weights(ours: LearntReward, theirs: LearntReward) -> None:
+    for name, weight in ours.model.state_dict().items():
+        assert torch.equal(weight, theirs.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_learning_lowers_the_objective(objective: str, tmp_path: Path) -> None:
+    assert improvement(tmp_path, objective=objective) > 1e-3
+
+
+def test_learning_with_the_noisy_guide_lowers_the_objective(tmp_path: Path) -> None:
+    sampling = replace(SAMPLING, guide="noisy", use_variance=False)
+    assert improvement(tmp_path, sampling=sampling) > 1e-3
+
+
+@pytest.mark.parametrize("model", ["linear", "mlp"])
+def test_every_reward_model_can_be_learnt(model: str, tmp_path: Path) -> None:
+    assert improvement(tmp_path, reward=RewardConfig(model, hidden=(8, 8))) > 1e-3
+
+
+def test_the_loss_is_the_objective_of_guided_plans_from_where_demonstrations_start() -> None:
+    diffuser, windows = tiny_diffuser(SPEC), Windows(DEMONSTRATIONS, SPEC)
+    indices, reward = torch.tensor([0, 3]), REWARD.build(SPEC)
+    demonstrations, _ = windows.batch(indices, diffuser.normalizer)
+    plans = diffuser.sample_plans(
+        demonstrations[:, 0], SAMPLING, generator=seeded(), reward_model=reward
+    )
+    assert torch.equal(plans[:, 0], demonstrations[:, 0])
+    loss = matching_loss(
+        diffuser,
+        reward,
+        windows,
+        indices,
+        objective=MSE(),
+        sampling=SAMPLING,
+        generator=seeded(),
+    )
+    torch.testing.assert_close(loss, (plans - demonstrations).square().mean())
+
+
+def test_learning_leaves_the_denoiser_as_it_is(tmp_path: Path) -> None:
+    diffuser = tiny_diffuser(SPEC)
+    before = {name: w.clone() for name, w in diffuser.denoiser.state_dict().items()}
+    learn_reward(
+        diffuser, DEMONSTRATIONS, tmp_path, reward_config=REWARD, sampling=SAMPLING, config=CONFIG
+    )
+    assert all(torch.equal(w, before[n]) for n, w in diffuser.denoiser.state_dict().items())
+    assert all(weight.grad is None for weight in diffuser.denoiser.parameters())
+
+
+def test_checkpointed_learning_gives_the_same_gradient() -> None:
+    gradients = []
+    for options in ({}, {"adjoint": checkpointed}):
+        torch.manual_seed(0)
+        reward = REWARD.build(SPEC)
+        loss_of(reward, "mmd_gaussian", **options).backward()
+        gradients.append(reward.network[0].weight.grad)
+    assert gradients[0].norm() > 0
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-5)
+
+
+def test_learning_killed_and_started_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    run_python(KILLED_AT_STEP_13, tmp_path / "killed", expect=-signal.SIGKILL)
+    assert (tmp_path / "killed" / STATE).exists()
+    assert not (tmp_path / "killed" / "config.json").exists()
+    resumed = []
+    reward = learn(tmp_path / "killed", report=lambda done, **figures: resumed.append(done))
+    assert resumed == [11, 12, 13, 14, 15, 16, 17, 18, 18]
+    assert_same_weights(reward, learn(tmp_path / "whole"))
+    for name in ("weights.safetensors", STATE):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_reward_returned_is_the_reward_saved(tmp_path: Path) -> None:
+    learnt = learn(tmp_path)
+    back = LearntReward.load(tmp_path)
+    assert_same_weights(back, learnt)
+    assert (back.config, back.sampling, back.spec) == (REWARD, SAMPLING, SPEC)
+    assert back.provenance["objective"] == "mse"
+
+
+def test_learning_stops_when_held_out_demonstrations_no_longer_improve(tmp_path: Path) -> None:
+    """With a learning rate of 0 nothing improves after the first look."""
+    done = []
+    learn(
+        tmp_path,
+        num_steps=500,
+        learning_rate=0.0,
+        patience=2,
+        report=lambda step, **figures: done.append(step),
+    )
+    assert done[:-1] == list(range(1, 16))
+
+
+def test_the_best_weights_on_held_out_demonstrations_are_kept(tmp_path: Path) -> None:
+    """The one held out goes the other way: what helps the rest makes it worse and worse."""
+
+    def stop(done: int, **figures: float) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "early", demonstrations=OTHER_WAY, report=stop)
+    early = load_file(tmp_path / "early" / STATE)
+    late = learn(tmp_path / "late", demonstrations=OTHER_WAY)
+    losses = [value for _, value in logged_losses(tmp_path / "late", "learn/held_out_loss")]
+    assert losses == sorted(losses)
+    for name, weight in late.model.state_dict().items():
+        assert torch.equal(weight, early[f"reward.{name}"])
+
+
+def test_without_held_out_demonstrations_the_last_weights_are_kept(tmp_path: Path) -> None:
+    learnt = learn(tmp_path / "a", num_held_out=0, patience=1)
+    other = learn(tmp_path / "b", num_held_out=0, patience=1, num_steps=17)
+    assert not torch.equal(learnt.model.network[0].weight, other.model.network[0].weight)
+
+
+def test_held_out_demonstrations_are_not_learnt_from(tmp_path: Path) -> None:
+    ours = learn(tmp_path / "a", num_steps=5)
+    theirs = learn(tmp_path / "b", num_steps=5, demonstrations=OTHER_WAY)
+    assert_same_weights(ours, theirs)
+
+
+def test_divergence_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
+    learn(tmp_path, num_steps=10)
+    before = (tmp_path / STATE).read_bytes()
+    with pytest.raises(DivergedError, match=r"diverged at step 10: loss (nan|inf), .* is kept in"):
+        learn(tmp_path, sampling=replace(SAMPLING, scale=1e38))
+    assert (tmp_path / STATE).read_bytes() == before
+    with torch.no_grad():
+        assert math.isfinite(loss_of(LearntReward.load(tmp_path).model))
+
+
+def test_a_guide_that_is_off_where_gradients_flow_is_refused(tmp_path: Path) -> None:
+    sampling = replace(SAMPLING, stop_step=7)
+    with pytest.raises(ValueError, match="no differentiated step is guided; give adjoint"):
+        learn(tmp_path, sampling=sampling, adjoint="last:2")
+
+
+def test_a_gradient_above_the_limit_is_divergence(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"diverged at step 0: .*\(limit 1e-12\)"):
+        learn(tmp_path, diverged_norm=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"objective": "mmd_gaussian"}, "objective"),
+        ({"seed": 1}, "seed"),
+        ({"reward": RewardConfig(hidden=(9,))}, "reward"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_refused(
+    changes: dict, name: str, tmp_path: Path
+) -> None:
+    learn(tmp_path, num_steps=5)
+    with pytest.raises(CheckpointError, match=f"{STATE} belongs to another .*: its {name} is"):
+        learn(tmp_path, **changes)
+
+
+def test_an_unknown_objective_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'mae' is unknown; choose one of mse, mmd_gaussian"):
+        learn(tmp_path, objective="mae")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("num_held_out", [4, 5])
+def test_holding_out_every_demonstration_is_refused(num_held_out: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{num_held_out} of 4 demonstrations .* at least one"):
+        learn(tmp_path, num_held_out=num_held_out)
+
+
+def test_demonstrations_of_another_environment_are_refused(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="use data of the same environment"):
+        learn_reward(
+            diffuser,
+            random_walks(observation_dim=3),
+            tmp_path,
+            reward_config=REWARD,
+            sampling=SAMPLING,
+            config=CONFIG,
+        )
