@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
-import tiny
 import torch
 
+import tiny
 from trailward.dataset import Dataset
 from trailward.diffuser import Diffuser
 from trailward.trajectory import PlanSpec

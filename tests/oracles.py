@@ -68,7 +68,7 @@ def gaussian_world(spec: PlanSpec, schedule: NoiseSchedule, *, known: bool) -> G
 
 @dataclass(frozen=True)
 class AffineChain:
-    """Where the noise x_N and the reward weights w lead: ``x_0 = from_noise x_N + from_weights w + offset``."""
+    """Where noise and weights lead: ``x_0 = from_noise x_N + from_weights w + offset``."""
 
     from_noise: np.ndarray
     from_weights: np.ndarray

@@ -2,9 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny import seeded, tiny_reward
 from torch import Tensor, nn
 
+from tiny import seeded, tiny_reward
 from trailward.adjoint import Adjoint, checkpointed, full, last, parse_adjoint
 from trailward.diffuser import Diffuser, SamplingConfig
 

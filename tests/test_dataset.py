@@ -11,8 +11,8 @@ import pytest
 import torch
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
-from tiny import random_walks, seeded
 
+from tiny import random_walks, seeded
 from trailward.dataset import Dataset, Windows, dataset_folder, read_dataset, write_dataset
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, Episode, PlanSpec
@@ -247,7 +247,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_episode(written: Path) -> 
 def test_a_damaged_file_is_named(written: Path) -> None:
     path = written / "data" / "main_data.hdf5"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(DataError, match="walks-v0, episode 0: .* unreadable"):
+    with pytest.raises(DataError, match=r"walks-v0, episode 0: .* unreadable"):
         read_dataset(written)
     (written / "data" / "metadata.json").write_text("{")
     with pytest.raises(DataError, match="walks-v0 is not a readable Minari dataset"):

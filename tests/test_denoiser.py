@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tiny import seeded, shake
 from torch import Tensor, nn
 
+from tiny import seeded, shake
 from trailward.conditioning import Condition, condition_on
 from trailward.denoiser import (
     PARAMETERIZATIONS,
@@ -45,9 +45,7 @@ class EntryByEntry(nn.Module):
         return 0.3 * noisy
 
 
-def loss(
-    clean: Tensor, denoiser: Callable[[Tensor, Tensor], Tensor], **changes: object
-) -> Tensor:
+def loss(clean: Tensor, denoiser: Callable[[Tensor, Tensor], Tensor], **changes: object) -> Tensor:
     settings = {"step": STEP, "noise": NOISE.float(), "condition": NOTHING, "mask": ALL, **changes}
     mask = settings.pop("mask")
     return denoising_loss(denoiser, SCHEDULE, clean.float(), mask, **settings)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from processes import run_python
 from tiny import random_walks, seeded, tiny_diffuser
-
 from trailward.checkpoint import CheckpointError
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import (
@@ -164,7 +164,8 @@ from trailward.diffuser import Diffuser, SamplingConfig
 torch.set_num_threads(1)
 diffuser = Diffuser.load(sys.argv[1])
 first = torch.zeros(2, diffuser.spec.observation_dim)
-print(json.dumps(diffuser.sample_plans(first, SamplingConfig(num_steps=3), generator=seeded()).tolist()))
+plans = diffuser.sample_plans(first, SamplingConfig(num_steps=3), generator=seeded())
+print(json.dumps(plans.tolist()))
 """
     printed = json.loads(run_python(code, diffuser.save(tmp_path / "diffuser")))
     plans = diffuser.sample_plans(

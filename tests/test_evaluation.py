@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tiny import random_walks, tiny_diffuser
 from torch import Tensor, nn
 
+from tiny import random_walks, tiny_diffuser
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.evaluation import (
     bootstrap,
@@ -120,15 +120,16 @@ def teleporting_planner() -> Planner:
     return Planner(fixed, SamplingConfig(num_steps=2))
 
 
-def teleport(policy: Policy, starts: np.ndarray, num_steps: int, *, miss: float = 0.0) -> list[Episode]:
+def teleport(
+    policy: Policy, starts: np.ndarray, num_steps: int, *, miss: float = 0.0
+) -> list[Episode]:
     """A simulator in which an action is where to be next."""
     observations, actions = [starts], []
     for _ in range(num_steps):
         actions.append(policy(observations[-1]))
         observations.append(actions[-1] + miss * np.array([3.0, 4.0]))
     return [
-        Episode(o, a)
-        for o, a in zip(np.stack(observations, 1), np.stack(actions, 1), strict=True)
+        Episode(o, a) for o, a in zip(np.stack(observations, 1), np.stack(actions, 1), strict=True)
     ]
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tiny import seeded
 from torch import Tensor, nn
 
+from tiny import seeded
 from trailward.diffuser import SamplingConfig
 from trailward.guide import CleanGuide, NoGuide, NoisyGuide, reward_gradient
 from trailward.schedule import Move, cosine_schedule
@@ -108,9 +108,7 @@ def test_no_guide_corrects_nothing() -> None:
 def test_guides_are_built_from_their_settings() -> None:
     clean = SamplingConfig(guide="clean", scale=2.0, stop_step=3).build_guide(quadratic)
     assert clean == CleanGuide(quadratic, 2.0, 3)
-    settings = SamplingConfig(
-        guide="noisy", scale=2.0, stop_step=3, repeats=5, use_variance=False
-    )
+    settings = SamplingConfig(guide="noisy", scale=2.0, stop_step=3, repeats=5, use_variance=False)
     assert settings.build_guide(quadratic) == NoisyGuide(quadratic, 2.0, False, 5, 3)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
-from tiny import seeded
 
+from tiny import seeded
 from trailward.dataset import Dataset
 from trailward.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.trajectory import Episode

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from tiny import seeded, shake
 from torch import nn
 
+from tiny import seeded, shake
 from trailward.networks import NETWORKS, TemporalTransformer, TemporalUnet
 from trailward.networks.step_embedding import StepEmbedding
 

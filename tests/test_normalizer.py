@@ -1,7 +1,7 @@
 import pytest
 import torch
-from tiny import seeded
 
+from tiny import seeded
 from trailward.normalizer import (
     NORMALIZERS,
     Normalizer,

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import gamma, kv
-from tiny import seeded
 from torch import Tensor
 
+from tiny import seeded
 from trailward.objective import MSE, OBJECTIVES, MMDGaussian, MMDMatern, Objective
 
 MMDS = {name: objective for name, objective in OBJECTIVES.items() if name != "mse"}

@@ -1,11 +1,11 @@
 """Sampling and learning against closed forms in the linear-Gaussian world, in float64."""
 
 import numpy as np
-import oracles
 import pytest
 import torch
-from tiny import seeded
 
+import oracles
+from tiny import seeded
 from trailward.conditioning import Condition, condition_on
 from trailward.guide import CleanGuide, Guide, NoisyGuide
 from trailward.objective import MSE, MMDGaussian, MMDMatern, Objective
@@ -17,7 +17,7 @@ from trailward.trajectory import PlanSpec
 SPEC = PlanSpec(horizon=4, stride=1, observation_dim=2, action_dim=1)
 SCHEDULE, FINE = cosine_schedule(50), cosine_schedule(200)
 TOLERANCE = 0.04
-"""Four standard errors of a mean of 20,000 (0.026), and the bias of 200 steps on variances of 0.8."""
+"""Four standard errors of a mean of 20,000 (0.026), and the bias that 200 steps leave."""
 FIRST = torch.tensor([[0.3, -0.7], [1.0, 0.2], [-0.4, 0.0]], dtype=torch.float64)
 WORLD = oracles.gaussian_world(SPEC, SCHEDULE, known=True)
 GUIDES = {

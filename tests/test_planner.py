@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import seeded, tiny_reward
 from torch import Tensor, nn
 
+from tiny import seeded, tiny_reward
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.planner import PlanFollower, Planner, Policy
 

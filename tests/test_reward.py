@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from processes import run_python
 from tiny import seeded, shake, tiny_reward
-
 from trailward.checkpoint import CheckpointError
 from trailward.diffuser import Diffuser
 from trailward.guide import reward_gradient
@@ -60,9 +60,7 @@ def test_features_restrict_what_an_additive_reward_sees(
 
 
 @pytest.mark.parametrize("features", [(), (2,), (-1,), (0, 5)])
-def test_features_that_are_not_there_are_refused(
-    features: tuple[int, ...], spec: PlanSpec
-) -> None:
+def test_features_that_are_not_there_are_refused(features: tuple[int, ...], spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match="each in 0 to 1"):
         AdditiveReward(spec, features=features)
 
@@ -144,10 +142,10 @@ print(json.dumps(LearntReward.load(sys.argv[1]).step_rewards(observations).tolis
 
 
 def test_a_missing_reward_is_refused(tmp_path: Path, saved: Path) -> None:
-    with pytest.raises(CheckpointError, match="nowhere holds no model: there is no config.json"):
+    with pytest.raises(CheckpointError, match=r"nowhere holds no model: there is no config\.json"):
         LearntReward.load(tmp_path / "nowhere")
     (saved / "weights.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="weights.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is missing"):
         LearntReward.load(saved)
 
 
@@ -169,7 +167,7 @@ def test_damaged_weights_are_refused(content: bytes | None, saved: Path) -> None
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"kind": 1}'])
 def test_a_damaged_configuration_is_refused(content: str, saved: Path) -> None:
     (saved / "config.json").write_text(content)
-    with pytest.raises(CheckpointError, match="is not JSON|holds a model of kind"):
+    with pytest.raises(CheckpointError, match=r"is not JSON|holds a model of kind"):
         LearntReward.load(saved)
 
 

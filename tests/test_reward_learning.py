@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from processes import run_python
 from tiny import random_walks, seeded, tiny_diffuser
-
 from trailward.adjoint import checkpointed
 from trailward.checkpoint import CheckpointError
 from trailward.dataset import Dataset, Windows
@@ -26,9 +26,7 @@ OTHER_WAY = Dataset(
 )
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
 REWARD = RewardConfig(hidden=(8,))
-CONFIG = LearningConfig(
-    objective="mse", num_steps=18, batch_size=8, evaluate_every=5, patience=99
-)
+CONFIG = LearningConfig(objective="mse", num_steps=18, batch_size=8, evaluate_every=5, patience=99)
 KILLED_AT_STEP_13 = """
 import os, signal, sys
 import torch

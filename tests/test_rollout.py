@@ -47,7 +47,9 @@ def test_episodes_hold_what_happened() -> None:
     for episode, seed in zip(episodes, (3, 4), strict=True):
         start, _ = Walk().reset(seed=seed)
         np.testing.assert_array_equal(episode.observations[0], start)
-        np.testing.assert_array_equal(episode.actions, np.clip(-10 * episode.observations[:-1], -1, 1))
+        np.testing.assert_array_equal(
+            episode.actions, np.clip(-10 * episode.observations[:-1], -1, 1)
+        )
         np.testing.assert_array_equal(
             episode.observations[1:], episode.observations[:-1] + episode.actions
         )

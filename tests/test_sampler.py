@@ -4,9 +4,9 @@ from functools import partial
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
-from tiny import seeded
 from torch import Tensor
 
+from tiny import seeded
 from trailward.conditioning import Condition, condition_on
 from trailward.diffuser import Diffuser
 from trailward.guide import CleanGuide, Guide, NoisyGuide

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny import seeded
 
+from tiny import seeded
 from trailward.trajectory import DataError, Episode, PlanSpec
 
 

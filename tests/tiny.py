@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from trailward.dataset import Dataset
-from trailward.diffuser import DenoiserConfig, Diffuser
+from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.inverse_dynamics import InverseDynamics
 from trailward.normalizer import Normalizer, fit_limits
 from trailward.reward import LearntReward, RewardConfig
-from trailward.diffuser import SamplingConfig
 from trailward.trajectory import Episode, PlanSpec
 
 

@@ -97,7 +97,7 @@ def save_state(
         path: one file.
         modules: their weights and buffers.
         optimizer: its per-parameter tensors.
-        identity: JSON values that must be the same for a training to go on.
+        identity: JSON values that must be the same when training goes on.
         facts: JSON values, such as the number of steps done.
     """
     tensors: dict[str, Tensor] = {}
@@ -107,8 +107,8 @@ def save_state(
         tensors |= {f"optimizer.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
-    metadata = json.dumps({**facts, "identity": identity})
-    _replace(path, save(tensors, metadata={"facts": metadata}))
+    metadata = {"identity": json.dumps(identity), "facts": json.dumps(facts)}
+    _replace(path, save(tensors, metadata=metadata))
 
 
 def load_state(
@@ -121,31 +121,26 @@ def load_state(
     """Restore what :func:`save_state` wrote, and return its facts.
 
     Raises:
-        CheckpointError: if the file is damaged or belongs to another configuration.
+        CheckpointError: if the file is damaged or is of other data or settings.
     """
     tensors, metadata = _read(path)
-    facts = json.loads(metadata.get("facts", "{}"))
-    saved = facts.pop("identity", {})
-    for name, value in json.loads(json.dumps(identity)).items():
-        if saved.get(name, value) != value:
+    before, now = json.loads(metadata["identity"]), json.loads(json.dumps(identity))
+    for name in before | now:
+        if before.get(name) != now.get(name):
             msg = (
-                f"{path} belongs to another configuration; use another folder: "
-                f"its {name} is {saved[name]}, not {value}"
+                f"{path} was written with {name} {before.get(name)}, now it is {now.get(name)}; "
+                "to go on give the same settings, to begin anew another folder"
             )
             raise CheckpointError(msg)
-    try:
-        for name, module in modules.items():
-            module.load_state_dict(submodule(tensors, name))
-    except RuntimeError as error:
-        msg = f"{path} belongs to another configuration; use another folder: {error}"
-        raise CheckpointError(msg) from None
+    for name, module in modules.items():
+        module.load_state_dict(submodule(tensors, name))
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in submodule(tensors, "optimizer").items():
         index, _, entry = name.partition(".")
         state.setdefault(int(index), {})[entry] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return facts
+    return json.loads(metadata["facts"])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,5 +1,6 @@
 """Read, check and write episodes; cut them into windows."""
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,15 @@ class Dataset:
     def action_dim(self) -> int:
         """Entries of an action."""
         return self.episodes[0].actions.shape[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all observations and actions: the same data, the same fingerprint."""
+        digest = hashlib.sha256()
+        for episode in self.episodes:
+            digest.update(np.ascontiguousarray(episode.observations, np.float64).tobytes())
+            digest.update(np.ascontiguousarray(episode.actions, np.float64).tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def num_steps(self) -> int:

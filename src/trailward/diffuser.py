@@ -1,5 +1,6 @@
 """A trained diffusion model of play data, with all that planning and learning need of it."""
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -130,6 +131,15 @@ class Diffuser:
     def normalizer(self) -> Normalizer:
         """Maps whole transitions."""
         return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all weights: the same diffuser, the same fingerprint."""
+        digest = hashlib.sha256()
+        for name, module in self._modules().items():
+            for weights in prefixed(name, module).values():
+                digest.update(weights.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def device(self) -> torch.device:

@@ -94,7 +94,7 @@ def train_diffuser(
     Raises:
         DivergedError: if a loss or gradient is not finite; the folder keeps the last good
             checkpoint.
-        CheckpointError: if the folder's checkpoint belongs to another configuration.
+        CheckpointError: if the folder's checkpoint is of other data or settings.
     """
     folder = Path(folder)
     torch.manual_seed(config.seed)
@@ -110,9 +110,11 @@ def train_diffuser(
     windows = Windows(dataset, spec)
     batches = _Batches(windows, join_normalizers(observation, action, spec), config)
     identity = {
+        "play data": dataset.fingerprint,
         "denoiser": asdict(denoiser_config),
         "spec": spec.to_config(),
         "normalizer": config.normalizer,
+        "batch size": config.batch_size,
         "seed": config.seed,
     }
     average = _train(network, schedule, batches, folder, identity, report)

@@ -124,6 +124,8 @@ def learn_reward(
 ) -> LearntReward:
     """Learn a reward from demonstrations; started again in the same folder, it goes on exactly.
 
+    Only the learning rate, its decay and the numbers of steps may differ from before.
+
     Args:
         diffuser: of the play data.
         demonstrations: environment units; they are normalised as the play data was.
@@ -136,13 +138,13 @@ def learn_reward(
 
     Returns:
         The reward with the weights that did best on the held-out demonstrations (the last ones,
-        if none are held out), as saved in ``folder``.
+        if none are held out). ``folder`` holds the best so far at all times.
 
     Raises:
         DivergedError: if a loss or gradient is not finite or too large; the folder keeps the
-            last good checkpoint.
-        CheckpointError: if the folder's checkpoint belongs to another configuration.
+            last good reward and checkpoint. With a lower learning rate it goes on from there.
         DataError: if the demonstrations do not fit the diffuser.
+        CheckpointError: if the folder's checkpoint is of other data, diffuser or settings.
         ValueError: if a setting is unknown, or no demonstration would be left to learn from.
     """
     if config.objective not in OBJECTIVES:
@@ -161,18 +163,26 @@ def learn_reward(
     problem = _Problem(
         diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config
     )
+    learnt = LearntReward(
+        copy.deepcopy(model).requires_grad_(requires_grad=False),
+        diffuser.spec,
+        diffuser.observation_normalizer,
+        diffuser.action_normalizer,
+        reward_config,
+        sampling,
+        {**(provenance or {}), "objective": config.objective},
+    )
     identity = {
+        "demonstrations": demonstrations.fingerprint,
+        "diffuser": diffuser.fingerprint,
         "objective": config.objective,
         "reward": asdict(reward_config),
-        "spec": diffuser.spec.to_config(),
+        "sampling": asdict(sampling),
+        "held out": config.num_held_out,
+        "batch size": config.batch_size,
         "seed": config.seed,
     }
-    best = _learn(problem, model, folder, identity, report).requires_grad_(requires_grad=False)
-    learnt = LearntReward(
-        best, diffuser.spec, diffuser.observation_normalizer, diffuser.action_normalizer,
-        reward_config, sampling, {**(provenance or {}), "objective": config.objective},
-    )  # fmt: skip
-    learnt.save(folder)
+    _learn(problem, model, learnt, folder, identity, report)
     return learnt
 
 
@@ -216,14 +226,19 @@ class _Problem:
 
 
 def _learn(
-    problem: _Problem, model: nn.Module, folder: Path, identity: dict[str, Any], report: Report
-) -> nn.Module:
-    config, best = problem.config, copy.deepcopy(model)
+    problem: _Problem,
+    model: nn.Module,
+    learnt: LearntReward,
+    folder: Path,
+    identity: Mapping[str, Any],
+    report: Report,
+) -> None:
+    config = problem.config
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     kept: dict[str, Any] = {
-        "modules": {"reward": model, "best": best},
+        "modules": {"reward": model, "best": learnt.model},
         "optimizer": optimizer,
         "identity": identity,
     }
@@ -246,10 +261,10 @@ def _learn(
             log.add_scalar("learn/gradient_norm", norm.item(), step)
             report(step + 1, loss=loss.item())
             if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
-                _judge(problem, model, best, facts, log)
+                _judge(problem, model, learnt.model, facts, log)
                 save_state(folder / STATE, **kept, facts=facts)
+                learnt.save(folder)
     report(config.num_steps)
-    return best
 
 
 def _judge(
@@ -274,7 +289,7 @@ def _check(loss: float, norm: float, step: int, folder: Path, config: LearningCo
     if not norm <= config.diverged_norm or loss != loss:
         msg = (
             f"learning diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g} (limit "
-            f"{config.diverged_norm:.3g}); the last good checkpoint is kept in {folder}: lower "
+            f"{config.diverged_norm:.3g}); the last good reward is kept in {folder}; lower "
             f"the learning rate ({config.learning_rate}) or the guide's scale"
         )
         raise DivergedError(msg)
