@@ -16,6 +16,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _same_weights_every_time() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def spec() -> PlanSpec:
     return PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)

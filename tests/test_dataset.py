@@ -133,6 +133,15 @@ def test_a_dataset_counts_its_entries_steps_and_returns(dataset: Dataset) -> Non
     assert dataset.returns[1] == pytest.approx(dataset.episodes[1].rewards.sum())
 
 
+def test_the_fingerprint_tells_data_apart(dataset: Dataset) -> None:
+    assert dataset.fingerprint == random_walks().fingerprint
+    changed = random_walks().episodes[0].actions.copy()
+    changed[3, 1] += 1e-9
+    other = Episode(dataset.episodes[0].observations, changed)
+    assert Dataset([other, *dataset.episodes[1:]]).fingerprint != dataset.fingerprint
+    assert Dataset(dataset.episodes[:2]).fingerprint != dataset.fingerprint
+
+
 def test_returns_without_rewards_name_the_episode(dataset: Dataset) -> None:
     bare = Episode(dataset.episodes[0].observations, dataset.episodes[0].actions)
     with pytest.raises(DataError, match="episode 1 has no recorded rewards"):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from processes import run_python
 from tiny import random_walks, seeded, tiny_diffuser
 from trailward.checkpoint import CheckpointError
+from trailward.dataset import Dataset
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import (
     STATE,
@@ -18,7 +20,7 @@ from trailward.diffusion_training import (
     logged_losses,
     train_diffuser,
 )
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import Episode, PlanSpec
 
 SPEC = PlanSpec(horizon=4, stride=2, observation_dim=2, action_dim=2, with_actions=True)
 DENOISER = DenoiserConfig(width=8, depth=1, num_diffusion_steps=8)
@@ -48,6 +50,13 @@ def assert_same_weights(ours: Diffuser, theirs: Diffuser) -> None:
         assert torch.equal(weight, theirs.denoiser.state_dict()[name]), name
 
 
+def assert_same_states(ours: Path, theirs: Path) -> None:
+    """Weights, averages and the optimiser's moments are the same to the bit."""
+    expected = load_file(theirs)
+    assert list(load_file(ours)) == list(expected)
+    assert all(torch.equal(value, expected[name]) for name, value in load_file(ours).items())
+
+
 def test_training_killed_and_started_again_ends_with_the_same_bits(tmp_path: Path) -> None:
     run_python(KILLED_AT_STEP_20, tmp_path / "killed", expect=-signal.SIGKILL)
     assert (tmp_path / "killed" / STATE).exists()
@@ -56,8 +65,7 @@ def test_training_killed_and_started_again_ends_with_the_same_bits(tmp_path: Pat
     diffuser = train(tmp_path / "killed", report=lambda done, **figures: resumed.append(done))
     assert resumed == [20, 30]
     assert_same_weights(diffuser, train(tmp_path / "whole"))
-    for name in ("weights.safetensors", STATE):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert_same_states(tmp_path / "killed" / STATE, tmp_path / "whole" / STATE)
 
 
 def test_training_stopped_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
@@ -98,6 +106,22 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_trained_plans_go_on_from_where_they_start(tmp_path: Path) -> None:
+    """The play data stands still, each episode somewhere else; so must the plans."""
+    places = torch.rand((100, 1, 2), generator=seeded()).double().numpy()
+    still = [Episode(place.repeat(7, axis=0), place.repeat(6, axis=0)) for place in places]
+    diffuser = train_diffuser(
+        Dataset(still),
+        replace(SPEC, horizon=3),
+        tmp_path,
+        denoiser_config=replace(DENOISER, width=16),
+        config=replace(CONFIG, num_steps=400, batch_size=64, learning_rate=1e-2),
+    )
+    first = torch.tensor([[-0.8, 0.7], [0.5, 0.5], [0.6, -0.9]])
+    plans = diffuser.sample_plans(first, SamplingConfig(num_steps=4), generator=seeded())
+    assert (plans.unflatten(-1, (3, 2)) - first[:, None, None]).abs().max() < 0.2
+
+
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
     config = replace(CONFIG, num_steps=2)
     ours, theirs = (
@@ -130,8 +154,9 @@ def test_training_without_warm_up_is_allowed(network: str, tmp_path: Path) -> No
         ({"width": 16}, "denoiser"),
         ({"parameterization": "noise"}, "denoiser"),
         ({"num_diffusion_steps": 9}, "denoiser"),
-        ({"seed": 1}, "seed"),
-        ({"normalizer": "gaussian"}, "normalizer"),
+        ({"seed": 1}, "training"),
+        ({"normalizer": "gaussian"}, "training"),
+        ({"batch_size": 5}, "training"),
     ],
 )
 def test_a_checkpoint_of_another_configuration_is_refused(
@@ -139,12 +164,29 @@ def test_a_checkpoint_of_another_configuration_is_refused(
 ) -> None:
     train(tmp_path, config=replace(CONFIG, num_steps=1))
     architecture = name == "denoiser"
-    with pytest.raises(CheckpointError, match=f"{STATE} belongs to another .*: its {name} is"):
+    with pytest.raises(
+        CheckpointError, match=rf"{STATE} was written with {name} .* another folder"
+    ):
         train(
             tmp_path,
             denoiser=replace(DENOISER, **changes) if architecture else DENOISER,
             config=CONFIG if architecture else replace(CONFIG, **changes),
         )
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    config = replace(CONFIG, num_steps=1)
+    train(tmp_path, config=config)
+    with pytest.raises(CheckpointError, match=f"{STATE} was written with play data"):
+        train_diffuser(
+            random_walks(seed=1), SPEC, tmp_path, denoiser_config=DENOISER, config=config
+        )
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / STATE)
+    with pytest.raises(CheckpointError, match=f"{STATE} was written with play data None"):
+        train(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -82,12 +82,21 @@ def test_the_scale_of_returns_ends_at_zero_and_one() -> None:
     unguided, demonstrator = np.array([1.0, 3.0]), np.array([10.0, 14.0])
     assert return_fraction(unguided, unguided, demonstrator).value == 0
     assert return_fraction(demonstrator, unguided, demonstrator).value == 1
-    assert return_fraction(np.array([7.0]), unguided, demonstrator).value == 0.5
+    halfway = return_fraction(np.array([4.0, 10.0]), unguided, demonstrator)
+    assert halfway.value == 0.5
+    assert halfway.low < 0.5 < halfway.high
+
+
+def test_the_scale_is_resampled_with_the_returns() -> None:
+    """A policy exactly halfway from each start is halfway, whichever starts are drawn."""
+    unguided, demonstrator = np.array([1.0, 3.0, 0.0]), np.array([10.0, 14.0, 5.0])
+    halfway = return_fraction((unguided + demonstrator) / 2, unguided, demonstrator)
+    assert [halfway.low, halfway.value, halfway.high] == pytest.approx([0.5] * 3)
 
 
 def test_a_scale_without_length_is_refused() -> None:
     with pytest.raises(ValueError, match="both return 2: there is no scale"):
-        return_fraction(np.ones(2), np.array([1.0, 3.0]), np.array([2.0]))
+        return_fraction(np.ones(2), np.array([1.0, 3.0]), np.array([3.0, 1.0]))
 
 
 class FixedPlan(nn.Module):
@@ -178,6 +187,13 @@ def test_windows_are_consecutive_observations_of_one_episode() -> None:
     ]
     assert windows.shape == (60, 5, 2)
     assert set(found) == set(every)
+
+
+def test_every_window_is_as_likely_as_any_other() -> None:
+    episodes = random_walks([9, 4]).episodes  # six windows of five observations, and one
+    windows = windows_of(episodes, length=5, count=2000, seed=0)
+    of_the_second = (windows == episodes[1].observations).all((1, 2)).mean()
+    assert of_the_second == pytest.approx(1 / 7, abs=0.03)
 
 
 def test_windows_repeat_with_the_seed() -> None:

@@ -8,19 +8,25 @@ from trailward.trajectory import Episode
 
 
 def steady_walks(num_episodes: int) -> Dataset:
-    """One action an episode; the next observation is the one before and the action."""
-    velocities = np.random.default_rng(0).uniform(-1, 1, (num_episodes, 1, 2))
-    times = np.arange(7.0)[:, None]
-    return Dataset([Episode(0.1 * times * v, np.repeat(v, 6, 0)) for v in velocities])
+    """Short episodes with one action each, which moves the observation by a tenth of it."""
+    generator = np.random.default_rng(0)
+    starts, velocities = generator.uniform(-1, 1, (2, num_episodes, 1, 2))
+    times = 0.1 * np.arange(4.0)[:, None]
+    return Dataset(
+        [
+            Episode(s + times * v, np.repeat(v, 3, 0))
+            for s, v in zip(starts, velocities, strict=True)
+        ]
+    )
 
 
 def test_it_finds_the_action_that_leads_to_the_target_in_the_time_left() -> None:
     model = InverseDynamics(2, 2, stride=3, width=32)
-    options = {"num_steps": 400, "batch_size": 128, "learning_rate": 1e-2}
+    options = {"num_steps": 800, "batch_size": 128, "learning_rate": 1e-2}
     identity = lambda values: values
     error = train_inverse_dynamics(
         model,
-        steady_walks(60),
+        steady_walks(200),
         normalize_observation=lambda values: 10 * values,
         normalize_action=identity,
         **options,

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import gamma, kv
+from scipy.stats import energy_distance
 from torch import Tensor
 
 from tiny import seeded
-from trailward.objective import MSE, OBJECTIVES, MMDGaussian, MMDMatern, Objective
+from trailward.objective import MSE, OBJECTIVES, EnergyDistance, MMDGaussian, MMDMatern, Objective
 
-MMDS = {name: objective for name, objective in OBJECTIVES.items() if name != "mse"}
+UNPAIRED = {name: objective for name, objective in OBJECTIVES.items() if name != "mse"}
 
 
 def batch(count: int, seed: int = 0) -> Tensor:
@@ -85,15 +86,36 @@ def test_the_matern_mmd_equals_the_double_loop_of_the_general_kernel(
     assert value == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_energy_distance_equals_the_double_loop() -> None:
+    plans, demonstrations = batch(4), batch(6, seed=1) + 0.5
+
+    def mean(xs: Tensor, ys: Tensor) -> float:
+        distances = [math.sqrt(squared_distance(x, y) / x.numel()) for x in xs for y in ys]
+        return sum(distances) / len(distances)
+
+    expected = (
+        2 * mean(plans, demonstrations) - mean(plans, plans) - mean(demonstrations, demonstrations)
+    )
+    value = EnergyDistance()(plans, demonstrations).item()
+    assert value == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_energy_distance_equals_that_of_scipy_in_one_dimension() -> None:
+    plans, demonstrations = batch(5)[:, :1, :1], batch(7, seed=1)[:, :1, :1]
+    expected = energy_distance(plans.flatten(), demonstrations.flatten()) ** 2
+    assert EnergyDistance()(plans, demonstrations).item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_matern_mmd_is_zero_on_average_for_equal_distributions() -> None:
     values = [MMDMatern()(batch(8, seed=s), batch(8, seed=100 + s)).item() for s in range(50)]
     assert abs(np.mean(values)) < 4 * np.std(values) / math.sqrt(50)
     assert min(values) < 0
 
 
-def test_the_gaussian_mmd_of_equal_sets_is_zero_in_any_order() -> None:
+@pytest.mark.parametrize("objective", [MMDGaussian(), EnergyDistance()], ids=str)
+def test_equal_sets_are_at_distance_zero_in_any_order(objective: Objective) -> None:
     plans = batch(6)
-    assert MMDGaussian()(plans, plans.flip(0)).item() == pytest.approx(0, abs=1e-12)
+    assert objective(plans, plans.flip(0)).item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -104,17 +126,17 @@ def test_objectives_grow_with_the_distance(name: str) -> None:
     assert values[-1] > 0
 
 
-@pytest.mark.parametrize("name", MMDS)
-def test_mmds_do_not_depend_on_the_order(name: str) -> None:
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_unpaired_objectives_do_not_depend_on_the_order(name: str) -> None:
     plans, demonstrations = batch(6), batch(5, seed=1)
-    value = MMDS[name](plans, demonstrations)
-    torch.testing.assert_close(MMDS[name](plans.flip(0), demonstrations.roll(2, 0)), value)
+    value = UNPAIRED[name](plans, demonstrations)
+    torch.testing.assert_close(UNPAIRED[name](plans.flip(0), demonstrations.roll(2, 0)), value)
 
 
-@pytest.mark.parametrize("name", MMDS)
+@pytest.mark.parametrize("name", UNPAIRED)
 @pytest.mark.parametrize("num_demonstrations", [2, 9])
-def test_mmds_take_unequal_numbers(name: str, num_demonstrations: int) -> None:
-    assert torch.isfinite(MMDS[name](batch(4), batch(num_demonstrations, seed=1)))
+def test_unpaired_objectives_take_unequal_numbers(name: str, num_demonstrations: int) -> None:
+    assert torch.isfinite(UNPAIRED[name](batch(4), batch(num_demonstrations, seed=1)))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -144,10 +166,10 @@ def test_demonstrations_without_a_real_step_give_a_finite_value(name: str) -> No
     assert torch.isfinite(OBJECTIVES[name](batch(4), batch(4, seed=1), nothing))
 
 
-@pytest.mark.parametrize("name", MMDS)
-def test_masked_mmds_refuse_unequal_numbers(name: str) -> None:
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_masked_unpaired_objectives_refuse_unequal_numbers(name: str) -> None:
     with pytest.raises(ValueError, match="masked demonstrations need one plan each"):
-        MMDS[name](batch(3), batch(4), torch.ones(4, 4, dtype=torch.bool))
+        UNPAIRED[name](batch(3), batch(4), torch.ones(4, 4, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

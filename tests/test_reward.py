@@ -119,7 +119,7 @@ def test_a_saved_reward_comes_back_equal(
 ) -> None:
     reward, plans = tiny_reward(diffuser, config), windows(diffuser.spec)
     back = LearntReward.load(reward.save(tmp_path))
-    for name in ("spec", "config", "sampling", "provenance"):
+    for name in ("spec", "config", "sampling", "diffuser_fingerprint", "provenance"):
         assert getattr(back, name) == getattr(reward, name)
     np.testing.assert_array_equal(back.plan_rewards(plans), reward.plan_rewards(plans))
     assert not any(weight.requires_grad for weight in back.model.parameters())

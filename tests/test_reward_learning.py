@@ -12,7 +12,7 @@ from tiny import random_walks, seeded, tiny_diffuser
 from trailward.adjoint import checkpointed
 from trailward.checkpoint import CheckpointError
 from trailward.dataset import Dataset, Windows
-from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError, logged_losses
 from trailward.objective import MSE, OBJECTIVES
 from trailward.reward import LearntReward, RewardConfig
@@ -44,7 +44,7 @@ learn(sys.argv[1], report=report)
 def learn(folder: Path | str, **changes) -> LearntReward:
     """A tiny run; ``changes`` are of its settings or, by other names, of its configuration."""
     return learn_reward(
-        tiny_diffuser(SPEC),
+        changes.pop("diffuser", tiny_diffuser(SPEC)),
         changes.pop("demonstrations", DEMONSTRATIONS),
         folder,
         reward_config=changes.pop("reward", REWARD),
@@ -118,6 +118,20 @@ def test_the_loss_is_the_objective_of_guided_plans_from_where_demonstrations_sta
     torch.testing.assert_close(loss, (plans - demonstrations).square().mean())
 
 
+def test_padded_steps_of_short_demonstrations_do_not_count() -> None:
+    diffuser, windows = tiny_diffuser(SPEC), Windows(DEMONSTRATIONS, SPEC)
+    short = windows.subset(lambda episode: episode == 2)
+    demonstrations, mask = windows.batch(short, diffuser.normalizer)
+    assert mask.tolist() == [[True] * 4 + [False]]
+    reward = REWARD.build(SPEC)
+    plans = diffuser.sample_plans(
+        demonstrations[:, 0], SAMPLING, generator=seeded(), reward_model=reward
+    )
+    options = {"objective": MSE(), "sampling": SAMPLING, "generator": seeded()}
+    loss = matching_loss(diffuser, reward, windows, short, **options)
+    torch.testing.assert_close(loss, (plans - demonstrations)[:, :4].square().mean())
+
+
 def test_learning_leaves_the_denoiser_as_it_is(tmp_path: Path) -> None:
     diffuser = tiny_diffuser(SPEC)
     before = {name: w.clone() for name, w in diffuser.denoiser.state_dict().items()}
@@ -142,13 +156,13 @@ def test_checkpointed_learning_gives_the_same_gradient() -> None:
 def test_learning_killed_and_started_again_ends_with_the_same_bits(tmp_path: Path) -> None:
     run_python(KILLED_AT_STEP_13, tmp_path / "killed", expect=-signal.SIGKILL)
     assert (tmp_path / "killed" / STATE).exists()
-    assert not (tmp_path / "killed" / "config.json").exists()
     resumed = []
     reward = learn(tmp_path / "killed", report=lambda done, **figures: resumed.append(done))
     assert resumed == [11, 12, 13, 14, 15, 16, 17, 18, 18]
     assert_same_weights(reward, learn(tmp_path / "whole"))
-    for name in ("weights.safetensors", STATE):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    killed, whole = (load_file(tmp_path / name / STATE) for name in ("killed", "whole"))
+    assert list(killed) == list(whole)
+    assert all(torch.equal(value, whole[name]) for name, value in killed.items())
 
 
 def test_the_reward_returned_is_the_reward_saved(tmp_path: Path) -> None:
@@ -157,6 +171,18 @@ def test_the_reward_returned_is_the_reward_saved(tmp_path: Path) -> None:
     assert_same_weights(back, learnt)
     assert (back.config, back.sampling, back.spec) == (REWARD, SAMPLING, SPEC)
     assert back.provenance["objective"] == "mse"
+
+
+def test_the_folder_holds_the_best_reward_so_far_at_all_times(tmp_path: Path) -> None:
+    def stop(done: int, **figures: float) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path, report=stop)
+    weights = load_file(tmp_path / STATE)
+    for name, weight in LearntReward.load(tmp_path).model.state_dict().items():
+        assert torch.equal(weight, weights[f"best.{name}"])
 
 
 def test_learning_stops_when_held_out_demonstrations_no_longer_improve(tmp_path: Path) -> None:
@@ -183,7 +209,7 @@ def test_the_best_weights_on_held_out_demonstrations_are_kept(tmp_path: Path) ->
         learn(tmp_path / "early", demonstrations=OTHER_WAY, report=stop)
     early = load_file(tmp_path / "early" / STATE)
     late = learn(tmp_path / "late", demonstrations=OTHER_WAY)
-    losses = [value for _, value in logged_losses(tmp_path / "late", "learn/held_out_loss")]
+    losses = [value for _, value in logged_losses(tmp_path / "late", "learn/held_out_energy")]
     assert losses == sorted(losses)
     for name, weight in late.model.state_dict().items():
         assert torch.equal(weight, early[f"reward.{name}"])
@@ -203,10 +229,11 @@ def test_held_out_demonstrations_are_not_learnt_from(tmp_path: Path) -> None:
 
 def test_divergence_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
     learn(tmp_path, num_steps=10)
-    before = (tmp_path / STATE).read_bytes()
-    with pytest.raises(DivergedError, match=r"diverged at step 10: loss (nan|inf), .* is kept in"):
-        learn(tmp_path, sampling=replace(SAMPLING, scale=1e38))
-    assert (tmp_path / STATE).read_bytes() == before
+    files = [tmp_path / name for name in (STATE, "weights.safetensors", "config.json")]
+    before = [file.read_bytes() for file in files]
+    with pytest.raises(DivergedError, match=r"diverged at step 11: loss (nan|inf), .* is kept in"):
+        learn(tmp_path, learning_rate=1e38)
+    assert [file.read_bytes() for file in files] == before
     with torch.no_grad():
         assert math.isfinite(loss_of(LearntReward.load(tmp_path).model))
 
@@ -225,16 +252,22 @@ def test_a_gradient_above_the_limit_is_divergence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"objective": "mmd_gaussian"}, "objective"),
-        ({"seed": 1}, "seed"),
+        ({"objective": "mmd_gaussian"}, "learning"),
+        ({"seed": 1}, "learning"),
+        ({"num_held_out": 2}, "learning"),
         ({"reward": RewardConfig(hidden=(9,))}, "reward"),
+        ({"sampling": replace(SAMPLING, scale=0.1)}, "sampling"),
+        ({"diffuser": tiny_diffuser(SPEC, config=DenoiserConfig(width=24, depth=1))}, "diffuser"),
+        ({"demonstrations": OTHER_WAY}, "demonstrations"),
     ],
 )
 def test_a_checkpoint_of_another_configuration_is_refused(
     changes: dict, name: str, tmp_path: Path
 ) -> None:
     learn(tmp_path, num_steps=5)
-    with pytest.raises(CheckpointError, match=f"{STATE} belongs to another .*: its {name} is"):
+    with pytest.raises(
+        CheckpointError, match=rf"{STATE} was written with {name} .* another folder"
+    ):
         learn(tmp_path, **changes)
 
 

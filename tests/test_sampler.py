@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tiny import seeded
 from trailward.conditioning import Condition, condition_on
-from trailward.diffuser import Diffuser
+from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.guide import CleanGuide, Guide, NoisyGuide
 from trailward.sampler import ReverseStep, ddim_step, ddpm_step, parse_reverse_step, sample
 from trailward.schedule import Move, cosine_schedule
@@ -109,6 +109,22 @@ def test_known_entries_hold_after_every_step(
         assert not torch.equal(at_step[:, 1], at_step[:, 0])
 
 
+@pytest.mark.parametrize("kind", [NoisyGuide, CleanGuide])
+def test_a_guide_sees_the_known_entries_as_they_are(
+    kind: type[Guide], spec: PlanSpec, diffuser: Diffuser
+) -> None:
+    seen = []
+
+    def watching(plan: Tensor) -> Tensor:
+        seen.append(plan)
+        return plan.sum((1, 2))
+
+    sample_three(spec, diffuser, "ddim", kind(watching, stop_step=0))
+    first = torch.randn((3, 2), generator=seeded(1))
+    assert len(seen) >= 6
+    assert all(torch.equal(plan[:, 0], first) for plan in seen)
+
+
 @pytest.mark.parametrize("name", ["ddpm", "ddim"])
 @pytest.mark.parametrize("kind", [NoisyGuide, CleanGuide])
 def test_a_guide_of_scale_zero_changes_not_one_bit(
@@ -148,6 +164,14 @@ def test_sampling_leaves_the_condition_as_it_is(spec: PlanSpec, diffuser: Diffus
     before = condition.values.clone()
     sample(diffuser.denoiser, diffuser.schedule.moves(2), condition, generator=seeded())
     assert torch.equal(condition.values, before)
+
+
+def test_a_diffuser_plans_between_the_ends_it_is_given(diffuser: Diffuser) -> None:
+    first, last = torch.randn((2, 3, 2), generator=seeded(1))
+    sampling = SamplingConfig(num_steps=3)
+    plans = diffuser.sample_plans(first, sampling, generator=seeded(), last=last)
+    assert torch.equal(plans[:, 0], first)
+    assert torch.equal(plans[:, -1], last)
 
 
 def test_a_condition_writes_known_entries_and_leaves_its_argument() -> None:

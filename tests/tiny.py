@@ -63,13 +63,14 @@ def tiny_reward(diffuser: Diffuser, config: RewardConfig | None = None) -> Learn
     """A reward of the diffuser's plans whose weights are noise."""
     config = config or RewardConfig(hidden=(8,))
     return LearntReward(
-        shake(config.build(diffuser.spec), seed=2),
-        diffuser.spec,
-        diffuser.observation_normalizer,
-        diffuser.action_normalizer,
-        config,
-        SamplingConfig(num_steps=3, stop_step=0),
-        {"objective": "mse"},
+        model=shake(config.build(diffuser.spec), seed=2),
+        spec=diffuser.spec,
+        observation_normalizer=diffuser.observation_normalizer,
+        action_normalizer=diffuser.action_normalizer,
+        config=config,
+        sampling=SamplingConfig(num_steps=3, stop_step=0),
+        diffuser_fingerprint=diffuser.fingerprint,
+        provenance={"objective": "mse"},
     )
 
 

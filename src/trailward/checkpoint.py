@@ -124,7 +124,7 @@ def load_state(
         CheckpointError: if the file is damaged or is of other data or settings.
     """
     tensors, metadata = _read(path)
-    before, now = json.loads(metadata["identity"]), json.loads(json.dumps(identity))
+    before, now = json.loads(metadata.get("identity", "{}")), json.loads(json.dumps(identity))
     for name in before | now:
         if before.get(name) != now.get(name):
             msg = (

@@ -20,7 +20,6 @@ from trailward.config import (
     Learn,
     Plan,
     Report,
-    Settings,
     Train,
 )
 from trailward.diffusion_training import DivergedError
@@ -36,15 +35,16 @@ _RUN = {
     Report: commands.report,
     Demo: commands.demo,
 }
+_TRAIN = ("horizon", "stride", "with_actions", "denoiser", "training")
+_LEARN = ("reward", "sampling", "learning")
 _EXPECTED = (DataError, CheckpointError, DivergedError, MissingExtraError, ValueError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    settings = PRESETS.get(_preset(arguments), PRESETS["umaze"])
     command = tyro.cli(
-        _verbs(settings),
+        _verbs(_preset(arguments)),
         args=arguments,
         prog="trailward",
         description="Learn rewards from trails: inverse reinforcement learning, fully offline.",
@@ -63,36 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _verbs(settings: Settings) -> Any:
+def _verbs(preset: str | None) -> Any:
     """The union of all verbs, with a preset's settings as the flags' defaults."""
-    train = {
-        name: getattr(settings, name)
-        for name in ("horizon", "stride", "with_actions", "denoiser", "training")
-    }
-    learn = {name: getattr(settings, name) for name in ("reward", "sampling", "learning")}
-    if settings.packaged is not None:
-        learn["diffuser"] = settings.packaged
-    presets: dict[type, dict[str, Any]] = {
-        Train: train,
-        Learn: learn,
-        Evaluate: {"evaluation": settings.evaluation},
-    }
+    settings = PRESETS.get(preset or "")
+    defaults: dict[type, dict[str, Any]] = {}
+    if settings is not None:
+        defaults[Train] = {name: getattr(settings, name) for name in _TRAIN}
+        defaults[Learn] = {name: getattr(settings, name) for name in _LEARN}
+        if settings.packaged is not None:
+            defaults[Learn]["diffuser"] = settings.packaged
     verbs = [
         Annotated[
-            partial(kind, **presets.get(kind, {})), tyro.conf.subcommand(kind.__name__.lower())
+            partial(kind, **defaults[kind]) if kind in defaults else kind,
+            tyro.conf.subcommand(kind.__name__.lower()),
         ]
         for kind in _RUN
     ]
     return reduce(or_, verbs)
 
 
-def _preset(arguments: Sequence[str]) -> str:
+def _preset(arguments: Sequence[str]) -> str | None:
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
         if flag == "--preset":
             return value
         if flag.startswith("--preset="):
             return flag.partition("=")[2]
-    return "umaze"
+    return None
 
 
 if __name__ == "__main__":

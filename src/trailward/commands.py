@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from trailward.checkpoint import CheckpointError, provenance
 from trailward.config import (
@@ -134,7 +133,9 @@ def plan(command: Plan, say: Say) -> list[list[list[float]]]:
     learnt = None if command.reward is None else _load_reward(command.reward, diffuser)
     planner = Planner(
         diffuser,
-        SamplingConfig() if learnt is None else learnt.sampling,
+        SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
+        if learnt is None
+        else learnt.sampling,
         None if learnt is None else learnt.model,
         seed=command.seed,
         replan_every=1,
@@ -231,10 +232,7 @@ def learn_command(
 
 def _load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:
     learnt = LearntReward.load(folder)
-    same_units = torch.equal(
-        learnt.observation_normalizer.scale, diffuser.observation_normalizer.scale
-    )
-    if learnt.spec != diffuser.spec or not same_units:
+    if learnt.diffuser_fingerprint != diffuser.fingerprint:
         msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
         raise CheckpointError(msg)
     return learnt

@@ -56,8 +56,8 @@ class Train:
     """Play data: a dataset folder or a local Minari id."""
     out: Path
     """Folder of the model, its checkpoint and TensorBoard logs."""
-    preset: Preset = "umaze"
-    """Which settings are the defaults of the flags below."""
+    preset: Preset | None = None
+    """Settings known to work, as the defaults of the flags below."""
     horizon: int = 16
     """Plan steps."""
     stride: int = 8
@@ -78,10 +78,10 @@ class Learn:
     """Demonstrations: a dataset folder or a local Minari id."""
     out: Path
     """Folder of the reward, its checkpoint and TensorBoard logs."""
-    preset: Preset = "umaze"
-    """Which settings are the defaults of the flags below."""
-    diffuser: str = "umaze"
-    """A diffuser's folder, or the name of a packaged one."""
+    diffuser: str
+    """A diffuser's folder, or the name of a packaged one; a preset may name it."""
+    preset: Preset | None = None
+    """Settings known to work, as the defaults of the flags below."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
@@ -180,7 +180,9 @@ class Settings:
         return replace(
             self,
             num_play_steps=20_000,
-            training=replace(self.training, num_steps=20, checkpoint_every=10),
+            training=replace(
+                self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
+            ),
             learning=replace(self.learning, num_steps=4, evaluate_every=2),
             evaluation=replace(self.evaluation, num_episodes=4, num_plans=20, num_windows=1000),
         )
@@ -228,7 +230,7 @@ PRESETS: Mapping[str, Settings] = {
             patience=1000,
             num_held_out=0,
         ),
-        evaluation=EvaluationConfig(),
+        evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
     ),
 }
 """``umaze`` is ours; ``thesis-umaze`` is as published, but for the number of gradient steps."""

@@ -24,6 +24,7 @@ from trailward.schedule import NoiseSchedule
 from trailward.trajectory import PlanSpec
 
 STATE = "training.safetensors"
+_MAY_CHANGE = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm", "checkpoint_every")
 
 
 class DivergedError(RuntimeError):
@@ -46,6 +47,7 @@ class TrainingConfig:
         weighted: whether the loss weights by signal-to-noise ratio.
         normalizer: ``limits`` or ``gaussian``.
         checkpoint_every: gradient steps between checkpoints.
+        num_inverse_dynamics_steps: gradient steps of the inverse-dynamics model.
         seed: of weights, batches and noise.
     """
 
@@ -58,6 +60,7 @@ class TrainingConfig:
     weighted: bool = True
     normalizer: str = "limits"
     checkpoint_every: int = 1000
+    num_inverse_dynamics_steps: int = 4000
     seed: int = 0
 
 
@@ -113,9 +116,7 @@ def train_diffuser(
         "play data": dataset.fingerprint,
         "denoiser": asdict(denoiser_config),
         "spec": spec.to_config(),
-        "normalizer": config.normalizer,
-        "batch size": config.batch_size,
-        "seed": config.seed,
+        "training": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
     average = _train(network, schedule, batches, folder, identity, report)
     inverse = None
@@ -127,6 +128,7 @@ def train_diffuser(
             dataset,
             normalize_observation=observation.normalize,
             normalize_action=action.normalize,
+            num_steps=config.num_inverse_dynamics_steps,
             seed=config.seed,
         )
         inverse.requires_grad_(requires_grad=False)
@@ -226,5 +228,5 @@ def logged_losses(folder: str | os.PathLike[str], tag: str = "train/loss") -> It
 
     events = EventAccumulator(str(Path(folder) / "logs"), size_guidance={"scalars": 0})
     events.Reload()
-    for event in events.Scalars(tag):
+    for event in events.Scalars(tag) if tag in events.Tags()["scalars"] else []:
         yield event.step, event.value

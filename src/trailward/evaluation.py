@@ -86,11 +86,21 @@ def episode_return_correlation(
 
 
 def return_fraction(
-    returns: np.ndarray, unguided: np.ndarray, demonstrator: np.ndarray, *, seed: int = 0
+    returns: Float[np.ndarray, "episode"],
+    unguided: Float[np.ndarray, "episode"],
+    demonstrator: Float[np.ndarray, "episode"],
+    *,
+    seed: int = 0,
 ) -> Estimate:
     """The mean return on the scale where the unguided planner is 0 and the demonstrator 1.
 
-    The interval resamples the evaluated episodes; the two ends of the scale are held fixed.
+    Episode i of all three has the same start, so the interval resamples starts.
+
+    Args:
+        returns: of the policy judged.
+        unguided: of the unguided planner.
+        demonstrator: of the demonstrator.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: if both ends are the same, so that there is no scale.
@@ -98,7 +108,12 @@ def return_fraction(
     low, high = unguided.mean(), demonstrator.mean()
     if np.isclose(low, high):
         raise ValueError(f"unguided and demonstrator both return {low:.4g}: there is no scale")
-    return bootstrap(lambda r: (r.mean() - low) / (high - low), returns, seed=seed)
+
+    def fraction(together: np.ndarray) -> float:
+        judged, zero, one = together.mean(0)
+        return float((judged - zero) / (one - zero))
+
+    return bootstrap(fraction, np.stack([returns, unguided, demonstrator], axis=1), seed=seed)
 
 
 @dataclass(frozen=True)

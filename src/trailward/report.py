@@ -118,12 +118,16 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     hit = "the true one" if best["hit"] else f"the true one is {tuple(best['true'])}"
     rows += [
         ("Best cell of the learnt reward", str(tuple(best["learnt"])), hit),
-        ("Dynamics error after 16 steps, guided", f"{dynamics['learnt']['at_16']:.3f} m",
-         f"unguided {dynamics['unguided']['at_16']:.3f} m; {spec['num_plans']} plans"),
+        ("Dynamics error after 16 steps, guided", _metres(dynamics["learnt"]["at_16"]),
+         f"unguided {_metres(dynamics['unguided']['at_16'])}; {spec['num_plans']} plans"),
         ("Plan points inside a wall, guided", f"{100 * dynamics['learnt']['wall_fraction']:.1f} %",
          f"unguided {100 * dynamics['unguided']['wall_fraction']:.1f} %"),
     ]  # fmt: skip
     return rows
+
+
+def _metres(distance: float | None) -> str:
+    return "plans end before" if distance is None else f"{distance:.3f} m"
 
 
 def _interval(estimate: Mapping[str, float]) -> str:

@@ -173,6 +173,9 @@ class RewardConfig:
         Raises:
             ValueError: if the model is unknown or a feature is not there.
         """
+        if self.features is not None and self.model != "additive":
+            msg = f"features {self.features} are for additive rewards; '{self.model}' sees all"
+            raise ValueError(msg)
         if self.model == "additive":
             return AdditiveReward(spec, features=self.features, hidden=self.hidden)
         if self.model == "mlp":
@@ -193,6 +196,7 @@ class LearntReward:
         action_normalizer: the same for actions.
         config: constructor arguments of ``model``.
         sampling: how plans were sampled and guided when it was learnt; plan with the same.
+        diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
     """
 
@@ -202,6 +206,7 @@ class LearntReward:
     action_normalizer: Normalizer
     config: RewardConfig
     sampling: SamplingConfig
+    diffuser_fingerprint: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -250,6 +255,7 @@ class LearntReward:
             "spec": self.spec.to_config(),
             "reward": asdict(self.config),
             "sampling": asdict(self.sampling),
+            "diffuser_fingerprint": self.diffuser_fingerprint,
             "provenance": dict(self.provenance),
         }
         return save_model(folder, weights, config)
@@ -274,13 +280,13 @@ class LearntReward:
                 for name in ("observation", "action")
             )
             sampling = SamplingConfig(**config["sampling"])
-            facts = config["provenance"]
+            fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder}: weights and configuration disagree: {error}"
             ) from None
         model.to(device).requires_grad_(requires_grad=False)
-        return cls(model, spec, observation, action, settings, sampling, facts)
+        return cls(model, spec, observation, action, settings, sampling, fingerprint, facts)
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:

@@ -31,6 +31,10 @@ from trailward.reward import LearntReward, RewardConfig
 from trailward.typing import Scalar
 
 STATE = "learning.safetensors"
+_MAY_CHANGE = (
+    "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
+    "max_gradient_norm", "diverged_norm",
+)  # fmt: skip
 _NUM_JUDGED, _JUDGED = 64, 999_999_937
 
 
@@ -170,17 +174,15 @@ def learn_reward(
         diffuser.action_normalizer,
         reward_config,
         sampling,
+        diffuser.fingerprint,
         {**(provenance or {}), "objective": config.objective},
     )
     identity = {
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
-        "objective": config.objective,
         "reward": asdict(reward_config),
         "sampling": asdict(sampling),
-        "held out": config.num_held_out,
-        "batch size": config.batch_size,
-        "seed": config.seed,
+        "learning": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
     _learn(problem, model, learnt, folder, identity, report)
     return learnt

@@ -248,12 +248,17 @@ def _dynamics(
         )
         figures[name] = {
             "by_step": found.errors.mean(0).tolist(),
-            "at_16": float(np.interp(16, steps, found.errors.mean(0))),
+            "at_16": _at(16, steps, found.errors.mean(0)),
             "wall_fraction": float(task.maze.in_wall(found.planned[..., :2]).mean()),
         }
         arrays[f"dynamics_planned_{name}"] = found.planned
         arrays[f"dynamics_errors_{name}"] = found.errors
     return Evaluation({"dynamics_error": figures}, arrays)
+
+
+def _at(step: int, steps: np.ndarray, errors: np.ndarray) -> float | None:
+    """The error after an environment step, between plan steps by interpolation."""
+    return float(np.interp(step, steps, errors)) if step <= steps[-1] else None
 
 
 def _true_mean(task: Task, observations: torch.Tensor) -> np.ndarray:

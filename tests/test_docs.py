@@ -1,0 +1,186 @@
+"""README and docs: what they show runs, and what they name is there."""
+
+import functools
+import importlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trailward
+from trailward.cli import main
+from trailward.config import PRESETS
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+VERBS = ("collect", "train", "learn", "plan", "evaluate", "report", "demo")
+MACHINE_PATH = re.compile(r"/(?:work|home|root|tmp|Users|mnt|var)/|~/|[A-Z]:\\|\bfile://|localhost")
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """Fenced blocks of a language: number of the first line inside, and the text."""
+    pattern = rf"^([ ]*)```{language}\n(.*?)^\1```$"
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text[: found.start(2)].count("\n"), textwrap.dedent(found[2]))
+        for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def without_blocks(page: Path) -> str:
+    return re.sub(r"^[ ]*```.*?^[ ]*```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a shell block, continued ones joined, comments left out."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [" ".join(shlex.split(line, comments=True)) for line in lines if line.strip()]
+
+
+@functools.cache
+def flags(verb: str) -> frozenset[str]:
+    """What ``trailward VERB --help`` lists, as users see it."""
+    shown = io.StringIO()
+    with redirect_stdout(shown), pytest.raises(SystemExit):
+        main([verb, "--help"])
+    return frozenset(FLAG.findall(shown.getvalue()))
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets."""
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def resolve(name: str) -> Any:
+    """The module or the member that a dotted name stands for."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        return functools.reduce(getattr, parts[count:], found)
+    raise AttributeError(name)
+
+
+@every_page
+def test_python_blocks_run_from_top_to_bottom_in_an_empty_folder(
+    page: Path, tmp_path: Path
+) -> None:
+    script = ""
+    for line, code in blocks(page, "python"):
+        script += "\n" * (line - script.count("\n")) + code  # tracebacks name the page's lines
+    if not script:
+        pytest.skip("no Python on this page")
+    path = tmp_path.with_name(f"{tmp_path.name}-{page.stem}.py")
+    path.write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_commands_of_the_readme_run_in_the_order_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _, block in blocks(README, "sh"):
+        lines = commands(block)
+        if all(line.startswith("trailward ") for line in lines):
+            for line in lines:
+                assert main(shlex.split(line)[1:]) == 0, line
+
+
+@every_page
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = without_blocks(page)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    for target in targets:
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (page.parent / file).resolve() if file else page
+        assert there.exists(), target
+        assert there.is_relative_to(ROOT), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), target
+
+
+@every_page
+def test_verbs_and_flags_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    for verb, rest in re.findall(r"(?<![\w.'/-])trailward ([a-z]+\b)([^`\n#|]*)", code_of(text)):
+        assert verb in VERBS, verb
+        unknown = set(FLAG.findall(rest)) - flags(verb)
+        assert not unknown, f"trailward {verb} has no {unknown}"
+    alone = set(re.findall(r"`(--[a-z][\w.-]*\w)", without_blocks(page)))
+    unknown = alone - frozenset.union(*map(flags, VERBS))
+    assert not unknown, f"no verb has {unknown}"
+
+
+def code_of(text: str) -> str:
+    """Inline code and shell blocks, a line each."""
+    shell = re.findall(r"^[ ]*```sh\n(.*?)^[ ]*```$", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^[ ]*```.*?^[ ]*```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    inline = [found.replace("\n", " ") for found in re.findall(r"`([^`]+)`", prose)]
+    return "\n".join([*shell, *inline])
+
+
+@every_page
+def test_dotted_names_exist(page: Path) -> None:
+    for name in re.findall(r"`(trailward(?:\.\w+)+)`", page.read_text(encoding="utf-8")):
+        resolve(name)
+
+
+@every_page
+def test_no_paths_of_a_machine(page: Path) -> None:
+    assert MACHINE_PATH.findall(page.read_text(encoding="utf-8")) == []
+
+
+def test_the_api_page_lists_every_public_name() -> None:
+    listed = set(re.findall(r"`(\w+)`", (ROOT / "docs/api.md").read_text(encoding="utf-8")))
+    assert set(trailward.__all__) <= listed
+
+
+def test_the_index_lists_every_page() -> None:
+    linked = re.findall(r"\]\((\S+\.md)\)", (ROOT / "docs/index.md").read_text(encoding="utf-8"))
+    assert {f"{page.name}" for page in PAGES[1:]} - {"index.md"} == set(linked)
+
+
+def settings_that_differ() -> set[str]:
+    ours, theirs = (flattened(asdict(PRESETS[name])) for name in ("umaze", "thesis-umaze"))
+    return {field for field, value in ours.items() if theirs[field] != value}
+
+
+def flattened(settings: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, value in settings.items():
+        parts = value if isinstance(value, dict) else {"": value}
+        found |= {f"{name}.{part}".rstrip("."): each for part, each in parts.items()}
+    return found
+
+
+def test_the_table_of_presets_is_true() -> None:
+    text = (ROOT / "docs/thesis.md").read_text(encoding="utf-8")
+    table = text.partition("## The two presets")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
+    assert {field for field, *_ in rows} >= settings_that_differ()
+    for field, *shown in rows:
+        for preset, value in zip(("umaze", "thesis-umaze"), shown, strict=True):
+            found = functools.reduce(getattr, field.split("."), PRESETS[preset])
+            assert str(found) == value, (preset, field)
