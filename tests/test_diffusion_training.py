@@ -140,6 +140,20 @@ def test_divergence_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path: P
     train(tmp_path)
 
 
+def test_an_infinite_gradient_of_a_finite_loss_is_divergence(tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1e7, num_warmup=1, checkpoint_every=1)
+    with pytest.raises(DivergedError, match=r"loss \d\S*, gradient norm (inf|nan)"):
+        train(tmp_path, config=config)
+    assert all(torch.isfinite(value).all() for value in load_file(tmp_path / STATE).values())
+
+
+def test_every_gradient_step_sees_other_windows_and_noise(tmp_path: Path) -> None:
+    losses = []
+    config = replace(CONFIG, num_steps=41, learning_rate=0.0)
+    train(tmp_path, config=config, report=lambda done, **f: losses.extend(f.values()))
+    assert len(set(losses)) == 3
+
+
 @pytest.mark.parametrize("network", ["transformer", "unet"])
 def test_training_without_warm_up_is_allowed(network: str, tmp_path: Path) -> None:
     denoiser = replace(DENOISER, network=network, multipliers=(1, 2))

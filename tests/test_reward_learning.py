@@ -198,6 +198,12 @@ def test_learning_stops_when_held_out_demonstrations_no_longer_improve(tmp_path:
     assert done[:-1] == list(range(1, 16))
 
 
+def test_every_gradient_step_sees_other_demonstrations_and_noise(tmp_path: Path) -> None:
+    losses = []
+    learn(tmp_path, learning_rate=0.0, report=lambda done, **f: losses.extend(f.values()))
+    assert len(set(losses)) == 18
+
+
 def test_the_best_weights_on_held_out_demonstrations_are_kept(tmp_path: Path) -> None:
     """The one held out goes the other way: what helps the rest makes it worse and worse."""
 
