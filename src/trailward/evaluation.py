@@ -12,6 +12,8 @@ from trailward.planner import PlanFollower, Planner, Policy
 from trailward.trajectory import Episode
 
 _RESAMPLES = 2000
+PLANS_AT_ONCE = 50
+"""How many plans :func:`dynamics_error` follows side by side."""
 
 
 @dataclass(frozen=True)
@@ -143,16 +145,22 @@ def dynamics_error(
     Args:
         planner: makes the plans, with the guidance it acts with.
         starts: environment units.
-        run: runs a policy in the simulator from the starts for a number of environment steps.
+        run: runs a policy in the simulator from some starts for a number of environment steps;
+            it is given at most ``PLANS_AT_ONCE`` starts at a time.
         entries: of the observation that are measured, such as the position.
     """
-    diffuser, spec = planner.diffuser, planner.diffuser.spec
-    plans = planner.plan(starts)
-    episodes = run(PlanFollower(diffuser, plans), starts, (spec.horizon - 1) * spec.stride)
-    executed = np.stack([episode.observations[:: spec.stride] for episode in episodes])
-    planned = plan_observations(diffuser, plans)
-    offset = (planned - executed)[..., list(entries)]
-    return DynamicsError(planned, executed, np.linalg.norm(offset, axis=-1))
+    num_steps = (planner.diffuser.spec.horizon - 1) * planner.diffuser.spec.stride
+    planned, executed = [], []
+    for first in range(0, len(starts), PLANS_AT_ONCE):
+        block = starts[first : first + PLANS_AT_ONCE]
+        plans = planner.plan(block)
+        episodes = run(PlanFollower(planner.diffuser, plans), block, num_steps)
+        planned.append(plan_observations(planner.diffuser, plans))
+        stride = planner.diffuser.spec.stride
+        executed.append(np.stack([episode.observations[::stride] for episode in episodes]))
+    both = np.concatenate(planned), np.concatenate(executed)
+    errors = np.linalg.norm((both[0] - both[1])[..., list(entries)], axis=-1)
+    return DynamicsError(*both, errors)
 
 
 def plan_observations(

@@ -136,7 +136,8 @@ def collect_demonstrations(
         expert: the demonstrator; the waypoint expert if None.
     """
     expert = expert or waypoint_expert(task, num_episodes)
-    return run_seeds(task, expert, _episode_seeds(seed, 0, num_episodes), episode_steps)
+    envs = [make_env(task.maze) for _ in range(num_episodes)]
+    return run_seeds(envs, task, expert, _episode_seeds(seed, 0, num_episodes), episode_steps)
 
 
 def with_rewards(episode: Episode, task: Task) -> Episode:
@@ -148,23 +149,44 @@ def with_rewards(episode: Episode, task: Task) -> Episode:
 _ENVS_AT_ONCE = 50
 
 
-def run_from(maze: Maze, policy: Policy, starts: np.ndarray, num_steps: int) -> list[Episode]:
-    """Run a policy from given observations, shape (episode, 4), environment units."""
+def run_from(
+    envs: Sequence[gymnasium.Env], policy: Policy, starts: np.ndarray, num_steps: int
+) -> list[Episode]:
+    """Run a policy from given observations, shape (episode, 4), environment units.
+
+    Args:
+        envs: at least as many as starts; making one takes long, so they are reused.
+        policy: acts in all of them at once.
+        starts: one an episode.
+        num_steps: environment steps.
+    """
 
     def start(env: gymnasium.Env, index: int) -> np.ndarray:
         env.reset(seed=0)
         set_state(env, starts[index])
         return starts[index]
 
-    envs = [make_env(maze) for _ in starts]
     seeds = [0] * len(starts)
-    return rollout(envs, policy, seeds=seeds, num_steps=num_steps, start=start)
+    return rollout(envs[: len(starts)], policy, seeds=seeds, num_steps=num_steps, start=start)
 
 
-def run_seeds(task: Task, policy: Policy, seeds: Sequence[int], num_steps: int) -> list[Episode]:
-    """Run a policy from the starts that seeds stand for, with the task's true rewards."""
-    envs = [make_env(task.maze) for _ in seeds]
-    recorded = rollout(envs, policy, seeds=seeds, num_steps=num_steps)
+def run_seeds(
+    envs: Sequence[gymnasium.Env],
+    task: Task,
+    policy: Policy,
+    seeds: Sequence[int],
+    num_steps: int,
+) -> list[Episode]:
+    """Run a policy from the starts that seeds stand for, with the task's true rewards.
+
+    Args:
+        envs: of the task's maze, at least as many as seeds.
+        task: gives the rewards.
+        policy: acts in all of them at once.
+        seeds: one an episode.
+        num_steps: environment steps.
+    """
+    recorded = rollout(envs[: len(seeds)], policy, seeds=seeds, num_steps=num_steps)
     return [with_rewards(episode, task) for episode in recorded]
 
 

@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser
-from trailward.environments.maze import Task
+from trailward.environments.maze import Task, make_env
 from trailward.environments.maze_data import run_from, run_seeds, waypoint_expert
 from trailward.evaluation import (
+    PLANS_AT_ONCE,
     Correlation,
     DynamicsError,
     bootstrap,
@@ -28,6 +30,8 @@ from trailward.trajectory import Episode
 
 _POSITION = (0, 1)
 _MAP_CELLS = 20
+
+Envs = Sequence[gymnasium.Env]
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,12 @@ def evaluate_in_maze(
         stage: told what is being done.
     """
     stage("roll-outs")
-    behaviour = _behaviour(learnt, diffuser, task, config)
+    envs = [make_env(task.maze) for _ in range(max(config.num_episodes, PLANS_AT_ONCE))]
+    behaviour = _behaviour(learnt, diffuser, task, envs, config)
     stage("correlation with the true reward")
     rewards = _rewards(learnt, task, play, config)
     stage("dynamics error")
-    dynamics = _dynamics(learnt, diffuser, task, play, config)
+    dynamics = _dynamics(learnt, diffuser, task, play, envs, config)
     drawn = {
         "play": _paths(play.episodes[:30]),
         "demonstrations": _paths(demonstrations.episodes),
@@ -155,7 +160,7 @@ def standing_rewards(
 
 
 def _behaviour(
-    learnt: LearntReward, diffuser: Diffuser, task: Task, config: EvaluationConfig
+    learnt: LearntReward, diffuser: Diffuser, task: Task, envs: Envs, config: EvaluationConfig
 ) -> Evaluation:
     seeds = range(config.seed, config.seed + config.num_episodes)
     policies = {
@@ -166,7 +171,7 @@ def _behaviour(
     returns, arrays, seconds = {}, {}, {}
     for name, policy in policies.items():
         began = time.perf_counter()
-        episodes = run_seeds(task, policy, seeds, config.episode_steps)
+        episodes = run_seeds(envs, task, policy, seeds, config.episode_steps)
         seconds[name] = time.perf_counter() - began
         returns[name] = Dataset(episodes).returns
         arrays[f"executed_{name}"] = _paths(episodes)
@@ -233,7 +238,12 @@ def _episode_returns(
 
 
 def _dynamics(
-    learnt: LearntReward, diffuser: Diffuser, task: Task, play: Dataset, config: EvaluationConfig
+    learnt: LearntReward,
+    diffuser: Diffuser,
+    task: Task,
+    play: Dataset,
+    envs: Envs,
+    config: EvaluationConfig,
 ) -> Evaluation:
     starts = windows_of(play.episodes, length=1, count=config.num_plans, seed=config.seed)[:, 0]
     steps = np.arange(diffuser.spec.horizon) * diffuser.spec.stride
@@ -243,7 +253,7 @@ def _dynamics(
         found: DynamicsError = dynamics_error(
             config.planner(diffuser, learnt, guided=name == "learnt"),
             starts,
-            lambda policy, where, count: run_from(task.maze, policy, where, count),
+            lambda policy, where, count: run_from(envs, policy, where, count),
             entries=_POSITION,
         )
         figures[name] = {
