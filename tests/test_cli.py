@@ -92,7 +92,10 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         (["collect", "--what=play", "--out={}/play"], "exists"),
         (["collect", "--what=play", "--out={}/new", "--maze=nowhere"], "maze 'nowhere' is unknown"),
         (["collect", "--what=play", "--out={}/new", "--maze=111/101/110"], "open at its border"),
-        (["collect", "--what=demonstrations", "--out={}/new", "--task=goal:0,0"], "not a free cell"),
+        (
+            ["collect", "--what=demonstrations", "--out={}/new", "--task=goal:0,0"],
+            "not a free cell",
+        ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),
         (

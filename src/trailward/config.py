@@ -226,6 +226,7 @@ PRESETS: Mapping[str, Settings] = {
             num_steps=40,
             batch_size=16,
             learning_rate=2e-2,
+            weight_decay=0.0,
             evaluate_every=10,
             patience=1000,
             num_held_out=0,

@@ -48,7 +48,9 @@ class LearningConfig:
         num_steps: gradient steps at most.
         batch_size: demonstration windows, and so plans, in a batch.
         learning_rate: of Adam, falling to a tenth linearly.
-        weight_decay: decoupled (AdamW); keeps the reward smooth.
+        weight_decay: decoupled (AdamW); keeps the reward smooth and its pull on plans moderate.
+            Without it the reward grows for as long as it is learnt, and drives plans off the play
+            data.
         adjoint: ``full``, ``checkpointed`` or ``last:K``.
         num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
         evaluate_every: gradient steps between looks at the held-out demonstrations.
@@ -62,7 +64,7 @@ class LearningConfig:
     num_steps: int = 200
     batch_size: int = 32
     learning_rate: float = 3e-3
-    weight_decay: float = 0.0
+    weight_decay: float = 5.0
     adjoint: str = "full"
     num_held_out: int = 1
     evaluate_every: int = 20
@@ -161,6 +163,9 @@ def learn_reward(
             "held out; at least one must remain to learn from"
         )
         raise ValueError(msg)
+    for name in ("num_steps", "batch_size", "evaluate_every", "patience"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
     folder = Path(folder)
     torch.manual_seed(config.seed)
     model = reward_config.build(diffuser.spec).to(diffuser.device)
@@ -291,7 +296,8 @@ def _check(loss: float, norm: float, step: int, folder: Path, config: LearningCo
     if not norm <= config.diverged_norm or loss != loss:
         msg = (
             f"learning diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g} (limit "
-            f"{config.diverged_norm:.3g}); the last good reward is kept in {folder}; lower "
-            f"the learning rate ({config.learning_rate}) or the guide's scale"
+            f"{config.diverged_norm:.3g}); the last good reward is kept in {folder}: go on "
+            f"from it with a learning rate below {config.learning_rate}, or begin anew in another "
+            "folder with a smaller guide scale"
         )
         raise DivergedError(msg)

@@ -39,7 +39,8 @@ def rollout(
     for step in range(num_steps):
         chosen = np.clip(policy(now), space.low, space.high)
         moved = [env.step(a) for env, a in zip(envs, chosen, strict=True)]
-        if any(terminated for _, _, terminated, _, _ in moved):
+        ended = any(terminated or truncated for _, _, terminated, truncated, _ in moved)
+        if ended and step + 1 < num_steps:
             raise RuntimeError(f"an environment ended after {step + 1} of {num_steps} steps")
         now = np.stack([observation for observation, *_ in moved])
         observations.append(now)
