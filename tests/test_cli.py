@@ -104,6 +104,8 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
             "objective 'kl' is unknown",
         ),
         (["plan", "--start", "1", "2", "--diffuser={}/diffuser"], "start has 2 entries"),
+        (["report", "--evaluation={}/play-v0", "--out={}/new"], "holds no evaluation.json"),
+        (["train", "--play={}/play", "--out={}/new", "--device=abacus"], "device 'abacus'"),
         (["plan", "--start", "1", "2", "0", "0", "--diffuser={}/reward"], "not 'diffuser'"),
     ],
 )  # fmt: skip

@@ -32,7 +32,7 @@ def full(advance: Advance, steps_left: int) -> Advance:
 
 
 def checkpointed(advance: Advance, steps_left: int) -> Advance:
-    """Keep each step's input and compute the rest again: exact, a third slower, little memory."""
+    """Keep each step's input and compute the rest again: exact, slower, less memory."""
     return partial(checkpoint, advance, use_reentrant=False)
 
 

@@ -8,6 +8,7 @@ moment leaves the previous one whole.
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -29,14 +30,8 @@ class CheckpointError(ValueError):
 
 def provenance(seed: int | None = None, **facts: Any) -> dict[str, Any]:
     """Where something comes from: the command, the seed and the versions at work now."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {"command": command, "seed": seed, "versions": versions, **facts}
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "seed": seed, "versions": _versions(), **facts}
 
 
 def save_model(
@@ -46,7 +41,8 @@ def save_model(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / WEIGHTS, save({k: v.contiguous() for k, v in weights.items()}))
-    _replace(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    content = {**config, "versions": _versions()}
+    _replace(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
     return folder
 
 
@@ -141,6 +137,16 @@ def load_state(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     return json.loads(metadata["facts"])
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

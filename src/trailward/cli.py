@@ -37,20 +37,27 @@ _RUN = {
 }
 _TRAIN = ("horizon", "stride", "with_actions", "denoiser", "training")
 _LEARN = ("reward", "sampling", "learning")
-_EXPECTED = (DataError, CheckpointError, DivergedError, MissingExtraError, ValueError)
+_EXPECTED = (
+    DataError,
+    CheckpointError,
+    DivergedError,
+    MissingExtraError,
+    ValueError,
+    OSError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    command = tyro.cli(
-        _verbs(_preset(arguments)),
-        args=arguments,
-        prog="trailward",
-        description="Learn rewards from trails: inverse reinforcement learning, fully offline.",
-    )
-    console = Console(stderr=not isinstance(command, Plan), soft_wrap=True, highlight=False)
     try:
+        command = tyro.cli(
+            _verbs(_preset(arguments)),
+            args=arguments,
+            prog="trailward",
+            description="Learn rewards from trails: inverse reinforcement learning, fully offline.",
+        )
+        console = Console(stderr=not isinstance(command, Plan), soft_wrap=True, highlight=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="minari|gymnasium.*")
             _RUN[type(command)](command, partial(console.print, markup=False))
@@ -58,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(stderr=True, soft_wrap=True).print(f"trailward: {error}", style="red", markup=False)
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; run the same command again to go on")
+        Console(stderr=True).print("interrupted; train, learn and demo go on when run again")
         return 130
     return 0
 

@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from trailward.checkpoint import CheckpointError, provenance
 from trailward.config import (
@@ -34,7 +35,7 @@ from trailward.progress import progress
 from trailward.report import write_report
 from trailward.reward import LearntReward
 from trailward.reward_learning import learn_reward
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import DataError, PlanSpec
 
 Say = Callable[[str], None]
 
@@ -58,7 +59,9 @@ def collect(command: Collect, say: Say) -> Path:
         task = parse_task(command.task, maze)
         expert = None
         if command.demonstrator == "guided":
-            expert = guided_expert(task, Diffuser.load(model_folder(command.diffuser)))
+            diffuser = Diffuser.load(model_folder(command.diffuser))
+            _check_made_for(diffuser.provenance.get("play", {}), "the diffuser", maze=command.maze)
+            expert = guided_expert(task, diffuser)
         episodes = collect_demonstrations(
             task,
             num_episodes=command.num_episodes,
@@ -68,7 +71,7 @@ def collect(command: Collect, say: Say) -> Path:
         )
         facts |= {"task": task.name, "demonstrator": command.demonstrator}
     dataset = Dataset(episodes, provenance(command.seed, **facts))
-    folder = write_dataset(dataset, command.out, env_id="PointMaze_UMaze-v3")
+    folder = write_dataset(dataset, command.out, env_id=f"PointMaze {maze.name}")
     say(f"{len(episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
     return folder
 
@@ -89,7 +92,7 @@ def train(command: Train, say: Say) -> Diffuser:
             command.out,
             denoiser_config=command.denoiser,
             config=command.training,
-            device=command.device,
+            device=_device(command.device),
             report=report,
             provenance=facts,
         )
@@ -100,7 +103,7 @@ def train(command: Train, say: Say) -> Diffuser:
 def learn(command: Learn, say: Say) -> LearntReward:
     """Learn a reward, or go on learning it."""
     demonstrations = read_dataset(command.demonstrations)
-    diffuser = Diffuser.load(model_folder(command.diffuser), device=command.device)
+    diffuser = Diffuser.load(model_folder(command.diffuser), device=_device(command.device))
     facts = provenance(
         command.learning.seed,
         demonstrations=demonstrations.provenance,
@@ -150,12 +153,17 @@ def evaluate(command: Evaluate, say: Say) -> dict[str, Any]:
     """Judge a reward; writes figures as JSON and arrays for the report."""
     task = parse_task(command.task, parse_maze(command.maze))
     diffuser = Diffuser.load(model_folder(command.diffuser))
+    play, demonstrations = read_dataset(command.play), read_dataset(command.demonstrations)
+    _check_made_for(play.provenance, "the play data", maze=command.maze)
+    _check_made_for(
+        demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
+    )
     evaluation = evaluate_in_maze(
         _load_reward(command.reward, diffuser),
         diffuser,
         task,
-        read_dataset(command.play),
-        read_dataset(command.demonstrations),
+        play,
+        demonstrations,
         command.evaluation,
         stage=lambda name: say(f"evaluating: {name}"),
     )
@@ -175,34 +183,49 @@ def report(command: Report, say: Say) -> Path:
 
 
 def demo(command: Demo, say: Say) -> dict[str, Any]:
-    """The whole job; each stage that is already there is kept."""
+    """The whole job. Data is kept, training and learning go on; judging is done again.
+
+    Raises:
+        DataError: if the folder holds a demo with other settings.
+    """
     settings = PRESETS[command.preset]
     settings = settings.quick() if command.quick else settings
     out, seed = command.out, command.seed
-    play, demonstrations = out / "play-v0", out / f"demonstrations-{_slug(command.task)}-v0"
+    trains = command.from_scratch or settings.packaged is None
+    _claim(out, {"preset": command.preset, "quick": command.quick, "seed": seed, "trains": trains})
+    slug = command.task.replace(":", "-").replace(",", "-")
+    play, demonstrations = out / "play-v0", out / f"demonstrations-{slug}-v0"
     if not play.exists():
-        num_steps = settings.num_play_steps if _trains(command, settings) else 200_000
-        num_steps = min(num_steps, settings.num_play_steps)
-        collect(Collect("play", play, settings.maze, num_steps=num_steps, seed=seed), say)
+        num_steps = settings.num_play_steps if trains else min(200_000, settings.num_play_steps)
+        play_seed = seed if trains else seed + 100  # not what the packaged diffuser has seen
+        collect(Collect("play", play, settings.maze, num_steps=num_steps, seed=play_seed), say)
     if not demonstrations.exists():
         job = Collect("demonstrations", demonstrations, settings.maze, command.task, seed=seed + 1)
         collect(job, say)
-    diffuser = settings.packaged or ""
-    if _trains(command, settings):
-        diffuser = str(out / "diffuser")
-        train(train_command(settings, str(play), Path(diffuser), seed), say)
-    reward = out / f"reward-{_slug(command.task)}-{command.objective}"
-    learn(learn_command(settings, command, str(demonstrations), diffuser, reward), say)
+    diffuser = str(out / "diffuser") if trains else str(settings.packaged)
+    if trains:
+        train(train_command(settings, str(play), Path(diffuser), seed=seed), say)
+    reward = out / f"reward-{slug}-{command.objective}"
+    job = learn_command(
+        settings, str(demonstrations), diffuser, reward, objective=command.objective, seed=seed
+    )
+    learn(job, say)
     evaluation = Evaluate(
-        reward, str(play), str(demonstrations), out / f"evaluation-{reward.name}", diffuser,
-        settings.maze, command.task, settings.evaluation,
-    )  # fmt: skip
+        reward,
+        str(play),
+        str(demonstrations),
+        out / f"evaluation-{slug}-{command.objective}",
+        diffuser,
+        settings.maze,
+        command.task,
+        settings.evaluation,
+    )
     figures = evaluate(evaluation, say)
     report(Report(evaluation.out, out / "report", reward), say)
     return figures
 
 
-def train_command(settings: Settings, play: str, out: Path, seed: int) -> Train:
+def train_command(settings: Settings, play: str, out: Path, *, seed: int) -> Train:
     """The training that a preset stands for."""
     return Train(
         play,
@@ -216,18 +239,51 @@ def train_command(settings: Settings, play: str, out: Path, seed: int) -> Train:
 
 
 def learn_command(
-    settings: Settings, command: Demo, demonstrations: str, diffuser: str, out: Path
+    settings: Settings,
+    demonstrations: str,
+    diffuser: str,
+    out: Path,
+    *,
+    objective: str,
+    seed: int,
 ) -> Learn:
     """The learning that a preset stands for."""
-    learning = replace(settings.learning, objective=command.objective, seed=command.seed)
     return Learn(
         demonstrations,
         out,
         diffuser=diffuser,
         reward=settings.reward,
         sampling=settings.sampling,
-        learning=learning,
+        learning=replace(settings.learning, objective=objective, seed=seed),
     )
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Mark a folder as a demo's, and refuse one that was made with other settings."""
+    mark = folder / "demo.json"
+    if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != settings:
+        found = mark.read_text(encoding="utf-8").strip()
+        msg = f"{folder} holds a demo with settings {found}; choose another --out, or remove it"
+        raise DataError(msg)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
+def _check_made_for(provenance: Mapping[str, Any], what: str, **wanted: str) -> None:
+    """Refuse data that says it was made for another maze or task."""
+    for name, value in wanted.items():
+        if provenance.get(name, value) != value:
+            msg = f"{what} is of {name} {provenance[name]}, not {value}; give --{name} to match"
+            raise DataError(msg)
+
+
+def _device(name: str) -> str:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device '{name}' cannot be used here: {reason}") from None
+    return name
 
 
 def _load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:
@@ -236,11 +292,3 @@ def _load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:
         msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
         raise CheckpointError(msg)
     return learnt
-
-
-def _trains(command: Demo, settings: Settings) -> bool:
-    return command.from_scratch or settings.packaged is None
-
-
-def _slug(task: str) -> str:
-    return task.replace(":", "-").replace(",", "-")

@@ -1,6 +1,7 @@
 """A trained diffusion model of play data, with all that planning and learning need of it."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from trailward.networks import NETWORKS
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.sampler import parse_reverse_step, sample
 from trailward.schedule import NoiseSchedule, cosine_schedule
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import PlanSpec, at_least
 from trailward.typing import PerPlan, Plans
 
 
@@ -88,19 +89,18 @@ class SamplingConfig:
     repeats: int = 2
     use_variance: bool = True
 
-    def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
-        """The guide of a reward model.
+    def __post_init__(self) -> None:
+        if self.guide not in GUIDES:
+            raise ValueError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
+        parse_reverse_step(self.sampler)
+        at_least(1, self, "num_steps", "repeats")
+        at_least(0, self, "scale", "stop_step")
 
-        Raises:
-            ValueError: if the guide's name is unknown.
-        """
+    def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
+        """The guide of a reward model."""
         if self.guide == "clean":
             return CleanGuide(reward_model, self.scale, self.stop_step)
-        if self.guide == "noisy":
-            return NoisyGuide(
-                reward_model, self.scale, self.use_variance, self.repeats, self.stop_step
-            )
-        raise ValueError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
+        return NoisyGuide(reward_model, self.scale, self.use_variance, self.repeats, self.stop_step)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ class Diffuser:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of all weights: the same diffuser, the same fingerprint."""
-        digest = hashlib.sha256()
+        """A hash of plan layout, configuration and weights."""
+        facts = json.dumps([self.spec.to_config(), asdict(self.config)])
+        digest = hashlib.sha256(facts.encode())
         for name, module in self._modules().items():
             for weights in prefixed(name, module).values():
                 digest.update(weights.contiguous().numpy().tobytes())
@@ -165,10 +166,20 @@ class Diffuser:
             reward_model: guides the plans; None for unguided ones.
             last: where each plan ends, if known.
             adjoint: how gradients go back to the reward model's weights.
+
+        Raises:
+            ValueError: if a reward model is given but no move would be guided.
         """
+        moves = self.schedule.moves(sampling.num_steps)
+        if reward_model is not None and moves[0].step < sampling.stop_step:
+            msg = (
+                f"no move would be guided: the noisiest diffusion step is {moves[0].step}, "
+                f"stop_step {sampling.stop_step}; lower it"
+            )
+            raise ValueError(msg)
         return sample(
             self.denoiser,
-            self.schedule.moves(sampling.num_steps),
+            moves,
             condition_on(self.spec, first, last),
             generator=generator,
             reverse_step=parse_reverse_step(sampling.sampler),

@@ -21,7 +21,7 @@ from trailward.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.normalizer import NORMALIZERS, Normalizer, join_normalizers
 from trailward.progress import Report
 from trailward.schedule import NoiseSchedule
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import DataError, PlanSpec, at_least
 
 STATE = "training.safetensors"
 _MAY_CHANGE = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm", "checkpoint_every")
@@ -63,6 +63,14 @@ class TrainingConfig:
     num_inverse_dynamics_steps: int = 4000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.normalizer not in NORMALIZERS:
+            known = " or ".join(NORMALIZERS)
+            raise ValueError(f"normalizer '{self.normalizer}' is unknown; choose {known}")
+        at_least(1, self, "num_steps", "batch_size", "checkpoint_every")
+        at_least(1, self, "num_inverse_dynamics_steps")
+        at_least(0, self, "num_warmup", "learning_rate", "max_gradient_norm", "average_decay")
+
 
 def train_diffuser(
     dataset: Dataset,
@@ -100,8 +108,9 @@ def train_diffuser(
         CheckpointError: if the folder's checkpoint is of other data or settings.
     """
     folder = Path(folder)
-    torch.manual_seed(config.seed)
-    network, schedule = denoiser_config.build(spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network, schedule = denoiser_config.build(spec)
     network.to(device)
     observation, action = (
         NORMALIZERS[config.normalizer](torch.cat(parts).float()).to(device)
@@ -121,8 +130,10 @@ def train_diffuser(
     average = _train(network, schedule, batches, folder, identity, report)
     inverse = None
     if not spec.with_actions:
-        torch.manual_seed(config.seed)
-        inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride).to(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
+        inverse.to(device)
         train_inverse_dynamics(
             inverse,
             dataset,
@@ -222,8 +233,16 @@ def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
         kept.lerp_(new, 1 - decay)
 
 
-def logged_losses(folder: str | os.PathLike[str], tag: str = "train/loss") -> Iterator[Any]:
-    """The curve that training wrote for TensorBoard, as (step, value) pairs."""
+def logged_losses(
+    folder: str | os.PathLike[str], tag: str = "train/loss"
+) -> Iterator[tuple[int, float]]:
+    """The curve that training or learning wrote for TensorBoard, as (step, value) pairs.
+
+    Raises:
+        DataError: if the folder holds no logs.
+    """
+    if not (Path(folder) / "logs").is_dir():
+        raise DataError(f"{folder} holds no logs; name the folder of a training or learning run")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(Path(folder) / "logs"), size_guidance={"scalars": 0})

@@ -70,7 +70,7 @@ def episode_return_correlation(
 ) -> Correlation:
     """ERC over play windows or whole play episodes, with bootstrap intervals.
 
-    Both rewards are undiscounted means over the same steps. A constant reward correlates with
+    Both rewards are undiscounted. A constant reward correlates with
     nothing: its correlation counts as 0.
 
     Args:

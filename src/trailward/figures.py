@@ -147,8 +147,8 @@ def dynamics_map_figure(arrays: Arrays) -> Figure:
 
 
 def _error_map(arrays: Arrays, name: str, *, bins_per_cell: int = 4) -> np.ndarray:
-    positions = arrays[f"dynamics_planned_{name}"][..., :2].reshape(-1, 2)
-    errors = arrays[f"dynamics_errors_{name}"].reshape(-1)
+    positions = arrays[f"dynamics_planned_{name}"][:, 1:, :2].reshape(-1, 2)
+    errors = arrays[f"dynamics_errors_{name}"][:, 1:].reshape(-1)  # the start has no error
     rows, columns = arrays["maze"].shape
     left, right, bottom, top = _extent(arrays["maze"])
     edges = (

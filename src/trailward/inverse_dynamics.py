@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from trailward.dataset import Dataset
 
+_WIDTH = 128
+
 
 class InverseDynamics(nn.Module):
     """A small network: (observation, target observation, time left) to action, in model space.
@@ -16,20 +18,17 @@ class InverseDynamics(nn.Module):
         observation_dim: entries of an observation.
         action_dim: entries of an action.
         stride: the longest time left it is asked about, environment steps.
-        width: hidden width.
     """
 
-    def __init__(
-        self, observation_dim: int, action_dim: int, stride: int, *, width: int = 128
-    ) -> None:
+    def __init__(self, observation_dim: int, action_dim: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         self.network = nn.Sequential(
-            nn.Linear(2 * observation_dim + 1, width),
+            nn.Linear(2 * observation_dim + 1, _WIDTH),
             nn.Mish(),
-            nn.Linear(width, width),
+            nn.Linear(_WIDTH, _WIDTH),
             nn.Mish(),
-            nn.Linear(width, action_dim),
+            nn.Linear(_WIDTH, action_dim),
         )
 
     def forward(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.trajectory import at_least
 from trailward.typing import Actions, Observations, PerPlan, Plans
 
 
@@ -43,7 +44,7 @@ class Planner:
         seed: of the plans' noise.
 
     Raises:
-        ValueError: if ``replan_every`` is longer than a plan reaches.
+        ValueError: if ``replan_every`` is longer than a plan reaches, or there is no candidate.
     """
 
     diffuser: Diffuser
@@ -55,6 +56,7 @@ class Planner:
     _follower: "PlanFollower | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        at_least(1, self, "num_candidates")
         spec = self.diffuser.spec
         reach = spec.num_observations - 1
         if not 1 <= self.replan_every <= reach:
@@ -72,9 +74,14 @@ class Planner:
 
     def __call__(self, observations: Observations) -> Actions:
         """One action for each environment, all in environment units."""
-        if self._follower is None or self._follower.age >= self.replan_every:
-            self._follower = PlanFollower(self.diffuser, self.plan(observations))
-        return self._follower(observations)
+        follower = self._follower
+        if (
+            follower is None
+            or follower.age >= self.replan_every
+            or len(follower.plans) != len(observations)
+        ):
+            follower = self._follower = PlanFollower(self.diffuser, self.plan(observations))
+        return follower(observations)
 
     @torch.no_grad()
     def plan(self, observations: Observations) -> Plans:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with the time left on a terminal, nothing elsewhere."""
+"""Progress of long work: a bar with the time left on a terminal, its last state elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

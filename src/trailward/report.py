@@ -69,13 +69,17 @@ def write_report(
         FileNotFoundError: if the evaluation is not there.
     """
     folder, out = Path(evaluation), Path(out)
+    if not (folder / "evaluation.json").is_file():
+        msg = f"{folder} holds no evaluation.json; make one with 'trailward evaluate'"
+        raise FileNotFoundError(msg)
     figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     with np.load(folder / "evaluation.npz", allow_pickle=False) as file:
         arrays = dict(file)
     curves = {}
     if reward_folder is not None:
         for tag in ("learn/loss", "learn/held_out_energy"):
-            curves[tag] = list(logged_losses(reward_folder, tag))
+            points = list(logged_losses(reward_folder, tag))
+            curves |= {tag: points} if points else {}
     out.mkdir(parents=True, exist_ok=True)
     pictures = {
         "summary": draw.summary_figure(arrays),
@@ -185,7 +189,7 @@ pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto; 
 </style></head><body>
 <header><h1><span>trailward</span> report</h1><p>$subtitle</p></header>
 <section id="table"><h2>How good is it?</h2>
-<p>Values with 95% bootstrap intervals. The true reward was used here only, never in learning.</p>
+<p>In brackets: 95% bootstrap intervals. The true reward was used here only, never in learning.</p>
 <table><thead><tr><th>figure</th><th>value</th><th>meaning</th></tr></thead>
 <tbody>$rows</tbody></table></section>
 $sections

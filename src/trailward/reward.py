@@ -66,8 +66,8 @@ class LinearReward(nn.Module):
 class MLPReward(nn.Module):
     """The thesis's model: a four-layer network on the flattened plan.
 
-    It cannot say what one observation is worth, and holds one horizon only. The thesis's sizes
-    for U-Maze (768-384-128-64-1) are halvings of the input; so are these.
+    It cannot say what one observation is worth, and holds one horizon only. The hidden widths are
+    the thesis's for U-Maze (768-384-128-64-1).
 
     Args:
         spec: what a plan holds.
@@ -160,12 +160,13 @@ class RewardConfig:
     Attributes:
         model: ``additive``, ``linear`` or ``mlp``.
         features: entries of the observation that ``additive`` may see; all if None.
-        hidden: widths of the hidden layers of ``additive`` and ``mlp``.
+        hidden: widths of the hidden layers of ``additive`` (64, 64 if None) and ``mlp``
+            (384, 128, 64 if None: the thesis's).
     """
 
     model: str = "additive"
     features: tuple[int, ...] | None = None
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] | None = None
 
     def build(self, spec: PlanSpec) -> nn.Module:
         """A reward model with fresh weights.
@@ -176,13 +177,14 @@ class RewardConfig:
         if self.features is not None and self.model != "additive":
             msg = f"features {self.features} are for additive rewards; '{self.model}' sees all"
             raise ValueError(msg)
-        if self.model == "additive":
-            return AdditiveReward(spec, features=self.features, hidden=self.hidden)
-        if self.model == "mlp":
-            return MLPReward(spec, hidden=self.hidden)
-        if self.model == "linear":
-            return LinearReward(spec)
-        raise ValueError(f"reward model '{self.model}' is unknown; choose {', '.join(REWARDS)}")
+        if self.hidden is not None and self.model == "linear":
+            raise ValueError(f"hidden {self.hidden} given, but a 'linear' reward has no layers")
+        if self.model not in REWARDS:
+            known = ", ".join(REWARDS)
+            raise ValueError(f"reward model '{self.model}' is unknown; choose one of {known}")
+        given = {"features": self.features, "hidden": self.hidden}
+        own = {name: value for name, value in given.items() if value is not None}
+        return REWARDS[self.model](spec, **own)
 
 
 @dataclass(frozen=True)
@@ -290,8 +292,11 @@ class LearntReward:
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with Mish between: smooth, for guidance differentiates it twice."""
+    """Linear layers with SiLU between: smooth, for guidance is differentiated once more.
+
+    Mish, Diffuser's choice, is not used here: its second derivative overflows to NaN in PyTorch.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.Mish()]
+        layers += [nn.Linear(inputs, outputs), nn.SiLU()]
     return nn.Sequential(*layers[:-1])

@@ -11,6 +11,7 @@ The denoiser is frozen. :func:`matching_loss` is the first three lines, :func:`_
 
 import copy
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,10 +29,12 @@ from trailward.diffusion_training import DivergedError
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.progress import Report
 from trailward.reward import LearntReward, RewardConfig
+from trailward.trajectory import at_least
 from trailward.typing import Scalar
 
 STATE = "learning.safetensors"
 _MAY_CHANGE = (
+    "adjoint",
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
     "max_gradient_norm", "diverged_norm",
 )  # fmt: skip
@@ -72,6 +75,14 @@ class LearningConfig:
     max_gradient_norm: float = 1.0
     diverged_norm: float = 1e6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            raise ValueError(f"objective '{self.objective}' is unknown; choose one of {known}")
+        parse_adjoint(self.adjoint)
+        at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience")
+        at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
 
 
 def matching_loss(
@@ -130,7 +141,8 @@ def learn_reward(
 ) -> LearntReward:
     """Learn a reward from demonstrations; started again in the same folder, it goes on exactly.
 
-    Only the learning rate, its decay and the numbers of steps may differ from before.
+    The adjoint, the learning rate, the weight decay, the limits on gradients and the numbers of
+    steps may differ from before, nothing else.
 
     Args:
         diffuser: of the play data.
@@ -153,9 +165,6 @@ def learn_reward(
         CheckpointError: if the folder's checkpoint is of other data, diffuser or settings.
         ValueError: if a setting is unknown, or no demonstration would be left to learn from.
     """
-    if config.objective not in OBJECTIVES:
-        known = ", ".join(OBJECTIVES)
-        raise ValueError(f"objective '{config.objective}' is unknown; choose one of {known}")
     num_learnt = len(demonstrations.episodes) - config.num_held_out
     if num_learnt < 1:
         msg = (
@@ -163,12 +172,12 @@ def learn_reward(
             "held out; at least one must remain to learn from"
         )
         raise ValueError(msg)
-    for name in ("num_steps", "batch_size", "evaluate_every", "patience"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}; it must be at least 1")
     folder = Path(folder)
-    torch.manual_seed(config.seed)
-    model = reward_config.build(diffuser.spec).to(diffuser.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = reward_config.build(diffuser.spec)
+    model.to(diffuser.device)
+    facts = {"step": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
     problem = _Problem(
         diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config
     )
@@ -180,7 +189,7 @@ def learn_reward(
         reward_config,
         sampling,
         diffuser.fingerprint,
-        {**(provenance or {}), "objective": config.objective},
+        {**(provenance or {}), "objective": config.objective, "learnt": facts},
     )
     identity = {
         "demonstrations": demonstrations.fingerprint,
@@ -189,7 +198,7 @@ def learn_reward(
         "sampling": asdict(sampling),
         "learning": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
-    _learn(problem, model, learnt, folder, identity, report)
+    _learn(problem, model, learnt, facts, folder, identity, report)
     return learnt
 
 
@@ -236,6 +245,7 @@ def _learn(
     problem: _Problem,
     model: nn.Module,
     learnt: LearntReward,
+    facts: dict[str, Any],
     folder: Path,
     identity: Mapping[str, Any],
     report: Report,
@@ -249,9 +259,9 @@ def _learn(
         "optimizer": optimizer,
         "identity": identity,
     }
-    facts = {"step": 0, "best_loss": float("inf"), "best_step": 0}
     if (folder / STATE).exists():
-        facts = load_state(folder / STATE, **kept)
+        facts |= load_state(folder / STATE, **kept)
+    began = time.perf_counter() - facts["seconds"]
     with SummaryWriter(str(folder / "logs"), purge_step=facts["step"]) as log:
         while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
             step = facts["step"]
@@ -269,9 +279,11 @@ def _learn(
             report(step + 1, loss=loss.item())
             if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
                 _judge(problem, model, learnt.model, facts, log)
+                facts["seconds"] = time.perf_counter() - began
                 save_state(folder / STATE, **kept, facts=facts)
                 learnt.save(folder)
-    report(config.num_steps)
+    learnt.save(folder)
+    report(facts["step"])
 
 
 def _judge(

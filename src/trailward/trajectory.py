@@ -13,6 +13,18 @@ class DataError(ValueError):
     """Recorded data that cannot be used; the message names the place, the value and the remedy."""
 
 
+def at_least(limit: float, settings: object, *names: str) -> None:
+    """Check numbers of a configuration.
+
+    Raises:
+        ValueError: names the first that is below the limit, or not a number.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not value >= limit:
+            raise ValueError(f"{name} is {value}; it must be at least {limit}")
+
+
 @dataclass(frozen=True)
 class Episode:
     """One recorded run, in environment units: T + 1 observations, T actions.
@@ -49,6 +61,9 @@ class Episode:
                 "episode has one observation more than actions (the last one included)"
             )
             raise DataError(msg)
+        if self.rewards is not None and not np.isfinite(self.rewards).all():
+            time = int(np.argmin(np.isfinite(self.rewards)))
+            raise DataError(f"rewards[{time}] is {self.rewards[time]}; every value must be finite")
         if self.rewards is not None and self.rewards.shape != (len(self.actions),):
             msg = f"rewards have shape {self.rewards.shape}; expected ({len(self.actions)},)"
             raise DataError(msg)
@@ -81,9 +96,10 @@ class PlanSpec:
     with_actions: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "stride", "observation_dim", "action_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        at_least(1, self, "horizon", "stride", "observation_dim", "action_dim")
+        if self.horizon == 1 and not self.with_actions:
+            msg = "a plan of horizon 1 over states only goes nowhere; choose at least 2"
+            raise ValueError(msg)
 
     @property
     def transition_dim(self) -> int:

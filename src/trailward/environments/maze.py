@@ -22,7 +22,6 @@ from trailward.trajectory import DataError
 
 _Array = TypeVar("_Array", np.ndarray, Tensor)
 
-OBSERVATION_NAMES = ("x", "y", "vx", "vy")
 GOAL_RADIUS = 0.45
 """Metres within which gymnasium-robotics counts a goal as reached."""
 

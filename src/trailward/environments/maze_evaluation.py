@@ -16,17 +16,17 @@ from trailward.environments.maze import Task, make_env
 from trailward.environments.maze_data import run_from, run_seeds, waypoint_expert
 from trailward.evaluation import (
     PLANS_AT_ONCE,
-    Correlation,
     DynamicsError,
     bootstrap,
     dynamics_error,
     episode_return_correlation,
+    plan_observations,
     return_fraction,
     windows_of,
 )
 from trailward.planner import Planner
 from trailward.reward import LearntReward
-from trailward.trajectory import Episode
+from trailward.trajectory import Episode, at_least
 
 _POSITION = (0, 1)
 _MAP_CELLS = 20
@@ -55,6 +55,10 @@ class EvaluationConfig:
     num_candidates: int = 1
     replan_every: int = 8
     seed: int = 1000
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
+        at_least(1, self, "num_candidates", "replan_every")
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
         """The planner that is judged, or the unguided one beside it."""
@@ -97,6 +101,8 @@ def evaluate_in_maze(
         config: how much is run.
         stage: told what is being done.
     """
+    for data in (play, demonstrations):
+        Windows(data, learnt.spec)  # refuses data of another environment before anything runs
     stage("roll-outs")
     envs = [make_env(task.maze) for _ in range(max(config.num_episodes, PLANS_AT_ONCE))]
     behaviour = _behaviour(learnt, diffuser, task, envs, config)
@@ -113,6 +119,7 @@ def evaluate_in_maze(
         "maze": task.maze.name,
         "task": task.name,
         "objective": learnt.provenance.get("objective"),
+        "learnt": learnt.provenance.get("learnt"),
         "reward_model": learnt.config.model,
         "num_demonstrations": len(demonstrations.episodes),
         "sampling": asdict(learnt.sampling),
@@ -177,10 +184,8 @@ def _behaviour(
         arrays[f"executed_{name}"] = _paths(episodes)
     starts = arrays["executed_learnt"][:, 0]
     for name in ("unguided", "learnt"):
-        policies[name].reset()
         planned = config.planner(diffuser, learnt, guided=name == "learnt").plan(starts)
-        units = diffuser.observation_normalizer.unnormalize(diffuser.spec.split(planned)[0])
-        arrays[f"plans_{name}"] = units.cpu().numpy()
+        arrays[f"plans_{name}"] = plan_observations(diffuser, planned)
     fraction = None
     if not np.isclose(returns["unguided"].mean(), returns["demonstrator"].mean()):
         fraction = asdict(
@@ -206,8 +211,7 @@ def _rewards(
         "episodes": _episode_returns(learnt, task, play),
     }
     figures: dict[str, Any] = {
-        f"erc_{name}": _as_figures(episode_return_correlation(*pair))
-        for name, pair in pairs.items()
+        f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()
     }
     centers = task.maze.center(task.maze.free_cells)
     states = np.concatenate([centers, np.zeros_like(centers)], -1)
@@ -273,10 +277,6 @@ def _at(step: int, steps: np.ndarray, errors: np.ndarray) -> float | None:
 
 def _true_mean(task: Task, observations: torch.Tensor) -> np.ndarray:
     return task.step_rewards(observations.numpy().astype(np.float64)).mean(1)
-
-
-def _as_figures(correlation: Correlation) -> dict[str, Any]:
-    return asdict(correlation)
 
 
 def _paths(episodes: Sequence[Episode]) -> np.ndarray:
