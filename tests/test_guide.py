@@ -37,7 +37,7 @@ def test_the_reward_gradient_is_differentiable_in_plan_and_weights() -> None:
 
 
 def test_the_reward_gradient_of_one_plan_ignores_the_others() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(8, 8), nn.Mish(), nn.Linear(8, 1))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, 1))
     reward = lambda plan: network(plan).squeeze(-1)
     together = reward_gradient(reward, PLANS)
     alone = torch.cat([reward_gradient(reward, plan[None]) for plan in PLANS])

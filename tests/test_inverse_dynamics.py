@@ -21,7 +21,7 @@ def steady_walks(num_episodes: int) -> Dataset:
 
 
 def test_it_finds_the_action_that_leads_to_the_target_in_the_time_left() -> None:
-    model = InverseDynamics(2, 2, stride=3, width=32)
+    model = InverseDynamics(2, 2, stride=3)
     options = {"num_steps": 800, "batch_size": 128, "learning_rate": 1e-2}
     identity = lambda values: values
     error = train_inverse_dynamics(

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tiny import seeded, tiny_reward
+from tiny import seeded, tiny_diffuser, tiny_reward
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.planner import PlanFollower, Planner, Policy
+from trailward.trajectory import PlanSpec
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
 OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 2))
@@ -163,3 +164,21 @@ def test_replanning_later_than_a_plan_reaches_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"is {replan_every} environment.* so choose 1 to 8"):
         Planner(diffuser, SAMPLING, replan_every=replan_every)
+
+
+def test_another_number_of_environments_gets_new_plans() -> None:
+    planner = Planner(tiny_diffuser(PlanSpec(4, 2, 2, 2)), SamplingConfig(num_steps=2))
+    assert planner(np.zeros((4, 2))).shape == (4, 2)
+    assert planner(np.zeros((2, 2))).shape == (2, 2)
+
+
+def test_no_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_candidates is 0; it must be at least 1"):
+        Planner(tiny_diffuser(PlanSpec(4, 2, 2, 2)), SamplingConfig(), num_candidates=0)
+
+
+def test_guidance_that_would_never_act_is_refused() -> None:
+    diffuser = tiny_diffuser(PlanSpec(4, 2, 2, 2))
+    sampling = SamplingConfig(num_steps=2, stop_step=diffuser.schedule.num_steps)
+    with pytest.raises(ValueError, match="no move would be guided"):
+        Planner(diffuser, sampling, lambda plan: plan.sum((1, 2)))(np.zeros((1, 2)))

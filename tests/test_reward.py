@@ -197,3 +197,15 @@ def test_saving_again_replaces_the_model_whole(saved: Path, diffuser: Diffuser) 
 def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match="'deep' is unknown; choose additive, linear, mlp"):
         RewardConfig("deep").build(spec)
+
+
+@pytest.mark.parametrize("name", ["additive", "mlp"])
+def test_second_derivatives_stay_finite_far_outside_the_data(name: str) -> None:
+    spec = PlanSpec(3, 1, 2, 1)
+    model = RewardConfig(name).build(spec)
+    plan = 1e4 * torch.randn((4, 3, 2), generator=seeded(), dtype=torch.float32)
+    plan.requires_grad_()
+    (gradient,) = torch.autograd.grad(model(plan).sum(), plan, create_graph=True)
+    gradient.square().sum().backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+    assert bool(plan.grad.isfinite().all())

@@ -46,7 +46,7 @@ def tiny_diffuser(spec: PlanSpec, *, config: DenoiserConfig | None = None) -> Di
     config = config or DenoiserConfig(width=16, depth=1, num_diffusion_steps=8)
     data = random_walks(observation_dim=spec.observation_dim, action_dim=spec.action_dim)
     denoiser, schedule = config.build(spec)
-    inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride, width=128)
+    inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
     return Diffuser(
         spec,
         _fit([episode.observations for episode in data.episodes]),

@@ -1,0 +1,106 @@
+"""Judging rewards in a maze: the true reward itself must come out perfect, its negative worst."""
+
+import numpy as np
+import pytest
+from torch import nn
+
+from tiny import tiny_diffuser
+from trailward.dataset import Dataset
+from trailward.diffuser import SamplingConfig
+from trailward.environments.maze import parse_maze, parse_task
+from trailward.environments.maze_data import collect_demonstrations, collect_play
+from trailward.environments.maze_evaluation import (
+    Evaluation,
+    EvaluationConfig,
+    evaluate_in_maze,
+    reward_map,
+)
+from trailward.figures import _error_map
+from trailward.reward import KnownReward, LearntReward, RewardConfig
+from trailward.trajectory import DataError, Episode, PlanSpec
+
+CORNER = parse_task("corner", parse_maze("umaze"))
+DIFFUSER = tiny_diffuser(PlanSpec(6, 4, 4, 2))
+PLAY = Dataset(collect_play(CORNER.maze, num_steps=2000, seed=0, episode_steps=200))
+DEMONSTRATIONS = Dataset(collect_demonstrations(CORNER, num_episodes=2, seed=1))
+BRIEF = EvaluationConfig(num_episodes=2, episode_steps=10, num_windows=300, num_plans=6)
+
+
+class TrueReward(nn.Module):
+    """The true reward as if it had been learnt, with a sign."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.sign = sign
+        self.known = KnownReward(CORNER.step_rewards, DIFFUSER.normalizer, DIFFUSER.spec)
+
+    def step_rewards(self, plan):
+        return self.sign * self.known.step_rewards(plan)
+
+    def forward(self, plan):
+        return self.step_rewards(plan).mean(-1)
+
+
+def as_learnt(sign: float) -> LearntReward:
+    return LearntReward(
+        TrueReward(sign),
+        DIFFUSER.spec,
+        DIFFUSER.observation_normalizer,
+        DIFFUSER.action_normalizer,
+        RewardConfig(),
+        SamplingConfig(num_steps=4, stop_step=0),
+        DIFFUSER.fingerprint,
+    )
+
+
+@pytest.fixture(scope="module")
+def perfect() -> Evaluation:
+    return evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+
+
+def test_the_true_reward_correlates_perfectly_with_itself(perfect: Evaluation) -> None:
+    for pieces in ("windows", "episodes"):
+        erc = perfect.figures[f"erc_{pieces}"]
+        assert erc["distance"]["value"] == pytest.approx(0.0, abs=1e-2)
+        assert erc["spearman"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert perfect.figures["best_cell"] == {"learnt": (1, 3), "true": (1, 3), "hit": True}
+
+
+def test_its_negative_is_the_worst_reward() -> None:
+    worst = evaluate_in_maze(as_learnt(-1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    assert worst.figures["erc_windows"]["distance"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert worst.figures["best_cell"]["learnt"] == (3, 1)
+    assert not worst.figures["best_cell"]["hit"]
+
+
+def test_the_map_has_its_maximum_at_the_top_right_and_nothing_in_walls() -> None:
+    learnt, true = reward_map(as_learnt(1.0), CORNER, cells=4)
+    np.testing.assert_allclose(learnt, true, atol=1e-5)
+    assert learnt.shape == (20, 20)
+    assert np.unravel_index(np.nanargmax(learnt), learnt.shape) == (4, 15)
+    assert np.isnan(learnt[:4]).all()
+    assert np.isnan(learnt[9:11, 4:12]).all()
+
+
+def test_pictures_of_errors_are_the_right_way_up(perfect: Evaluation) -> None:
+    planned = np.zeros((1, 2, 4))
+    planned[0, 1, :2] = CORNER.maze.center((1, 1))
+    arrays = {
+        "maze": perfect.arrays["maze"],
+        "dynamics_planned_learnt": planned,
+        "dynamics_errors_learnt": np.array([[0.0, 0.7]]),
+    }
+    drawn = _error_map(arrays, "learnt", bins_per_cell=1)
+    assert drawn[1, 1] == pytest.approx(0.7)
+    assert np.isnan(drawn).sum() == drawn.size - 1
+
+
+def test_data_of_another_environment_is_refused_before_anything_runs() -> None:
+    other = Dataset([Episode(np.zeros((50, 3)), np.zeros((49, 2)))])
+    with pytest.raises(DataError, match="use data of the same environment"):
+        evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, other, DEMONSTRATIONS, BRIEF)
+
+
+def test_evaluations_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_plans is 0; it must be at least 1"):
+        EvaluationConfig(num_plans=0)

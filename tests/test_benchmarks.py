@@ -1,0 +1,23 @@
+"""Every benchmark command runs and ends with the promised JSON object."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_umaze_benchmark_prints_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/umaze.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    for key in ("erc", "learn_seconds", "return_fraction"):
+        assert set(figures[key]) == {"mse", "mmd_gaussian", "mmd_matern"}
+        assert all(isinstance(value, float) for value in figures[key].values())
+    assert 0 <= figures["dynamics_error_16"] < 3
+    assert figures["thesis_umaze"]["seconds_per_gradient_step"] > 0
