@@ -98,11 +98,6 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),
-        (
-            ["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser={}/diffuser",
-             "--learning.objective=kl"],
-            "objective 'kl' is unknown",
-        ),
         (["plan", "--start", "1", "2", "--diffuser={}/diffuser"], "start has 2 entries"),
         (["report", "--evaluation={}/play-v0", "--out={}/new"], "holds no evaluation.json"),
         (["train", "--play={}/play", "--out={}/new", "--device=abacus"], "device 'abacus'"),
@@ -118,6 +113,35 @@ def test_bad_input_gets_a_clear_error_and_leaves_nothing(
     assert not (runs / "new-v0").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--learning.objective=kl", "objective 'kl' is unknown"),
+        ("--learning.num-steps=0", "num_steps is 0"),
+        ("--sampling.sampler=euler", "sampler 'euler' is unknown"),
+        ("--learning.adjoint=none", "adjoint 'none' is unknown"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["learn", "--demonstrations=data", "--diffuser=umaze", f"--out={tmp_path}/new", flag])
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert words in " ".join((captured.out + captured.err).replace("│", " ").split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_of_another_task_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", f"--reward={runs}/reward", f"--play={runs}/play", "--task=goal:3,1"]
+    data = [f"--demonstrations={runs}/demonstrations", f"--out={runs}/new"]
+    assert main([*arguments, *data, f"--diffuser={runs}/diffuser"]) == 2
+    assert "the demonstrations: task is corner, not goal:3,1" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_the_demo_runs_from_scratch_and_again(tmp_path: Path) -> None:
     arguments = ["demo", "--from-scratch", "--quick", f"--out={tmp_path}/demo"]
     assert main(arguments) == 0
@@ -126,6 +150,7 @@ def test_the_demo_runs_from_scratch_and_again(tmp_path: Path) -> None:
     shutil.rmtree(page.parent)
     assert main(arguments) == 0
     assert page.exists()
+    assert main([*arguments, "--seed=5"]) == 2  # another demo does not mix with this one
 
 
 def test_help_tells_every_verb() -> None:

@@ -167,7 +167,9 @@ def test_replanning_later_than_a_plan_reaches_is_refused(
 
 
 def test_another_number_of_environments_gets_new_plans() -> None:
-    planner = Planner(tiny_diffuser(PlanSpec(4, 2, 2, 2)), SamplingConfig(num_steps=2))
+    planner = Planner(
+        tiny_diffuser(PlanSpec(4, 2, 2, 2)), SamplingConfig(num_steps=2), replan_every=2
+    )
     assert planner(np.zeros((4, 2))).shape == (4, 2)
     assert planner(np.zeros((2, 2))).shape == (2, 2)
 
@@ -181,4 +183,4 @@ def test_guidance_that_would_never_act_is_refused() -> None:
     diffuser = tiny_diffuser(PlanSpec(4, 2, 2, 2))
     sampling = SamplingConfig(num_steps=2, stop_step=diffuser.schedule.num_steps)
     with pytest.raises(ValueError, match="no move would be guided"):
-        Planner(diffuser, sampling, lambda plan: plan.sum((1, 2)))(np.zeros((1, 2)))
+        Planner(diffuser, sampling, lambda plan: plan.sum((1, 2)), replan_every=2)(np.zeros((1, 2)))

@@ -195,7 +195,7 @@ def test_saving_again_replaces_the_model_whole(saved: Path, diffuser: Diffuser) 
 
 
 def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
-    with pytest.raises(ValueError, match="'deep' is unknown; choose additive, linear, mlp"):
+    with pytest.raises(ValueError, match="'deep' is unknown; choose one of additive, linear, mlp"):
         RewardConfig("deep").build(spec)
 
 

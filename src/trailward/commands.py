@@ -273,7 +273,7 @@ def _check_made_for(provenance: Mapping[str, Any], what: str, **wanted: str) -> 
     """Refuse data that says it was made for another maze or task."""
     for name, value in wanted.items():
         if provenance.get(name, value) != value:
-            msg = f"{what} is of {name} {provenance[name]}, not {value}; give --{name} to match"
+            msg = f"{what}: {name} is {provenance[name]}, not {value}; give --{name} to match"
             raise DataError(msg)
 
 

@@ -59,6 +59,8 @@ class Planner:
         at_least(1, self, "num_candidates")
         spec = self.diffuser.spec
         reach = spec.num_observations - 1
+        if reach < 1:
+            raise ValueError("plans of one observation lead nowhere; use a horizon of at least 2")
         if not 1 <= self.replan_every <= reach:
             msg = (
                 f"replan_every is {self.replan_every} environment steps; "

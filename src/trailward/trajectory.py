@@ -13,7 +13,7 @@ class DataError(ValueError):
     """Recorded data that cannot be used; the message names the place, the value and the remedy."""
 
 
-def at_least(limit: float, settings: object, *names: str) -> None:
+def at_least(limit: int, settings: object, *names: str) -> None:
     """Check numbers of a configuration.
 
     Raises:
@@ -97,9 +97,6 @@ class PlanSpec:
 
     def __post_init__(self) -> None:
         at_least(1, self, "horizon", "stride", "observation_dim", "action_dim")
-        if self.horizon == 1 and not self.with_actions:
-            msg = "a plan of horizon 1 over states only goes nowhere; choose at least 2"
-            raise ValueError(msg)
 
     @property
     def transition_dim(self) -> int:

@@ -131,7 +131,10 @@ class TestReverseSteps:
 def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     diffuser = tiny_diffuser(spec)
     models = {
-        name: shake(RewardConfig(name, hidden=(8, 8)).build(spec), size=0.5) for name in REWARDS
+        name: shake(
+            RewardConfig(name, hidden=None if name == "linear" else (8, 8)).build(spec), size=0.5
+        )
+        for name in REWARDS
     }
     known = KnownReward(lambda obs: obs.square().sum(-1), diffuser.normalizer, spec)
     return {**models, "known": known}
