@@ -306,10 +306,12 @@ def _out_of_patience(config: LearningConfig, facts: Mapping[str, Any]) -> bool:
 
 def _check(loss: float, norm: float, step: int, folder: Path, config: LearningConfig) -> None:
     if not norm <= config.diverged_norm or loss != loss:
+        kept = f"the last good reward is kept in {folder}"
+        if not (folder / STATE).exists():
+            kept = f"no reward was good enough to keep in {folder} yet"
         msg = (
             f"learning diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g} (limit "
-            f"{config.diverged_norm:.3g}); the last good reward is kept in {folder}: go on "
-            f"from it with a learning rate below {config.learning_rate}, or begin anew in another "
-            "folder with a smaller guide scale"
+            f"{config.diverged_norm:.3g}); {kept}: run again with a learning rate below "
+            f"{config.learning_rate}, or begin anew in another folder with a smaller guide scale"
         )
         raise DivergedError(msg)
