@@ -96,7 +96,13 @@ def cell(
         Collect("demonstrations", out / f"demonstrations-{seed}-v0", seed=1 + seed)
     )
     job = learn_command(
-        settings, str(demonstrations), diffuser, folder / "reward", objective=objective, seed=seed
+        settings,
+        str(demonstrations),
+        diffuser,
+        folder / "reward",
+        play=str(play),
+        objective=objective,
+        seed=seed,
     )
     learn(job, _silent)
     judged = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)

@@ -83,7 +83,7 @@ def save_state(
     path: Path,
     *,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     identity: Mapping[str, Any],
     facts: Mapping[str, Any],
 ) -> None:
@@ -92,15 +92,17 @@ def save_state(
     Args:
         path: one file.
         modules: their weights and buffers.
-        optimizer: its per-parameter tensors.
+        optimizers: their per-parameter tensors.
         identity: JSON values that must be the same when training goes on.
         facts: JSON values, such as the number of steps done.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= prefixed(name, module)
-    for index, entries in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
+    for name, optimizer in optimizers.items():
+        for index, entries in optimizer.state_dict()["state"].items():
+            kept = {f"{name}.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
+            tensors |= {f"optimizer.{k}": v for k, v in kept.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
     metadata = {"identity": json.dumps(identity), "facts": json.dumps(facts)}
@@ -111,7 +113,7 @@ def load_state(
     path: Path,
     *,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     identity: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Restore what :func:`save_state` wrote, and return its facts.
@@ -130,12 +132,13 @@ def load_state(
             raise CheckpointError(msg)
     for name, module in modules.items():
         module.load_state_dict(submodule(tensors, name))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in submodule(tensors, "optimizer").items():
-        index, _, entry = name.partition(".")
-        state.setdefault(int(index), {})[entry] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for name, optimizer in optimizers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for place, value in submodule(tensors, f"optimizer.{name}").items():
+            index, _, entry = place.partition(".")
+            state.setdefault(int(index), {})[entry] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
     return json.loads(metadata["facts"])
 
 

@@ -116,6 +116,7 @@ def learn(command: Learn, say: Say) -> LearntReward:
             diffuser,
             demonstrations,
             command.out,
+            play=None if command.play is None else read_dataset(command.play),
             reward_config=command.reward,
             sampling=command.sampling,
             config=command.learning,
@@ -139,7 +140,7 @@ def plan(command: Plan, say: Say) -> list[list[list[float]]]:
         SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
         if learnt is None
         else learnt.sampling,
-        None if learnt is None else learnt.model,
+        None if learnt is None else learnt.guide_model,
         seed=command.seed,
         replan_every=1,
     )
@@ -201,13 +202,19 @@ def demo(command: Demo, say: Say) -> dict[str, Any]:
         collect(Collect("play", play, settings.maze, num_steps=num_steps, seed=play_seed), say)
     if not demonstrations.exists():
         job = Collect("demonstrations", demonstrations, settings.maze, command.task, seed=seed + 1)
-        collect(job, say)
+        collect(replace(job, episode_steps=settings.demonstration_steps), say)
     diffuser = str(out / "diffuser") if trains else str(settings.packaged)
     if trains:
         train(train_command(settings, str(play), Path(diffuser), seed=seed), say)
     reward = out / f"reward-{slug}-{command.objective}"
     job = learn_command(
-        settings, str(demonstrations), diffuser, reward, objective=command.objective, seed=seed
+        settings,
+        str(demonstrations),
+        diffuser,
+        reward,
+        play=str(play),
+        objective=command.objective,
+        seed=seed,
     )
     learn(job, say)
     evaluation = Evaluate(
@@ -244,6 +251,7 @@ def learn_command(
     diffuser: str,
     out: Path,
     *,
+    play: str,
     objective: str,
     seed: int,
 ) -> Learn:
@@ -252,6 +260,7 @@ def learn_command(
         demonstrations,
         out,
         diffuser=diffuser,
+        play=play,
         reward=settings.reward,
         sampling=settings.sampling,
         learning=replace(settings.learning, objective=objective, seed=seed),

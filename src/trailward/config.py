@@ -14,7 +14,7 @@ from trailward.environments.maze_evaluation import EvaluationConfig
 from trailward.reward import RewardConfig
 from trailward.reward_learning import LearningConfig
 
-Preset = Literal["umaze", "thesis-umaze"]
+Preset = Literal["umaze", "large", "thesis-umaze"]
 """Names of settings known to work; every flag can still be given."""
 
 POSITION = (0, 1)
@@ -31,7 +31,7 @@ class Collect:
     maze: str = "umaze"
     """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
     task: str = "corner"
-    """The true reward that is demonstrated: corner, or goal:ROW,COLUMN."""
+    """What is demonstrated: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
     num_steps: int = 200_000
     """Environment steps of play data."""
     num_episodes: int = 9
@@ -80,6 +80,8 @@ class Learn:
     """Folder of the reward, its checkpoint and TensorBoard logs."""
     diffuser: str
     """A diffuser's folder, or the name of a packaged one; a preset may name it."""
+    play: str | None = None
+    """Play data: needed by more than one round and by a reward's local part."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -122,7 +124,7 @@ class Evaluate:
     maze: str = "umaze"
     """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
     task: str = "corner"
-    """The true reward: corner, or goal:ROW,COLUMN."""
+    """The true reward: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
@@ -147,7 +149,7 @@ class Demo:
     preset: Preset = "umaze"
     """Which settings are used."""
     task: str = "corner"
-    """The true reward that is demonstrated and judged by: corner, or goal:ROW,COLUMN."""
+    """The true reward that is demonstrated and judged by: corner, goal:ROW,COLUMN, ordered:..."""
     objective: str = "mmd_gaussian"
     """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy."""
     from_scratch: bool = False
@@ -165,6 +167,7 @@ class Settings:
     maze: str
     packaged: str | None
     num_play_steps: int
+    demonstration_steps: int
     horizon: int
     stride: int
     with_actions: bool
@@ -193,20 +196,37 @@ PRESETS: Mapping[str, Settings] = {
         maze="umaze",
         packaged="umaze",
         num_play_steps=400_000,
+        demonstration_steps=300,
         horizon=16,
         stride=8,
         with_actions=False,
         denoiser=DenoiserConfig(),
-        training=TrainingConfig(),
+        training=TrainingConfig(optimizer="adam"),
         reward=RewardConfig(features=POSITION),
         sampling=SamplingConfig(),
         learning=LearningConfig(),
         evaluation=EvaluationConfig(),
     ),
+    "large": Settings(
+        maze="large",
+        packaged="large",
+        num_play_steps=1_200_000,
+        demonstration_steps=600,
+        horizon=16,
+        stride=15,
+        with_actions=False,
+        denoiser=DenoiserConfig(width=128),
+        training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
+        reward=RewardConfig(features=POSITION, num_local=64),
+        sampling=SamplingConfig(num_steps=12, stop_step=0),
+        learning=LearningConfig(num_steps=240, num_rounds=2),
+        evaluation=EvaluationConfig(episode_steps=600, num_candidates=8, replan_every=15),
+    ),
     "thesis-umaze": Settings(
         maze="umaze",
         packaged=None,
         num_play_steps=400_000,
+        demonstration_steps=300,
         horizon=128,
         stride=1,
         with_actions=True,
@@ -216,6 +236,7 @@ PRESETS: Mapping[str, Settings] = {
             batch_size=32,
             learning_rate=2e-4,
             num_warmup=1,
+            optimizer="adam",
             weighted=False,
             average_decay=0.995,
         ),
@@ -234,4 +255,5 @@ PRESETS: Mapping[str, Settings] = {
         evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
     ),
 }
-"""``umaze`` is ours; ``thesis-umaze`` is the published one, as far as docs/thesis.md says."""
+"""``umaze`` and ``large`` are ours; ``thesis-umaze`` is the published one, as far as
+docs/thesis.md says."""

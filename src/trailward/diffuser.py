@@ -187,6 +187,28 @@ class Diffuser:
             adjoint=adjoint,
         )
 
+    def implausibility(self, plans: Plans, *, generator: torch.Generator) -> PerPlan:
+        """How far each plan is from what the denoiser makes of it: 0 is as play data.
+
+        Noise of a quarter of the diffusion steps is added to all but the known first observation,
+        and taken off again without guidance. A plan that guidance has pulled off the play data,
+        through a wall say, does not come back as it was.
+
+        Args:
+            plans: model space.
+            generator: of the noise.
+
+        Returns:
+            The root mean square change of each plan's entries.
+        """
+        step = self.schedule.num_steps // 4
+        signal = self.schedule.alpha_bars[step]
+        noise = torch.randn(plans.shape, generator=generator, device=plans.device)
+        known = condition_on(self.spec, self.spec.split(plans)[0][:, 0])
+        noisy = known(signal**0.5 * plans + (1 - signal) ** 0.5 * noise)
+        steps = torch.full((len(plans),), step, device=plans.device)
+        return (self.denoiser(noisy, steps) - plans).square().mean((1, 2)).sqrt()
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a model folder that :meth:`load` reads without data or environment."""
         weights: dict[str, Tensor] = {}

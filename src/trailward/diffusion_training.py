@@ -24,6 +24,9 @@ from trailward.schedule import NoiseSchedule
 from trailward.trajectory import DataError, PlanSpec, at_least
 
 STATE = "training.safetensors"
+_HIDDEN = 64
+_MUON_RATE = {"adam": 1.0, "muon": 3.0}
+_MUON_BETAS = (0.9, 0.99)
 _MAY_CHANGE = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm", "checkpoint_every")
 
 
@@ -44,6 +47,7 @@ class TrainingConfig:
         num_warmup: gradient steps of linear increase.
         max_gradient_norm: gradients are scaled down to this norm.
         average_decay: of the exponential moving average of the weights.
+        optimizer: ``muon`` or ``adam``; see :func:`build_optimizers`.
         weighted: whether the loss weights by signal-to-noise ratio.
         normalizer: ``limits`` or ``gaussian``.
         checkpoint_every: gradient steps between checkpoints.
@@ -57,6 +61,7 @@ class TrainingConfig:
     num_warmup: int = 500
     max_gradient_norm: float = 1.0
     average_decay: float = 0.999
+    optimizer: str = "muon"
     weighted: bool = True
     normalizer: str = "limits"
     checkpoint_every: int = 1000
@@ -67,6 +72,8 @@ class TrainingConfig:
         if self.normalizer not in NORMALIZERS:
             known = " or ".join(NORMALIZERS)
             raise ValueError(f"normalizer '{self.normalizer}' is unknown; choose {known}")
+        if self.optimizer not in ("muon", "adam"):
+            raise ValueError(f"optimizer '{self.optimizer}' is unknown; choose muon or adam")
         at_least(1, self, "num_steps", "batch_size", "checkpoint_every")
         at_least(1, self, "num_inverse_dynamics_steps")
         at_least(0, self, "num_warmup", "learning_rate", "max_gradient_norm", "average_decay")
@@ -151,6 +158,32 @@ def train_diffuser(
     return diffuser
 
 
+def build_optimizers(
+    network: nn.Module, config: TrainingConfig
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers of a network's weights, by name.
+
+    ``muon`` (Jordan et al. 2024; scaled as in arXiv 2502.16982) moves the hidden matrices, those
+    with at least 64 rows and columns, and Adam the rest; ``adam`` moves everything.
+    """
+    hidden = [
+        weights
+        for weights in network.parameters()
+        if config.optimizer == "muon" and weights.ndim == 2 and min(weights.shape) >= _HIDDEN
+    ]
+    taken = {id(weights) for weights in hidden}
+    rest = [weights for weights in network.parameters() if id(weights) not in taken]
+    betas = _MUON_BETAS if hidden else (0.9, 0.999)
+    found: dict[str, torch.optim.Optimizer] = {
+        "adam": torch.optim.Adam(rest, lr=config.learning_rate, betas=betas)
+    }
+    if hidden:
+        found["muon"] = torch.optim.Muon(
+            hidden, lr=config.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class _Batches:
     windows: Windows
@@ -185,22 +218,24 @@ def _train(
     report: Report,
 ) -> nn.Module:
     config, average = batches.config, copy.deepcopy(network)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    optimizers = build_optimizers(network, config)
     kept: dict[str, Any] = {
         "modules": {"network": network, "average": average},
-        "optimizer": optimizer,
+        "optimizers": optimizers,
         "identity": identity,
     }
     done = load_state(folder / STATE, **kept)["step"] if (folder / STATE).exists() else 0
     with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
         for step in range(done, config.num_steps):
-            optimizer.param_groups[0]["lr"] = _learning_rate(config, step)
+            for name, optimizer in optimizers.items():
+                optimizer.param_groups[0]["lr"] = _MUON_RATE[name] * _learning_rate(config, step)
+                optimizer.zero_grad()
             loss = batches.loss(network, schedule, step)
-            optimizer.zero_grad()
             loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
             _check(loss.item(), norm.item(), step, folder, config)
-            optimizer.step()
+            for optimizer in optimizers.values():
+                optimizer.step()
             _average(average, network, min(config.average_decay, (1 + step) / (10 + step)))
             if step % 20 == 0:
                 log.add_scalar("train/loss", loss.item(), step)

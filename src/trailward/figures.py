@@ -38,19 +38,22 @@ def summary_figure(arrays: Arrays) -> Figure:
 
 
 def reward_figure(arrays: Arrays) -> Figure:
-    """Heat-maps of the learnt and the true reward, demonstrations over them."""
-    figure, axes = _panels(2, arrays["maze"])
-    for ax, name, title in (
-        (axes[0], "reward_map", "learnt reward"),
-        (axes[1], "true_reward_map", "true reward"),
-    ):
+    """Heat-maps of the learnt reward, its value and the true reward, demonstrations over them."""
+    titles = {
+        "reward_map": "learnt reward",
+        "value_map": "value fitted to it",
+        "true_reward_map": "true reward",
+    }
+    drawn = [name for name in titles if name in arrays]
+    figure, axes = _panels(len(drawn), arrays["maze"])
+    for ax, name in zip(axes, drawn, strict=True):
         _maze(ax, arrays["maze"])
         image = ax.imshow(arrays[name], extent=_extent(arrays["maze"]), cmap="viridis", zorder=1)
         figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
         _lines(ax, arrays["demonstrations"], "white", width=1.0, alpha=0.8)
         starts = arrays["demonstrations"][:, 0]
         ax.plot(starts[:, 0], starts[:, 1], "o", ms=4, color="white", mec="black", mew=0.5)
-        ax.set_title(title)
+        ax.set_title(titles[name])
     return figure
 
 

@@ -32,7 +32,7 @@ class Planner:
     """Receding-horizon control with guided plans, for many environments side by side.
 
     Every ``replan_every`` environment steps it samples ``num_candidates`` plans from each
-    observation and keeps the one of highest learnt reward. In between it follows that plan: the
+    observation and keeps the best. In between it follows that plan: the
     plan's own actions, or the inverse-dynamics model's towards the next planned observation.
 
     Args:
@@ -40,11 +40,15 @@ class Planner:
         sampling: how plans are sampled and guided.
         reward_model: guides and chooses plans, model space; None for unguided plans.
         num_candidates: plans sampled for each environment.
+        choose: which of them is kept: the most ``plausible`` one
+            (:meth:`~trailward.diffuser.Diffuser.implausibility`; guidance has seen to the reward
+            already), or the one of highest ``reward``.
         replan_every: environment steps between plans, 1 to the plan's reach.
         seed: of the plans' noise.
 
     Raises:
-        ValueError: if ``replan_every`` is longer than a plan reaches, or there is no candidate.
+        ValueError: if ``replan_every`` is longer than a plan reaches, there is no candidate, or
+            ``choose`` is unknown.
     """
 
     diffuser: Diffuser
@@ -53,10 +57,13 @@ class Planner:
     num_candidates: int = 1
     replan_every: int = 8
     seed: int = 0
+    choose: str = "plausible"
     _follower: "PlanFollower | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_candidates")
+        if self.choose not in ("plausible", "reward"):
+            raise ValueError(f"choose is '{self.choose}'; it can be 'plausible' or 'reward'")
         spec = self.diffuser.spec
         reach = spec.num_observations - 1
         if reach < 1:
@@ -99,10 +106,12 @@ class Planner:
         )
         if count == 1 or self.reward_model is None:
             return plans
-        rewards = self.reward_model(plans).reshape(len(observations), count)
-        chosen = rewards.argmax(dim=1) + count * torch.arange(
-            len(observations), device=plans.device
-        )
+        if self.choose == "reward":
+            merit = self.reward_model(plans)
+        else:
+            merit = -self.diffuser.implausibility(plans, generator=self._generator)
+        best = merit.reshape(len(observations), count).argmax(dim=1)
+        chosen = best + count * torch.arange(len(observations), device=plans.device)
         return plans[chosen]
 
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
 from trailward.diffuser import SamplingConfig
+from trailward.networks.fourier_features import RandomFourierFeatures
 from trailward.normalizer import Normalizer, join_normalizers
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import PlanSpec, at_least
 from trailward.typing import PerPlan, Plans, StepRewards
+from trailward.value import RewardToGo, Value
 
 
 @runtime_checkable
@@ -86,10 +88,17 @@ class MLPReward(nn.Module):
 class AdditiveReward(nn.Module):
     """The mean over plan steps of a small network on the step's observation (the default).
 
+    A plain network is smooth: it can say "further this way is better", not "here and nowhere
+    else". With ``num_local`` a second network, on random Fourier features, is added that can.
+    Learning keeps the second small wherever the play data is (``local_penalty``), so that it
+    takes up only what the first cannot say.
+
     Args:
         spec: what a plan holds.
         features: entries of the observation that it may see; all if None.
         hidden: widths of the hidden layers.
+        num_local: random Fourier features of the local part; 0 leaves it out.
+        local_frequency: of the local part, radians a unit of model space: its finest detail.
 
     Raises:
         ValueError: if a feature is not an entry of the observation.
@@ -103,6 +112,8 @@ class AdditiveReward(nn.Module):
         *,
         features: Sequence[int] | None = None,
         hidden: Sequence[int] = (64, 64),
+        num_local: int = 0,
+        local_frequency: float = 8.0,
     ) -> None:
         super().__init__()
         chosen = tuple(range(spec.observation_dim)) if features is None else tuple(features)
@@ -115,10 +126,22 @@ class AdditiveReward(nn.Module):
             raise ValueError(msg)
         self.register_buffer("features", torch.tensor(chosen), persistent=False)
         self.network = _mlp([len(chosen), *hidden, 1])
+        self.local: nn.Sequential | None = None
+        if num_local:
+            local = RandomFourierFeatures(len(chosen), num_local, local_frequency)
+            self.local = nn.Sequential(local, _mlp([local.num_features, *hidden, 1]))
+            for weights in list(self.local.parameters())[-2:]:
+                nn.init.zeros_(weights)
+
+    def local_rewards(self, plan: Plans) -> StepRewards:
+        """The local part of :meth:`step_rewards`; zero if there is none."""
+        if self.local is None:
+            return plan.new_zeros(plan.shape[:2])
+        return self.local(plan[..., self.features]).squeeze(-1)
 
     def step_rewards(self, plan: Plans) -> StepRewards:
         """The reward of each plan step by itself."""
-        return self.network(plan[..., self.features]).squeeze(-1)
+        return self.network(plan[..., self.features]).squeeze(-1) + self.local_rewards(plan)
 
     def forward(self, plan: Plans) -> PerPlan:
         """The mean of the step rewards."""
@@ -162,11 +185,18 @@ class RewardConfig:
         features: entries of the observation that ``additive`` may see; all if None.
         hidden: widths of the hidden layers of ``additive`` (64, 64 if None) and ``mlp``
             (384, 128, 64 if None: the thesis's).
+        num_local: random Fourier features of the local part of ``additive``; 0 leaves it out.
+        local_frequency: its finest detail, radians a unit of model space.
     """
 
     model: str = "additive"
     features: tuple[int, ...] | None = None
     hidden: tuple[int, ...] | None = None
+    num_local: int = 0
+    local_frequency: float = 8.0
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "num_local", "local_frequency")
 
     def build(self, spec: PlanSpec) -> nn.Module:
         """A reward model with fresh weights.
@@ -182,7 +212,12 @@ class RewardConfig:
         if self.model not in REWARDS:
             known = ", ".join(REWARDS)
             raise ValueError(f"reward model '{self.model}' is unknown; choose one of {known}")
-        given = {"features": self.features, "hidden": self.hidden}
+        if self.num_local and self.model != "additive":
+            msg = f"num_local {self.num_local} is for additive rewards, not for '{self.model}'"
+            raise ValueError(msg)
+        given: dict[str, Any] = {"features": self.features, "hidden": self.hidden}
+        if self.num_local:
+            given |= {"num_local": self.num_local, "local_frequency": self.local_frequency}
         own = {name: value for name, value in given.items() if value is not None}
         return REWARDS[self.model](spec, **own)
 
@@ -200,6 +235,7 @@ class LearntReward:
         sampling: how plans were sampled and guided when it was learnt; plan with the same.
         diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
+        value: what lies beyond a plan's end, fitted to the reward; None if none was.
     """
 
     model: nn.Module
@@ -210,6 +246,12 @@ class LearntReward:
     sampling: SamplingConfig
     diffuser_fingerprint: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    value: Value | None = None
+
+    @property
+    def guide_model(self) -> Callable[[Plans], PerPlan]:
+        """What guides plans: the reward, with the value added if there is one."""
+        return self.model if self.value is None else RewardToGo(self.model, self.value)
 
     @property
     def is_additive(self) -> bool:
@@ -252,11 +294,14 @@ class LearntReward:
         weights = prefixed("reward", self.model)
         weights |= prefixed("observation_normalizer", self.observation_normalizer)
         weights |= prefixed("action_normalizer", self.action_normalizer)
+        if self.value is not None:
+            weights |= prefixed("value", self.value)
         config = {
             "kind": "reward",
             "spec": self.spec.to_config(),
             "reward": asdict(self.config),
             "sampling": asdict(self.sampling),
+            "value": None if self.value is None else self.value.to_config(),
             "diffuser_fingerprint": self.diffuser_fingerprint,
             "provenance": dict(self.provenance),
         }
@@ -283,12 +328,17 @@ class LearntReward:
             )
             sampling = SamplingConfig(**config["sampling"])
             fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
+            value = None
+            if config.get("value") is not None:
+                value = Value(spec, **config["value"])
+                value.load_state_dict(submodule(weights, "value"))
+                value.to(device).requires_grad_(requires_grad=False)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder}: weights and configuration disagree: {error}"
             ) from None
         model.to(device).requires_grad_(requires_grad=False)
-        return cls(model, spec, observation, action, settings, sampling, fingerprint, facts)
+        return cls(model, spec, observation, action, settings, sampling, fingerprint, facts, value)
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:

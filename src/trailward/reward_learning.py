@@ -7,12 +7,17 @@
         phi  <- Adam step on d loss / d phi   # second order: the guide is itself a gradient
 
 The denoiser is frozen. :func:`matching_loss` is the first three lines, :func:`_learn` the rest.
+
+The plans of one round are guided by the reward alone, so the reward must also lead round corners.
+With several rounds, a value that knows the ways of the play data (:mod:`trailward.value`) is
+fitted to the reward after each, and guides beside it in the next: the reward is left to say where
+it is good to be. Planning uses the reward and the value of the last round.
 """
 
 import copy
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +33,10 @@ from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.progress import Report
-from trailward.reward import LearntReward, RewardConfig
+from trailward.reward import AdditiveReward, LearntReward, RewardConfig, StepRewardModel
 from trailward.trajectory import at_least
-from trailward.typing import Scalar
+from trailward.typing import PerPlan, Plans, Scalar
+from trailward.value import RewardToGo, Value, ValueConfig, fit_value
 
 STATE = "learning.safetensors"
 _MAY_CHANGE = (
@@ -39,6 +45,7 @@ _MAY_CHANGE = (
     "max_gradient_norm", "diverged_norm",
 )  # fmt: skip
 _NUM_JUDGED, _JUDGED = 64, 999_999_937
+_NUM_PENALIZED = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,9 @@ class LearningConfig:
             Without it the reward grows for as long as it is learnt, and drives plans off the play
             data.
         adjoint: ``full``, ``checkpointed`` or ``last:K``.
+        num_rounds: rounds of equal length; a value is fitted after each but the last.
+        local_penalty: weight of the mean square, over play data, of an additive reward's local
+            part.
         num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
         evaluate_every: gradient steps between looks at the held-out demonstrations.
         patience: looks without improvement after which learning stops.
@@ -69,6 +79,8 @@ class LearningConfig:
     learning_rate: float = 3e-3
     weight_decay: float = 5.0
     adjoint: str = "full"
+    num_rounds: int = 1
+    local_penalty: float = 0.3
     num_held_out: int = 1
     evaluate_every: int = 20
     patience: int = 5
@@ -81,13 +93,14 @@ class LearningConfig:
             known = ", ".join(OBJECTIVES)
             raise ValueError(f"objective '{self.objective}' is unknown; choose one of {known}")
         parse_adjoint(self.adjoint)
-        at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience")
+        at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience", "num_rounds")
+        at_least(0, self, "local_penalty")
         at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
 
 
 def matching_loss(
     diffuser: Diffuser,
-    reward_model: nn.Module,
+    reward_model: Callable[[Plans], PerPlan],
     windows: Windows,
     indices: torch.Tensor,
     *,
@@ -133,6 +146,7 @@ def learn_reward(
     demonstrations: Dataset,
     folder: str | os.PathLike[str],
     *,
+    play: Dataset | None = None,
     reward_config: RewardConfig = RewardConfig(),
     sampling: SamplingConfig = SamplingConfig(),
     config: LearningConfig = LearningConfig(),
@@ -148,6 +162,8 @@ def learn_reward(
         diffuser: of the play data.
         demonstrations: environment units; they are normalised as the play data was.
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
+        play: play data, environment units; needed by a value (more than one round) and by a
+            reward's local part, else not read.
         reward_config: the reward model.
         sampling: how plans are sampled and guided.
         config: how the reward is learnt.
@@ -163,7 +179,8 @@ def learn_reward(
             last good reward and checkpoint. With a lower learning rate it goes on from there.
         DataError: if the demonstrations do not fit the diffuser.
         CheckpointError: if the folder's checkpoint is of other data, diffuser or settings.
-        ValueError: if a setting is unknown, or no demonstration would be left to learn from.
+        ValueError: if a setting is unknown, no demonstration would be left to learn from, or the
+            settings need play data and there is none.
     """
     num_learnt = len(demonstrations.episodes) - config.num_held_out
     if num_learnt < 1:
@@ -172,14 +189,26 @@ def learn_reward(
             "held out; at least one must remain to learn from"
         )
         raise ValueError(msg)
+    needs_play = config.num_rounds > 1 or (reward_config.num_local and config.local_penalty)
+    if needs_play and play is None:
+        msg = (
+            f"num_rounds is {config.num_rounds} and num_local {reward_config.num_local}: both a "
+            "value and a local part need play data; give it, or set them to 1 and 0"
+        )
+        raise ValueError(msg)
     folder = Path(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = reward_config.build(diffuser.spec)
     model.to(diffuser.device)
-    facts = {"step": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
+    facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
     problem = _Problem(
-        diffuser, Windows(demonstrations, diffuser.spec), num_learnt, sampling, config
+        diffuser,
+        Windows(demonstrations, diffuser.spec),
+        Windows(play, diffuser.spec) if needs_play and play else None,
+        num_learnt,
+        sampling,
+        config,
     )
     learnt = LearntReward(
         copy.deepcopy(model).requires_grad_(requires_grad=False),
@@ -190,8 +219,10 @@ def learn_reward(
         sampling,
         diffuser.fingerprint,
         {**(provenance or {}), "objective": config.objective, "learnt": facts},
+        Value(diffuser.spec).to(diffuser.device) if config.num_rounds > 1 else None,
     )
     identity = {
+        "play data": play.fingerprint if needs_play and play else None,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
         "reward": asdict(reward_config),
@@ -208,24 +239,52 @@ class _Problem:
 
     diffuser: Diffuser
     windows: Windows
+    play: Windows | None
     num_learnt: int
     sampling: SamplingConfig
     config: LearningConfig
 
-    def loss(self, model: nn.Module, step: int) -> Scalar:
+    def loss(self, model: Callable[[Plans], PerPlan], step: int) -> Scalar:
         """The objective of one gradient step's batch."""
         kept = self.windows.subset(lambda episode: episode < self.num_learnt)
         objective = OBJECTIVES[self.config.objective]
         return self._loss(model, kept, objective, self.config.batch_size, step)
 
+    def penalty(self, model: nn.Module, step: int) -> Scalar:
+        """How large the reward's local part is on play data."""
+        if self.play is None or not isinstance(model, AdditiveReward):
+            return torch.zeros((), device=self.diffuser.device)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
+        picks = self.play.draw(_NUM_PENALIZED, generator)
+        plans, _ = self.play.batch(picks, self.diffuser.normalizer)
+        return self.config.local_penalty * model.local_rewards(plans).square().mean()
+
+    def fit_value(self, model: nn.Module, value: Value | None) -> None:
+        """Fit the value, in place, to the reward as it is now."""
+        if self.play is None or value is None or not isinstance(model, StepRewardModel):
+            msg = "a value is fitted to rewards of single observations; use an 'additive' reward"
+            raise ValueError(msg)
+        fitted = fit_value(
+            model.step_rewards,
+            self.play,
+            self.diffuser.normalizer,
+            config=ValueConfig(seed=self.config.seed),
+        )
+        value.load_state_dict(fitted.state_dict())
+
     @torch.no_grad()
-    def held_out_loss(self, model: nn.Module) -> float:
+    def held_out_loss(self, model: Callable[[Plans], PerPlan]) -> float:
         """Energy distance to the held-out demonstrations, with the same noise at each call."""
         kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
         return self._loss(model, kept, EnergyDistance(), _NUM_JUDGED, _JUDGED).item()
 
     def _loss(
-        self, model: nn.Module, kept: torch.Tensor, objective: Objective, size: int, draw: int
+        self,
+        model: Callable[[Plans], PerPlan],
+        kept: torch.Tensor,
+        objective: Objective,
+        size: int,
+        draw: int,
     ) -> Scalar:
         seed = self.config.seed * 1_000_000_007 + draw
         picks = torch.randint(len(kept), (size,), generator=torch.Generator().manual_seed(seed))
@@ -254,9 +313,10 @@ def _learn(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
+    modules = {"reward": model, "best": learnt.model}
     kept: dict[str, Any] = {
-        "modules": {"reward": model, "best": learnt.model},
-        "optimizer": optimizer,
+        "modules": modules | ({"value": learnt.value} if learnt.value else {}),
+        "optimizers": {"adam": optimizer},
         "identity": identity,
     }
     if (folder / STATE).exists():
@@ -265,11 +325,16 @@ def _learn(
     with SummaryWriter(str(folder / "logs"), purge_step=facts["step"]) as log:
         while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
             step = facts["step"]
+            played, share = divmod(step * config.num_rounds, config.num_steps)
+            if played > facts["round"]:
+                problem.fit_value(model, learnt.value)
+                facts |= {"round": played, "best_loss": float("inf")}
+            guide = model if played == 0 or not learnt.value else RewardToGo(model, learnt.value)
             for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * (1 - 0.9 * step / config.num_steps)
-            loss = problem.loss(model, step)
+                group["lr"] = config.learning_rate * (1 - 0.9 * share / config.num_steps)
+            loss = problem.loss(guide, step)
             optimizer.zero_grad()
-            loss.backward()
+            (loss + problem.penalty(model, step)).backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
             _check(loss.item(), norm.item(), step, folder, config)
             optimizer.step()
@@ -278,7 +343,7 @@ def _learn(
             log.add_scalar("learn/gradient_norm", norm.item(), step)
             report(step + 1, loss=loss.item())
             if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
-                _judge(problem, model, learnt.model, facts, log)
+                _judge(problem, model, learnt, facts, log)
                 facts["seconds"] = time.perf_counter() - began
                 save_state(folder / STATE, **kept, facts=facts)
                 learnt.save(folder)
@@ -287,21 +352,24 @@ def _learn(
 
 
 def _judge(
-    problem: _Problem, model: nn.Module, best: nn.Module, facts: dict, log: SummaryWriter
+    problem: _Problem, model: nn.Module, learnt: LearntReward, facts: dict, log: SummaryWriter
 ) -> None:
-    """Keep the weights if they do better on the held-out demonstrations than any before."""
+    """Keep the weights if they do better on the held-out demonstrations than any in the round."""
     held_out = -float(facts["step"])
     if problem.config.num_held_out:
-        held_out = problem.held_out_loss(model)
+        with_value = facts["round"] > 0 and learnt.value
+        guide = RewardToGo(model, learnt.value) if with_value and learnt.value else model
+        held_out = problem.held_out_loss(guide)
         log.add_scalar("learn/held_out_energy", held_out, facts["step"])
     if held_out < facts["best_loss"]:
         facts |= {"best_loss": held_out, "best_step": facts["step"]}
-        best.load_state_dict(model.state_dict())
+        learnt.model.load_state_dict(model.state_dict())
 
 
 def _out_of_patience(config: LearningConfig, facts: Mapping[str, Any]) -> bool:
     waited = facts["step"] - facts["best_step"]
-    return facts["step"] > 0 and waited >= config.patience * config.evaluate_every
+    last_round = facts["round"] + 1 == config.num_rounds
+    return last_round and facts["step"] > 0 and waited >= config.patience * config.evaluate_every
 
 
 def _check(loss: float, norm: float, step: int, folder: Path, config: LearningConfig) -> None:

@@ -63,7 +63,7 @@ def test_the_expert_ends_where_the_task_is_worth_most(name: str) -> None:
 def test_a_policy_runs_from_given_states() -> None:
     starts = np.array([[1.0, -1.0, 0, 0], [-1.0, 1.0, 0.5, 0]])
     envs = [make_env(UMAZE) for _ in range(3)]
-    episodes = run_from(envs, waypoint_expert(CORNER, 2), starts, 5)
+    episodes = run_from(envs, waypoint_expert(CORNER), starts, 5)
     np.testing.assert_array_equal([e.observations[0] for e in episodes], starts)
     assert [len(e) for e in episodes] == [5, 5]
 

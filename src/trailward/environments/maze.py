@@ -7,6 +7,7 @@ A cell is one metre wide; ``(row, column)`` counts from the top left of the map.
 import contextlib
 import io
 import itertools
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trailward.trajectory import DataError
@@ -196,26 +197,79 @@ class GoalTask:
         return (np.linalg.norm(offset, axis=-1) <= GOAL_RADIUS).astype(np.float64)
 
 
-Task = CornerTask | GoalTask
+@dataclass(frozen=True)
+class OrderedTask:
+    """Go to one cell before another: a task of whole trajectories.
+
+    What an observation is worth depends on those before it: 1 within 0.45 m of the centre of
+    ``then``, provided that the trajectory was within 0.45 m of the centre of ``first`` earlier
+    than it was ever at ``then``; else 0. No reward of single observations expresses that.
+    """
+
+    maze: Maze
+    first: tuple[int, int]
+    then: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for cell in (self.first, self.then):
+            GoalTask(self.maze, cell)  # refuses cells that are not free
+        if self.first == self.then:
+            raise DataError(f"cells of an ordered task must differ; both are {self.first}")
+
+    @property
+    def name(self) -> str:
+        """How :func:`parse_task` spells this task."""
+        return "ordered:{},{}-{},{}".format(*self.first, *self.then)
+
+    def step_rewards(
+        self, observations: Float[np.ndarray, "*axes time observation"]
+    ) -> Float[np.ndarray, "*axes time"]:
+        """True reward of each observation, given those before it on the time axis; 0 or 1."""
+        at_first, at_then = (
+            GoalTask(self.maze, cell).step_rewards(observations) > 0
+            for cell in (self.first, self.then)
+        )
+        early = np.maximum.accumulate(at_first, -1) & ~np.maximum.accumulate(at_then, -1)
+        return (np.maximum.accumulate(early, -1) & at_then).astype(np.float64)
+
+    def success(
+        self, observations: Float[np.ndarray, "*axes time observation"]
+    ) -> Bool[np.ndarray, "*axes"]:
+        """Whether each trajectory did one before the other."""
+        return np.asarray(self.step_rewards(observations).any(-1))
+
+
+Task = CornerTask | GoalTask | OrderedTask
+
+_CELL = r"(\d+),(\d+)"
 
 
 def parse_task(name: str, maze: Maze) -> Task:
-    """A task by name: ``corner``, or ``goal:ROW,COLUMN``.
+    """A task by name: ``corner``, ``goal:ROW,COLUMN`` or ``ordered:ROW,COLUMN-ROW,COLUMN``.
 
     Raises:
-        DataError: if the name is neither or the cell is not free.
+        DataError: if the name is none of these or a cell is not free.
     """
     if name == "corner":
         return CornerTask(maze)
-    kind, _, cell = name.partition(":")
-    row, _, column = cell.partition(",")
-    if kind != "goal" or not row.isdigit() or not column.isdigit():
-        raise DataError(f"task '{name}' is unknown; choose 'corner' or 'goal:ROW,COLUMN'")
-    return GoalTask(maze, (int(row), int(column)))
+    if found := re.fullmatch(f"goal:{_CELL}", name):
+        return GoalTask(maze, (int(found[1]), int(found[2])))
+    if found := re.fullmatch(f"ordered:{_CELL}-{_CELL}", name):
+        return OrderedTask(maze, (int(found[1]), int(found[2])), (int(found[3]), int(found[4])))
+    msg = (
+        f"task '{name}' is unknown; choose 'corner', 'goal:ROW,COLUMN' or "
+        "'ordered:ROW,COLUMN-ROW,COLUMN'"
+    )
+    raise DataError(msg)
 
 
 def best_position(task: Task, *, margin: float = 0.25) -> np.ndarray:
-    """The position of highest true reward at least ``margin`` metres off every cell border."""
+    """The position of highest true reward at least ``margin`` metres off every cell border.
+
+    For an ordered task, the one to end at.
+    """
+    if isinstance(task, OrderedTask):
+        return best_position(GoalTask(task.maze, task.then), margin=margin)
     offsets = np.array(
         list(itertools.product(np.linspace(margin - 0.5, 0.5 - margin, 11), repeat=2))
     )

@@ -10,6 +10,7 @@ from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.environments.maze import (
     CornerTask,
     Maze,
+    OrderedTask,
     Task,
     best_position,
     make_env,
@@ -65,6 +66,37 @@ class WaypointController:
         return np.where(near[:, None], self.goals, self.maze.center(self._waypoint))
 
 
+@dataclass
+class TourController:
+    """Walks each environment to one position after another, and stays at the last.
+
+    Args:
+        maze: the map.
+        stops: shape (stop, 2), x and y in metres.
+    """
+
+    maze: Maze
+    stops: np.ndarray
+
+    def reset(self) -> None:
+        """Back to the first stop."""
+        self._stop, self._walker = None, None
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def __call__(self, observations: Observations) -> Actions:
+        """Forces in [-1, 1], one row an environment."""
+        if self._stop is None or self._walker is None or len(self._stop) != len(observations):
+            self._stop = np.zeros(len(observations), int)
+            self._walker = WaypointController(self.maze, self.stops[self._stop])
+        offsets = self._walker.goals - observations[:, :2]
+        self._stop += np.linalg.norm(offsets, axis=-1) < _REACHED
+        self._stop = np.minimum(self._stop, len(self.stops) - 1)
+        self._walker.goals = self.stops[self._stop]
+        return self._walker(observations)
+
+
 def collect_play(
     maze: Maze,
     *,
@@ -100,9 +132,15 @@ def collect_play(
     return episodes
 
 
-def waypoint_expert(task: Task, num_envs: int) -> WaypointController:
-    """The demonstrator: the shortest way to the task's best position, then it stays there."""
-    return WaypointController(task.maze, np.tile(best_position(task), (num_envs, 1)))
+def waypoint_expert(task: Task) -> TourController:
+    """The demonstrator: the shortest way to the task's best position, then it stays there.
+
+    On an ordered task it goes to the first cell before that.
+    """
+    stops = [best_position(task)]
+    if isinstance(task, OrderedTask):
+        stops.insert(0, task.maze.center(task.first))
+    return TourController(task.maze, np.array(stops))
 
 
 def guided_expert(task: Task, diffuser: Diffuser, *, scale: float = 1.0, seed: int = 0) -> Planner:
@@ -135,7 +173,7 @@ def collect_demonstrations(
         episode_steps: environment steps of an episode.
         expert: the demonstrator; the waypoint expert if None.
     """
-    expert = expert or waypoint_expert(task, num_episodes)
+    expert = expert or waypoint_expert(task)
     envs = [make_env(task.maze) for _ in range(num_episodes)]
     return run_seeds(envs, task, expert, _episode_seeds(seed, 0, num_episodes), episode_steps)
 

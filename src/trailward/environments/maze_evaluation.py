@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser
-from trailward.environments.maze import Task, make_env
+from trailward.environments.maze import CornerTask, GoalTask, OrderedTask, Task, make_env
 from trailward.environments.maze_data import run_from, run_seeds, waypoint_expert
 from trailward.evaluation import (
     PLANS_AT_ONCE,
@@ -44,6 +44,7 @@ class EvaluationConfig:
         num_windows: play windows for ERC.
         num_plans: plans for the dynamics error, from random play observations.
         num_candidates: plans the planner chooses the best from.
+        choose: how it chooses: ``plausible`` or ``reward``.
         replan_every: environment steps between plans.
         seed: of starts, windows and noise.
     """
@@ -53,6 +54,7 @@ class EvaluationConfig:
     num_windows: int = 2000
     num_plans: int = 200
     num_candidates: int = 1
+    choose: str = "plausible"
     replan_every: int = 8
     seed: int = 1000
 
@@ -65,10 +67,11 @@ class EvaluationConfig:
         return Planner(
             diffuser,
             learnt.sampling,
-            learnt.model if guided else None,
+            learnt.guide_model if guided else None,
             self.num_candidates,
             self.replan_every,
             self.seed,
+            self.choose,
         )
 
 
@@ -142,16 +145,42 @@ def reward_map(
         task: the maze and the true reward.
         cells: pixels along a cell's side.
     """
+    states, wall = _pixels(task, cells)
+    learnt_map = standing_rewards(learnt, states.reshape(-1, 4)).reshape(wall.shape)
+    true_map = _standing_task(task).step_rewards(states)
+    return np.where(wall, np.nan, learnt_map), np.where(wall, np.nan, true_map)
+
+
+def value_map(
+    learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS
+) -> Float[np.ndarray, "row column"]:
+    """The value of standing still, over the pixels of the maze; NaN in walls.
+
+    Raises:
+        ValueError: if no value was fitted.
+    """
+    if learnt.value is None:
+        raise ValueError("the reward has no value; learn it in at least 2 rounds")
+    states, wall = _pixels(task, cells)
+    flat = torch.as_tensor(states.reshape(1, -1, 4), dtype=torch.float32)
+    values = learnt.value.step_rewards(learnt.observation_normalizer.normalize(flat))
+    return np.where(wall, np.nan, values.numpy().reshape(wall.shape))
+
+
+def _pixels(task: Task, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Observations of standing still at every pixel, and whether each is in a wall."""
     rows, columns = np.array(task.maze.grid).shape
     half_width, half_height = task.maze.half_extent
     xs = (np.arange(columns * cells) + 0.5) / cells - half_width
     ys = half_height - (np.arange(rows * cells) + 0.5) / cells
     positions = np.stack(np.meshgrid(xs, ys), -1)
     states = np.concatenate([positions, np.zeros_like(positions)], -1)
-    wall = task.maze.in_wall(positions)
-    learnt_map = standing_rewards(learnt, states.reshape(-1, 4)).reshape(wall.shape)
-    true_map = task.step_rewards(states)
-    return np.where(wall, np.nan, learnt_map), np.where(wall, np.nan, true_map)
+    return states, task.maze.in_wall(positions)
+
+
+def _standing_task(task: Task) -> CornerTask | GoalTask:
+    """What standing still is worth: of an ordered task, once its first cell has been visited."""
+    return GoalTask(task.maze, task.then) if isinstance(task, OrderedTask) else task
 
 
 def standing_rewards(
@@ -173,14 +202,16 @@ def _behaviour(
     policies = {
         "unguided": config.planner(diffuser, learnt, guided=False),
         "learnt": config.planner(diffuser, learnt, guided=True),
-        "demonstrator": waypoint_expert(task, config.num_episodes),
+        "demonstrator": waypoint_expert(task),
     }
-    returns, arrays, seconds = {}, {}, {}
+    returns, arrays, seconds, success = {}, {}, {}, {}
     for name, policy in policies.items():
         began = time.perf_counter()
         episodes = run_seeds(envs, task, policy, seeds, config.episode_steps)
         seconds[name] = time.perf_counter() - began
         returns[name] = Dataset(episodes).returns
+        if isinstance(task, OrderedTask):
+            success[name] = float(np.mean([task.success(e.observations) for e in episodes]))
         arrays[f"executed_{name}"] = _paths(episodes)
     starts = arrays["executed_learnt"][:, 0]
     for name in ("unguided", "learnt"):
@@ -194,9 +225,21 @@ def _behaviour(
     figures = {
         "return": {k: asdict(bootstrap(lambda r: float(r.mean()), v)) for k, v in returns.items()},
         "return_fraction": fraction,
+        "ordered_success": success or None,
+        "decision_ms": _decision_ms(config.planner(diffuser, learnt, guided=True), starts[:1]),
         "rollout_seconds": seconds,
     }
     return Evaluation(figures, arrays)
+
+
+def _decision_ms(planner: Planner, start: np.ndarray, *, count: int = 10) -> float:
+    """Median milliseconds of a planning decision for one environment."""
+    seconds = []
+    for _ in range(count):
+        began = time.perf_counter()
+        planner.plan(start)
+        seconds.append(time.perf_counter() - began)
+    return 1000 * float(np.median(seconds))
 
 
 def _rewards(
@@ -217,12 +260,15 @@ def _rewards(
     states = np.concatenate([centers, np.zeros_like(centers)], -1)
     best = [
         task.maze.free_cells[int(np.argmax(rewards))]
-        for rewards in (standing_rewards(learnt, states), task.step_rewards(states))
+        for rewards in (standing_rewards(learnt, states), _standing_task(task).step_rewards(states))
     ]
     figures["best_cell"] = {"learnt": best[0], "true": best[1], "hit": best[0] == best[1]}
     learnt_map, true_map = reward_map(learnt, task)
+    maps = {"reward_map": learnt_map, "true_reward_map": true_map}
+    if learnt.value is not None:
+        maps["value_map"] = value_map(learnt, task)
     arrays = {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()}
-    return Evaluation(figures, arrays | {"reward_map": learnt_map, "true_reward_map": true_map})
+    return Evaluation(figures, arrays | maps)
 
 
 def _episode_returns(

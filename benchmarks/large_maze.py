@@ -1,0 +1,162 @@
+"""The figures on Large Maze: a table, then one JSON object as the last line.
+
+From the packaged diffuser, for each task and seed: a reward learnt from nine demonstrations, judged
+from 20 other starts by returns, ERC, best cell and dynamics error. ``wall_fraction`` and
+``dynamics_error_16`` are means over all tasks and seeds. Everything it reads it made itself; a run
+that is interrupted goes on where it was (``--out``).
+
+    .venv/bin/python benchmarks/large_maze.py            # the full thing, about 40 minutes
+    .venv/bin/python benchmarks/large_maze.py --quick    # shows that it runs
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from trailward.commands import collect, evaluate, learn, learn_command
+from trailward.config import PRESETS, Collect, Evaluate, Settings
+from trailward.diffuser import Diffuser
+from trailward.pretrained import model_folder
+
+CORNER = "corner"
+GOALS = ("goal:5,4", "goal:3,2", "goal:5,8")
+"""The first lies in a dead end, behind a wall from most starts."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Large Maze, over tasks and seeds."""
+
+    out: Path = Path("runs/benchmark-large")
+    """Folder of everything made; finished parts are kept."""
+    num_seeds: int = 5
+    """How many seeds, each of demonstrations, learning and evaluation."""
+    quick: bool = False
+    """One seed, few steps."""
+
+
+def main(benchmark: Benchmark) -> None:
+    """Run every cell and print what they show."""
+    console = Console(width=120)
+    out = benchmark.out / ("quick" if benchmark.quick else "full")
+    if benchmark.quick:
+        shutil.rmtree(out, ignore_errors=True)
+    seeds = range(1 if benchmark.quick else benchmark.num_seeds)
+    settings = PRESETS["large"].quick() if benchmark.quick else PRESETS["large"]
+    play = out / "play-v0"
+    if not play.exists():
+        num_steps = min(400_000, settings.num_play_steps)
+        collect(Collect("play", play, "large", num_steps=num_steps, seed=77), _silent)
+    cells: dict[str, list[dict[str, Any]]] = {task: [] for task in (CORNER, *GOALS)}
+    for seed in seeds:
+        for task, found in cells.items():
+            found.append(_cell(settings, task, seed, play, out))
+    console.print(_table(cells))
+    corner, goals = cells[CORNER], [cell for goal in GOALS for cell in cells[goal]]
+    result = {
+        "erc_corner": _mean(corner, "erc"),
+        "best_cell_hits": sum(cell["best_cell_hit"] for cell in goals),
+        "best_cell_runs": len(goals),
+        "return_fraction_corner": _mean(corner, "return_fraction"),
+        "return_fraction_goals": _mean(goals, "return_fraction"),
+        "dynamics_error_16": _mean(corner + goals, "dynamics_error_16"),
+        "wall_fraction": _mean(corner + goals, "wall_fraction"),
+        "wall_fraction_unguided": _mean(corner + goals, "wall_fraction_unguided"),
+        "learn_seconds": _mean(corner + goals, "learn_seconds"),
+        "decision_ms": _mean(corner + goals, "decision_ms"),
+    }
+    print(json.dumps(result))
+
+
+def _cell(settings: Settings, task: str, seed: int, play: Path, out: Path) -> dict[str, Any]:
+    """Learn and judge one reward; kept as JSON once done, done again if settings changed."""
+    slug = task.replace(":", "-").replace(",", "-")
+    folder = out / f"{slug}-{seed}"
+    kept = folder / "cell.json"
+    now = {
+        name: asdict(getattr(settings, name))
+        for name in ("reward", "sampling", "learning", "evaluation")
+    } | {"diffuser": Diffuser.load(model_folder("large")).fingerprint}
+    now = json.loads(json.dumps(now))
+    if kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before["settings"] == now:
+            return before["figures"]
+        shutil.rmtree(folder)
+    demonstrations = out / f"demonstrations-{slug}-{seed}-v0"
+    if not demonstrations.exists():
+        job = Collect("demonstrations", demonstrations, "large", task, seed=1 + seed)
+        collect(replace(job, episode_steps=settings.demonstration_steps), _silent)
+    job = learn_command(
+        settings,
+        str(demonstrations),
+        "large",
+        folder / "reward",
+        play=str(play),
+        objective=settings.learning.objective,
+        seed=seed,
+    )
+    learn(job, _silent)
+    judged = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)
+    job = Evaluate(
+        folder / "reward",
+        str(play),
+        str(demonstrations),
+        folder,
+        "large",
+        "large",
+        task,
+        judged,
+    )
+    found = _figures(evaluate(job, _silent))
+    kept.write_text(json.dumps({"settings": now, "figures": found}), encoding="utf-8")
+    return found
+
+
+def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    dynamics = evaluation["dynamics_error"]
+    return {
+        "erc": evaluation["erc_windows"]["distance"]["value"],
+        "best_cell_hit": evaluation["best_cell"]["hit"],
+        "return_fraction": evaluation["return_fraction"]["value"],
+        "return": evaluation["return"]["learnt"]["value"],
+        "return_unguided": evaluation["return"]["unguided"]["value"],
+        "return_demonstrator": evaluation["return"]["demonstrator"]["value"],
+        "dynamics_error_16": dynamics["learnt"]["at_16"],
+        "dynamics_error_16_unguided": dynamics["unguided"]["at_16"],
+        "wall_fraction": dynamics["learnt"]["wall_fraction"],
+        "wall_fraction_unguided": dynamics["unguided"]["wall_fraction"],
+        "learn_seconds": evaluation["learnt"]["seconds"],
+        "decision_ms": evaluation["decision_ms"],
+    }
+
+
+def _mean(cells: Sequence[dict[str, Any]], key: str) -> float:
+    return float(np.mean([cell[key] for cell in cells]))
+
+
+def _table(cells: dict[str, list[dict[str, Any]]]) -> Table:
+    table = Table("mean over seeds (lowest to highest)", *cells, title="Large Maze")
+    for key in next(iter(cells.values()))[0]:
+        row = []
+        for found in cells.values():
+            values = [float(each[key]) for each in found]
+            row.append(f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
+        table.add_row(key, *row)
+    return table
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the table says it all."""
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark))

@@ -1,0 +1,230 @@
+"""What lies beyond a plan's end: a value of states, fitted offline to play data and a reward.
+
+A learnt reward says where it is good to be, and its slope may lead into a wall. The value says how
+far it is from there by ways that the play data has shown. It is found by value iteration on a
+graph: prototypes are observations drawn from the play data, an edge is a plan step that somebody
+made, and
+
+    V(s) = 0                                             at the best place to stay
+    V(s) = max over edges s -> s' of V(s') - cost(s)      elsewhere
+    cost(s) = 1 + regret * (r(best) - r(s)) / std(r)
+
+which is undiscounted: the relative value of average-reward control with a price on time (Puterman
+1994, ch. 8 and 9). So its slope is never flat, however far away, and a place that is merely rather
+good is never a reason to stay. A small network is fitted to the graph's values, so that plans can
+be guided by its gradient.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from trailward.dataset import Windows
+from trailward.networks.fourier_features import FourierFeatures
+from trailward.normalizer import Normalizer
+from trailward.trajectory import DataError, PlanSpec, at_least
+from trailward.typing import PerPlan, Plans, StepRewards
+
+_UNREACHED = -1e6
+_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """How a value is fitted.
+
+    Attributes:
+        num_windows: play windows whose plan steps are the graph's edges.
+        num_prototypes: observations that are the graph's nodes.
+        regret: what reward missed on the way counts beside time.
+        width: of the network's two hidden layers.
+        num_frequencies: octaves of sines and cosines that the network sees of each entry.
+        num_steps: gradient steps of the network.
+        batch_size: observations in a batch.
+        learning_rate: of Adam, falling to 0 linearly.
+        seed: of windows, prototypes, weights and batches.
+    """
+
+    num_windows: int = 12_000
+    num_prototypes: int = 3000
+    regret: float = 0.0
+    width: int = 128
+    num_frequencies: int = 4
+    num_steps: int = 600
+    batch_size: int = 1024
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_windows", "num_prototypes", "width", "num_steps", "batch_size")
+        at_least(0, self, "regret", "num_frequencies", "learning_rate")
+
+
+class Value(nn.Module):
+    """The value of each observation of a plan, scaled to mean 0 and deviation 1 on play data.
+
+    It is a reward model whose plan reward is the mean over plan steps, so that a plan guided by
+    it heads for the best place by a way that exists.
+
+    Args:
+        spec: what a plan holds.
+        width: of the two hidden layers.
+        num_frequencies: octaves of sines and cosines seen of each entry.
+    """
+
+    def __init__(self, spec: PlanSpec, *, width: int = 128, num_frequencies: int = 4) -> None:
+        super().__init__()
+        self.spec, self.width, self.num_frequencies = spec, width, num_frequencies
+        features = FourierFeatures(spec.observation_dim, num_frequencies)
+        self.network = nn.Sequential(
+            features,
+            nn.Linear(features.num_features, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, 1),
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """Constructor arguments beside the spec, as JSON values."""
+        return {"width": self.width, "num_frequencies": self.num_frequencies}
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """The value of each plan step's observation."""
+        return self.network(self.spec.split(plan)[0]).squeeze(-1)
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """The mean value over plan steps."""
+        return self.step_rewards(plan).mean(-1)
+
+
+@dataclass(frozen=True)
+class RewardToGo:
+    """Reward plus value: what plans are guided and chosen by.
+
+    Args:
+        reward_model: says where on the plan it is good to be.
+        value: says which way leads on from there.
+    """
+
+    reward_model: Callable[[Plans], PerPlan]
+    value: Value
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The sum of both."""
+        return self.reward_model(plan) + self.value(plan)
+
+
+def fit_value(
+    step_rewards: Callable[[Plans], StepRewards],
+    play: Windows,
+    normalizer: Normalizer,
+    *,
+    config: ValueConfig = ValueConfig(),
+) -> Value:
+    """Fit a value to a reward on play data.
+
+    Args:
+        step_rewards: the reward of each plan step, model space.
+        play: windows of play data, environment units.
+        normalizer: of transitions.
+        config: how.
+
+    Returns:
+        The value, frozen.
+
+    Raises:
+        DataError: if no window is long enough, or nobody ever stayed where the reward is high.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    device = normalizer.shift.device
+    plans, mask = play.batch(play.draw(config.num_windows, generator), normalizer)
+    plans = plans[mask.all(1)]
+    if not len(plans) or play.spec.horizon < 2:
+        raise DataError("a value needs play episodes at least one plan long, of 2 plan steps")
+    with torch.no_grad():
+        rewards = torch.cat([step_rewards(part) for part in plans.split(_AT_ONCE)])
+    states = play.spec.split(plans)[0]
+    flat = states.flatten(0, 1)
+    picks = torch.randperm(len(flat), generator=generator)[: config.num_prototypes].to(device)
+    nodes = _nearest(flat, flat[picks]).reshape(rewards.shape)
+    values = graph_values(nodes, rewards, len(picks), regret=config.regret)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        value = Value(play.spec, width=config.width, num_frequencies=config.num_frequencies)
+    value.to(device)
+    _regress(value, flat, values[nodes].flatten(), generator, config)
+    return value.requires_grad_(requires_grad=False).eval()
+
+
+def graph_values(
+    nodes: Int[Tensor, "window horizon"],
+    rewards: Float[Tensor, "window horizon"],
+    num_nodes: int,
+    *,
+    regret: float = 0.0,
+) -> Float[Tensor, "node"]:
+    """Value iteration on the graph of the plan steps seen; see the module's docstring.
+
+    Nodes from which the best place cannot be reached get the lowest value of those that can.
+
+    Args:
+        nodes: the node of each plan step.
+        rewards: the reward of each plan step.
+        num_nodes: nodes in all.
+        regret: what reward missed on the way counts beside time.
+
+    Raises:
+        DataError: if no plan step ever ends in the node that it began in.
+    """
+    mean = rewards.new_zeros(num_nodes).scatter_reduce(
+        0, nodes.flatten(), rewards.flatten(), "mean", include_self=False
+    )
+    pairs = torch.unique(nodes[:, :-1].flatten() * num_nodes + nodes[:, 1:].flatten())
+    before, after = pairs // num_nodes, pairs % num_nodes
+    loops = before[before == after]
+    if not len(loops):
+        raise DataError("nobody stays anywhere in the play data, so there is no place to head for")
+    best = loops[mean[loops].argmax()]
+    spread = rewards.std().clamp(min=1e-8)
+    cost = 1 + regret * ((mean[best] - mean) / spread).clamp(min=0)
+    values = torch.full_like(mean, _UNREACHED)
+    values[best] = 0.0
+    for _ in range(num_nodes):
+        onward = torch.full_like(mean, _UNREACHED).scatter_reduce(0, before, values[after], "amax")
+        updated = (onward - cost).clamp(min=_UNREACHED)
+        updated[best] = 0.0
+        if torch.equal(updated, values):
+            break
+        values = updated
+    reached = values > _UNREACHED / 2
+    return torch.where(reached, values, values[reached].min())
+
+
+def _nearest(
+    states: Float[Tensor, "state observation"], prototypes: Float[Tensor, "node observation"]
+) -> Int[Tensor, "state"]:
+    return torch.cat([torch.cdist(s, prototypes).argmin(1) for s in states.split(_AT_ONCE)])
+
+
+def _regress(
+    value: Value,
+    states: Float[Tensor, "state observation"],
+    targets: Float[Tensor, "state"],
+    generator: torch.Generator,
+    config: ValueConfig,
+) -> None:
+    """Fit the network to the graph's values, scaled."""
+    scaled = (targets - targets.mean()) / targets.std().clamp(min=1e-8)
+    optimizer = torch.optim.Adam(value.parameters(), lr=config.learning_rate)
+    for step in range(config.num_steps):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.num_steps)
+        picks = torch.randint(len(states), (config.batch_size,), generator=generator)
+        error = value.network(states[picks]).squeeze(-1) - scaled[picks]
+        optimizer.zero_grad()
+        error.square().mean().backward()
+        optimizer.step()
