@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-slow check pretrained clean
+.PHONY: demo test test-slow check pretrained pretrained-maze clean
 
 demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report/index.html
 	$(BIN)/trailward demo --out runs/demo
@@ -21,13 +21,18 @@ check: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-pretrained: $(INSTALLED)  ## remake the packaged U-Maze diffuser (about 15 minutes)
-	test -d runs/pretrained/play-v0 || $(BIN)/trailward collect --what play --maze umaze \
-	  --num-steps 400000 --seed 0 --out runs/pretrained/play
-	$(BIN)/trailward train --play runs/pretrained/play --preset umaze --out runs/pretrained/umaze
-	mkdir -p src/trailward/pretrained/umaze
-	cp runs/pretrained/umaze/config.json runs/pretrained/umaze/weights.safetensors \
-	  src/trailward/pretrained/umaze/
+pretrained: $(INSTALLED)  ## remake the packaged diffusers (about 15 and 40 minutes)
+	$(MAKE) pretrained-maze MAZE=umaze PLAY_STEPS=400000
+	$(MAKE) pretrained-maze MAZE=large PLAY_STEPS=1200000
+
+pretrained-maze:
+	test -d runs/pretrained/play-$(MAZE)-v0 || $(BIN)/trailward collect --what play \
+	  --maze $(MAZE) --num-steps $(PLAY_STEPS) --seed 0 --out runs/pretrained/play-$(MAZE)
+	$(BIN)/trailward train --play runs/pretrained/play-$(MAZE)-v0 --preset $(MAZE) \
+	  --out runs/pretrained/$(MAZE)
+	mkdir -p src/trailward/pretrained/$(MAZE)
+	cp runs/pretrained/$(MAZE)/config.json runs/pretrained/$(MAZE)/weights.safetensors \
+	  src/trailward/pretrained/$(MAZE)/
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

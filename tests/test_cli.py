@@ -98,6 +98,13 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),
+        (
+            [
+                "learn", "--demonstrations={}/demonstrations", "--out={}/new",
+                "--diffuser={}/diffuser", "--learning.num-rounds=2",
+            ],
+            "need play data",
+        ),
         (["plan", "--start", "1", "2", "--diffuser={}/diffuser"], "start has 2 entries"),
         (["report", "--evaluation={}/play-v0", "--out={}/new"], "holds no evaluation.json"),
         (["train", "--play={}/play", "--out={}/new", "--device=abacus"], "device 'abacus'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from processes import run_python
 from tiny import random_walks, seeded, tiny_diffuser
@@ -17,6 +18,7 @@ from trailward.diffusion_training import (
     STATE,
     DivergedError,
     TrainingConfig,
+    build_optimizers,
     logged_losses,
     train_diffuser,
 )
@@ -24,6 +26,7 @@ from trailward.trajectory import Episode, PlanSpec
 
 SPEC = PlanSpec(horizon=4, stride=2, observation_dim=2, action_dim=2, with_actions=True)
 DENOISER = DenoiserConfig(width=8, depth=1, num_diffusion_steps=8)
+WIDE = replace(DENOISER, width=64)
 CONFIG = TrainingConfig(num_steps=30, batch_size=4, num_warmup=3, checkpoint_every=8)
 KILLED_AT_STEP_20 = """
 import os, signal, sys
@@ -43,6 +46,10 @@ def train(folder: Path | str, *, denoiser=DENOISER, config=CONFIG, **options) ->
     return train_diffuser(
         random_walks(), SPEC, folder, denoiser_config=denoiser, config=config, **options
     )
+
+
+def moved_by(optimizer: torch.optim.Optimizer) -> set[int]:
+    return {id(weights) for group in optimizer.param_groups for weights in group["params"]}
 
 
 def assert_same_weights(ours: Diffuser, theirs: Diffuser) -> None:
@@ -66,6 +73,71 @@ def test_training_killed_and_started_again_ends_with_the_same_bits(tmp_path: Pat
     assert resumed == [20, 30]
     assert_same_weights(diffuser, train(tmp_path / "whole"))
     assert_same_states(tmp_path / "killed" / STATE, tmp_path / "whole" / STATE)
+
+
+def test_training_with_muon_stopped_and_started_again_ends_with_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    def stop(done: int, **figures: float) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "stopped", denoiser=WIDE, report=stop)
+    names = load_file(tmp_path / "stopped" / STATE)
+    assert {name.split(".")[1] for name in names if name.startswith("optimizer.")} == {
+        "adam",
+        "muon",
+    }
+    diffuser = train(tmp_path / "stopped", denoiser=WIDE)
+    assert_same_weights(diffuser, train(tmp_path / "whole", denoiser=WIDE))
+    assert_same_states(tmp_path / "stopped" / STATE, tmp_path / "whole" / STATE)
+
+
+@pytest.mark.parametrize(("shape", "is_hidden"), [((64, 64), True), ((63, 64), False)])
+def test_muon_moves_the_hidden_matrices_and_adam_the_rest(
+    shape: tuple[int, int], is_hidden: bool
+) -> None:
+    linear, convolution = nn.Linear(shape[1], shape[0]), nn.Conv1d(64, 64, 3)
+    optimizers = build_optimizers(nn.Sequential(linear, convolution), TrainingConfig())
+    moved = {name: moved_by(optimizer) for name, optimizer in optimizers.items()}
+    rest = {id(weights) for weights in (linear.bias, *convolution.parameters())}
+    if is_hidden:
+        assert moved == {"muon": {id(linear.weight)}, "adam": rest}
+    else:
+        assert moved == {"adam": rest | {id(linear.weight)}}
+
+
+def test_adam_moves_everything_when_asked_to() -> None:
+    network = WIDE.build(SPEC)[0]
+    optimizers = build_optimizers(network, TrainingConfig(optimizer="adam"))
+    assert list(optimizers) == ["adam"]
+    assert moved_by(optimizers["adam"]) == {id(weights) for weights in network.parameters()}
+    assert optimizers["adam"].param_groups[0]["betas"] == (0.9, 0.999)
+    assert len(build_optimizers(network, TrainingConfig())) == 2
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adam"])
+def test_every_optimizer_moves_every_weight_and_lowers_the_loss(
+    optimizer: str, tmp_path: Path
+) -> None:
+    losses, config = [], replace(CONFIG, num_steps=61, batch_size=32, optimizer=optimizer)
+    fresh = train(tmp_path / "fresh", denoiser=WIDE, config=replace(config, learning_rate=0.0))
+    diffuser = train(
+        tmp_path / "trained",
+        denoiser=WIDE,
+        config=replace(config, learning_rate=3e-3),
+        report=lambda done, **f: losses.extend(f.values()),
+    )
+    assert losses[-1] < 0.8 * losses[0]
+    before = dict(fresh.denoiser.named_parameters())
+    for name, weights in diffuser.denoiser.named_parameters():
+        assert not torch.equal(weights, before[name]), name
+
+
+def test_an_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match="optimizer 'sgd' is unknown; choose muon or adam"):
+        TrainingConfig(optimizer="sgd")
 
 
 def test_training_stopped_before_its_first_checkpoint_starts_anew(tmp_path: Path) -> None:
@@ -171,6 +243,7 @@ def test_training_without_warm_up_is_allowed(network: str, tmp_path: Path) -> No
         ({"seed": 1}, "training"),
         ({"normalizer": "gaussian"}, "training"),
         ({"batch_size": 5}, "training"),
+        ({"optimizer": "adam"}, "training"),
     ],
 )
 def test_a_checkpoint_of_another_configuration_is_refused(

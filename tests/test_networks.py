@@ -1,9 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from tiny import seeded, shake
 from trailward.networks import NETWORKS, TemporalTransformer, TemporalUnet
+from trailward.networks.fourier_features import FourierFeatures, RandomFourierFeatures
 from trailward.networks.step_embedding import StepEmbedding
 
 STEPS = torch.tensor([0, 3, 63])
@@ -84,3 +87,46 @@ def test_a_unet_width_that_does_not_fit_is_refused() -> None:
 def test_step_embeddings_tell_all_steps_apart(width: int) -> None:
     embedded = shake(StepEmbedding(width, 8))(torch.arange(64))
     assert torch.pdist(embedded).min() > 0
+
+
+@pytest.mark.parametrize("axes", [(), (5,), (2, 3)])
+@pytest.mark.parametrize("num_frequencies", [0, 1, 4])
+def test_fourier_features_keep_the_axes(axes: tuple[int, ...], num_frequencies: int) -> None:
+    features = FourierFeatures(3, num_frequencies)
+    assert features.num_features == 3 + 6 * num_frequencies
+    entries = torch.randn((*axes, 3), generator=seeded())
+    assert features(entries).shape == (*axes, features.num_features)
+
+
+def test_fourier_features_are_sines_and_cosines_at_octaves() -> None:
+    entries = [0.25, -0.5]
+    angles = [math.pi * octave * entry for entry in entries for octave in (1, 2, 4)]
+    expected = [*entries, *map(math.sin, angles), *map(math.cos, angles)]
+    torch.testing.assert_close(FourierFeatures(2, 3)(torch.tensor(entries)), torch.tensor(expected))
+
+
+def test_no_frequencies_leave_the_entries_as_they_are() -> None:
+    entries = torch.randn((4, 3), generator=seeded())
+    assert torch.equal(FourierFeatures(3, 0)(entries), entries)
+
+
+def test_random_fourier_features_are_sines_and_cosines_along_their_directions() -> None:
+    features = RandomFourierFeatures(2, 5, frequency=3.0)
+    entries = torch.randn((4, 6, 2), generator=seeded())
+    angles = (entries.unsqueeze(-1) * features.directions).sum(-2)
+    torch.testing.assert_close(features(entries), torch.cat([angles.sin(), angles.cos()], -1))
+    assert features.num_features == 10
+
+
+@pytest.mark.parametrize("frequency", [1.0, 8.0])
+def test_products_of_random_fourier_features_are_a_gaussian_kernel(frequency: float) -> None:
+    features = RandomFourierFeatures(2, 20_000, frequency)
+    entries = torch.randn((8, 2), generator=seeded()) / frequency
+    found = features(entries)
+    kernel = (-(frequency**2) * torch.cdist(entries, entries) ** 2 / 2).exp()
+    torch.testing.assert_close(found @ found.T / 20_000, kernel, atol=0.03, rtol=0)
+
+
+def test_random_directions_are_saved_and_the_octaves_are_not() -> None:
+    assert list(RandomFourierFeatures(2, 5, 1.0).state_dict()) == ["directions"]
+    assert list(FourierFeatures(2, 5).state_dict()) == []

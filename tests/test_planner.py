@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -5,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from oracles import GaussianWorld
 from tiny import seeded, tiny_diffuser, tiny_reward
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.planner import PlanFollower, Planner, Policy
+from trailward.schedule import cosine_schedule
 from trailward.trajectory import PlanSpec
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
@@ -24,6 +27,28 @@ class Counting(nn.Module):
     def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
         self.calls += 1
         return self.denoiser(noisy, step)
+
+
+class Answering(nn.Module):
+    """A denoiser that is a function of the noisy plans alone."""
+
+    def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
+        return self.answer(noisy)
+
+
+class Exact(nn.Module):
+    """The denoiser of a Gaussian world."""
+
+    def __init__(self, world: GaussianWorld) -> None:
+        super().__init__()
+        self.world = world
+
+    def forward(self, noisy: Tensor, step: Tensor) -> Tensor:
+        return self.world.denoiser(noisy, step)
 
 
 def normalized(diffuser: Diffuser) -> Tensor:
@@ -113,22 +138,89 @@ def test_plans_over_states_need_inverse_dynamics(diffuser: Diffuser) -> None:
         planner(OBSERVATIONS)
 
 
+@pytest.mark.parametrize("choose", ["plausible", "reward"])
 @pytest.mark.parametrize("num_candidates", [2, 5])
-def test_the_best_of_the_candidates_is_kept(num_candidates: int, diffuser: Diffuser) -> None:
+def test_the_best_of_the_candidates_is_kept(
+    num_candidates: int, choose: str, diffuser: Diffuser
+) -> None:
     reward = tiny_reward(diffuser).model.requires_grad_(False)
-    planner = Planner(diffuser, SAMPLING, reward, num_candidates=num_candidates, seed=2)
+    planner = Planner(diffuser, SAMPLING, reward, num_candidates, seed=2, choose=choose)
+    generator = seeded(2)
     candidates = diffuser.sample_plans(
         normalized(diffuser).repeat_interleave(num_candidates, 0),
         SAMPLING,
-        generator=seeded(2),
+        generator=generator,
         reward_model=reward,
     )
-    candidates = candidates.unflatten(0, (4, num_candidates))
-    plans = planner.plan(OBSERVATIONS)
-    for plan, choices in zip(plans, candidates, strict=True):
-        rewards = [reward(choice[None]).item() for choice in choices]
-        torch.testing.assert_close(plan, choices[int(np.argmax(rewards))])
-        assert max(rewards) > min(rewards)
+    plausible = choose == "plausible"
+    merits = (
+        -diffuser.implausibility(candidates, generator=generator)
+        if plausible
+        else torch.cat([reward(candidate[None]) for candidate in candidates])
+    )
+    choices = zip(merits.split(num_candidates), candidates.split(num_candidates), strict=True)
+    for plan, (merit, choice) in zip(planner.plan(OBSERVATIONS), choices, strict=True):
+        torch.testing.assert_close(plan, choice[merit.argmax()])
+        assert merit.max() > merit.min()
+
+
+def test_it_chooses_the_plausible_plan_unless_told_otherwise(diffuser: Diffuser) -> None:
+    reward = tiny_reward(diffuser).model
+    usual, plausible, rewarding = (
+        planner.plan(OBSERVATIONS)
+        for planner in (
+            Planner(diffuser, SAMPLING, reward, 5),
+            Planner(diffuser, SAMPLING, reward, 5, choose="plausible"),
+            Planner(diffuser, SAMPLING, reward, 5, choose="reward"),
+        )
+    )
+    assert torch.equal(usual, plausible)
+    assert not torch.equal(usual, rewarding)
+
+
+def test_an_unknown_choice_is_refused(diffuser: Diffuser) -> None:
+    with pytest.raises(ValueError, match="choose is 'best'; it can be 'plausible' or 'reward'"):
+        Planner(diffuser, SAMPLING, choose="best")
+
+
+def test_a_plan_that_the_denoiser_gives_back_is_not_implausible(action_diffuser: Diffuser) -> None:
+    plans = torch.randn((3, 4, 6), generator=seeded())
+    perfect = replace(action_diffuser, denoiser=Answering(lambda noisy: plans))
+    assert perfect.implausibility(plans, generator=seeded(1)).tolist() == [0, 0, 0]
+    off = perfect.implausibility(
+        plans + torch.tensor([0.0, 1, 2]).view(3, 1, 1), generator=seeded()
+    )
+    torch.testing.assert_close(off, torch.tensor([0.0, 1, 2]))
+
+
+def test_implausibility_is_of_a_quarter_of_the_noise_on_all_but_where_plans_start(
+    action_diffuser: Diffuser,
+) -> None:
+    """A denoiser that takes nothing off leaves the change by signal and noise of step 2 of 8."""
+    plans, noise = (torch.randn((3, 4, 6), generator=seeded(seed)) for seed in (0, 1))
+    lazy = replace(action_diffuser, denoiser=Answering(lambda noisy: noisy))
+    signal = action_diffuser.schedule.alpha_bars[2]
+    change = (signal**0.5 - 1) * plans + (1 - signal) ** 0.5 * noise
+    change[:, 0, :2] = 0
+    torch.testing.assert_close(
+        lazy.implausibility(plans, generator=seeded(1)), change.square().mean((1, 2)).sqrt()
+    )
+
+
+def test_plans_off_the_play_data_are_less_plausible(spec: PlanSpec) -> None:
+    """Play data of straight lines, and the exact denoiser for it; some plans are bent."""
+    schedule = cosine_schedule(16)
+    along = torch.linspace(0, 1, spec.horizon)
+    covariance = np.kron(np.ones((5, 5)) + np.outer(along, along), np.eye(2)) + 1e-4 * np.eye(10)
+    world = GaussianWorld(spec, schedule, np.zeros(10), covariance, np.arange(10) < 2)
+    exact = replace(tiny_diffuser(spec), denoiser=Exact(world), schedule=schedule)
+    slopes = torch.randn((20, 1, 2), generator=seeded())
+    straight = slopes * along.view(1, -1, 1)
+    off = exact.implausibility(straight, generator=seeded(1))
+    for size, at_least in ((0.5, 1.1), (2.0, 2.0)):
+        bent = straight.clone()
+        bent[:, 2] += size
+        assert exact.implausibility(bent, generator=seeded(1)).mean() > at_least * off.mean()
 
 
 def test_the_reward_guides_the_plans(diffuser: Diffuser) -> None:

@@ -1,13 +1,14 @@
-"""The packaged diffuser: small, whole, and good enough to plan with."""
+"""The packaged diffusers: small, whole, and good enough to plan with."""
 
 import numpy as np
 import pytest
 
 from trailward.checkpoint import WEIGHTS, CheckpointError
+from trailward.config import PRESETS
 from trailward.diffuser import Diffuser, SamplingConfig
-from trailward.environments.maze import make_env, parse_maze, parse_task
+from trailward.environments.maze import CornerTask, Maze, make_env, parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, guided_expert, run_from
-from trailward.evaluation import dynamics_error
+from trailward.evaluation import DynamicsError, dynamics_error
 from trailward.planner import Planner
 from trailward.pretrained import model_folder, packaged
 
@@ -19,24 +20,53 @@ def diffuser() -> Diffuser:
     return Diffuser.load(model_folder("umaze"))
 
 
-def test_it_is_small_and_says_where_it_comes_from(diffuser: Diffuser) -> None:
-    assert packaged() == ["umaze"]
-    assert (model_folder("umaze") / WEIGHTS).stat().st_size <= 4_000_000
-    assert diffuser.provenance["command"].startswith("trailward train ")
-    assert diffuser.provenance["play"]["command"].startswith("trailward collect ")
-
-
-def test_its_plans_can_be_executed(diffuser: Diffuser) -> None:
-    starts = collect_demonstrations(CORNER, num_episodes=20, seed=5, episode_steps=1)
-    envs = [make_env(CORNER.maze) for _ in starts]
-    found = dynamics_error(
-        Planner(diffuser, SamplingConfig()),
+def executed(diffuser: Diffuser, maze: Maze, sampling: SamplingConfig) -> DynamicsError:
+    """Unguided plans from random starts, and how far off it ends who follows them."""
+    starts = collect_demonstrations(CornerTask(maze), num_episodes=20, seed=5, episode_steps=1)
+    envs = [make_env(maze) for _ in starts]
+    return dynamics_error(
+        Planner(diffuser, sampling),
         np.stack([episode.observations[0] for episode in starts]),
         lambda policy, where, count: run_from(envs, policy, where, count),
         entries=(0, 1),
     )
+
+
+def test_there_is_one_for_each_maze_with_settings_of_our_own() -> None:
+    assert packaged() == ["large", "umaze"]
+    assert {settings.packaged for settings in PRESETS.values()} == {"large", "umaze", None}
+
+
+@pytest.mark.parametrize(("name", "size"), [("umaze", 4_000_000), ("large", 6_000_000)])
+def test_it_is_small_and_says_where_it_comes_from(name: str, size: int) -> None:
+    assert (model_folder(name) / WEIGHTS).stat().st_size <= size
+    provenance = Diffuser.load(model_folder(name)).provenance
+    assert provenance["command"].startswith("trailward train ")
+    assert provenance["play"]["command"].startswith("trailward collect ")
+
+
+@pytest.mark.parametrize("name", ["umaze", "large"])
+def test_it_was_trained_with_the_settings_of_its_preset(name: str) -> None:
+    diffuser, settings = Diffuser.load(model_folder(name)), PRESETS[name]
+    spec = (diffuser.spec.horizon, diffuser.spec.stride, diffuser.spec.with_actions)
+    assert spec == (settings.horizon, settings.stride, settings.with_actions)
+    assert diffuser.config == settings.denoiser
+
+
+def test_its_plans_can_be_executed(diffuser: Diffuser) -> None:
+    found = executed(diffuser, CORNER.maze, SamplingConfig())
     assert found.errors.mean() < 0.05  # metres
     assert CORNER.maze.in_wall(found.planned[..., :2]).mean() < 0.02
+
+
+def test_plans_in_the_large_maze_can_be_executed() -> None:
+    large, maze = Diffuser.load(model_folder("large")), parse_maze("large")
+    found = executed(large, maze, PRESETS["large"].sampling)
+    assert large.spec.stride == 15  # so that the plan step after the first is judged
+    assert found.errors[:, 1].mean() < 0.1  # metres
+    assert maze.in_wall(found.planned[..., :2]).mean() < 0.03
+    lengths = np.linalg.norm(np.diff(found.planned[..., :2], axis=1), axis=-1).sum(1)
+    assert lengths.mean() > 3  # they go somewhere
 
 
 def test_guided_by_the_true_reward_it_demonstrates_as_well_as_the_waypoint_expert(
@@ -51,5 +81,7 @@ def test_guided_by_the_true_reward_it_demonstrates_as_well_as_the_waypoint_exper
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(CheckpointError, match=r"neither a model folder nor packaged \(umaze\)"):
+    with pytest.raises(
+        CheckpointError, match=r"neither a model folder nor packaged \(large, umaze\)"
+    ):
         model_folder("atlantis")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ from trailward.reward import (
     StepRewardModel,
 )
 from trailward.trajectory import PlanSpec
+from trailward.value import Value
 
 CONFIGS = [
     RewardConfig(hidden=(8,)),
     RewardConfig(features=(1,), hidden=(4, 4)),
+    RewardConfig(hidden=(8,), features=(1, 0), num_local=6, local_frequency=2.0),
     RewardConfig("linear"),
     RewardConfig("mlp", hidden=(8, 6, 4)),
 ]
@@ -32,6 +35,12 @@ OBSERVATIONS = np.random.default_rng(0).standard_normal((6, 2))
 
 def windows(spec: PlanSpec) -> torch.Tensor:
     return torch.randn((3, spec.horizon, spec.transition_dim), generator=seeded())
+
+
+def valued_reward(diffuser: Diffuser) -> LearntReward:
+    value = shake(Value(diffuser.spec, width=8, num_frequencies=2), seed=3)
+    assert isinstance(value, Value)
+    return replace(tiny_reward(diffuser), value=value)
 
 
 @pytest.fixture
@@ -63,6 +72,43 @@ def test_features_restrict_what_an_additive_reward_sees(
 def test_features_that_are_not_there_are_refused(features: tuple[int, ...], spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match="each in 0 to 1"):
         AdditiveReward(spec, features=features)
+
+
+@pytest.mark.parametrize("num_local", [0, 16])
+def test_the_local_part_starts_at_zero(num_local: int, action_spec: PlanSpec) -> None:
+    model, plans = AdditiveReward(action_spec, num_local=num_local), windows(action_spec)
+    assert torch.equal(model.local_rewards(plans), torch.zeros(3, 4))
+    assert torch.equal(model.step_rewards(plans), model.network(plans[..., :2]).squeeze(-1))
+    assert (model.local is None) == (num_local == 0)
+
+
+def test_step_rewards_are_the_sum_of_the_plain_and_the_local_part(action_spec: PlanSpec) -> None:
+    model = shake(AdditiveReward(action_spec, features=(1,), num_local=16))
+    plans = windows(action_spec)
+    local, plain = model.local_rewards(plans), model.network(plans[..., 1:2]).squeeze(-1)
+    torch.testing.assert_close(model.step_rewards(plans), plain + local)
+    assert local.std() > 1e-3
+
+
+def test_the_local_part_sees_no_other_features(action_spec: PlanSpec) -> None:
+    model = shake(AdditiveReward(action_spec, features=(1,), num_local=16))
+    plans = windows(action_spec).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.local_rewards(plans).sum(), plans)
+    assert [bool(entry > 0) for entry in gradient.abs().amax((0, 1))] == [False, True, *4 * [False]]
+
+
+def test_a_fresh_local_part_can_be_learnt(spec: PlanSpec) -> None:
+    model = AdditiveReward(spec, num_local=16)
+    model(windows(spec)).sum().backward()
+    assert list(model.local.parameters())[-2].grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("frequency", [0.5, 20.0])
+def test_a_higher_frequency_lets_the_local_part_hold_finer_detail(
+    frequency: float, spec: PlanSpec
+) -> None:
+    model = AdditiveReward(spec, num_local=2000, local_frequency=frequency)
+    assert model.local[0].directions.std() == pytest.approx(frequency, rel=0.1)
 
 
 def test_a_linear_reward_is_the_weighted_sum(spec: PlanSpec) -> None:
@@ -123,6 +169,48 @@ def test_a_saved_reward_comes_back_equal(
         assert getattr(back, name) == getattr(reward, name)
     np.testing.assert_array_equal(back.plan_rewards(plans), reward.plan_rewards(plans))
     assert not any(weight.requires_grad for weight in back.model.parameters())
+
+
+def test_a_saved_value_comes_back_equal_and_frozen(diffuser: Diffuser, tmp_path: Path) -> None:
+    reward, plans = valued_reward(diffuser), windows(diffuser.spec)
+    back = LearntReward.load(reward.save(tmp_path))
+    assert back.value is not None
+    assert back.value.to_config() == {"width": 8, "num_frequencies": 2}
+    assert torch.equal(back.value(plans), reward.value(plans))
+    assert torch.equal(back.guide_model(plans), reward.guide_model(plans))
+    assert not any(weight.requires_grad for weight in back.value.parameters())
+
+
+def test_plans_are_guided_by_the_reward_and_its_value_if_there_is_one(diffuser: Diffuser) -> None:
+    reward, plans = valued_reward(diffuser), windows(diffuser.spec)
+    torch.testing.assert_close(reward.guide_model(plans), reward.model(plans) + reward.value(plans))
+    assert reward.value(plans).abs().min() > 1e-3
+    without = replace(reward, value=None)
+    assert without.guide_model is without.model
+
+
+def test_the_value_is_no_part_of_what_an_observation_is_worth(diffuser: Diffuser) -> None:
+    reward, without = valued_reward(diffuser), tiny_reward(diffuser)
+    np.testing.assert_array_equal(
+        reward.step_rewards(OBSERVATIONS), without.step_rewards(OBSERVATIONS)
+    )
+
+
+def test_a_reward_saved_before_there_were_values_can_be_read(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    del config["value"], config["reward"]["num_local"], config["reward"]["local_frequency"]
+    (saved / "config.json").write_text(json.dumps(config))
+    assert LearntReward.load(saved).value is None
+
+
+def test_a_value_that_does_not_fit_its_configuration_is_refused(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    config = json.loads((valued_reward(diffuser).save(tmp_path) / "config.json").read_text())
+    config["value"]["width"] = 9
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="weights and configuration disagree"):
+        LearntReward.load(tmp_path)
 
 
 def test_a_saved_reward_works_in_a_fresh_process_without_data(
@@ -197,6 +285,18 @@ def test_saving_again_replaces_the_model_whole(saved: Path, diffuser: Diffuser) 
 def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match="'deep' is unknown; choose one of additive, linear, mlp"):
         RewardConfig("deep").build(spec)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp"])
+def test_a_local_part_is_for_additive_rewards_alone(name: str, spec: PlanSpec) -> None:
+    with pytest.raises(ValueError, match=f"num_local 8 is for additive rewards, not for '{name}'"):
+        RewardConfig(name, num_local=8).build(spec)
+
+
+@pytest.mark.parametrize("changes", [{"num_local": -1}, {"local_frequency": -1.0}], ids=str)
+def test_a_negative_local_part_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match=r"local\w* is -1.*; it must be at least 0"):
+        RewardConfig(**changes)
 
 
 @pytest.mark.parametrize("name", ["additive", "mlp"])

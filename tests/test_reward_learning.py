@@ -1,6 +1,7 @@
 import math
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 from processes import run_python
 from tiny import random_walks, seeded, tiny_diffuser
+from trailward import reward_learning
 from trailward.adjoint import checkpointed
 from trailward.checkpoint import CheckpointError
 from trailward.dataset import Dataset, Windows
@@ -18,14 +20,17 @@ from trailward.objective import MSE, OBJECTIVES
 from trailward.reward import LearntReward, RewardConfig
 from trailward.reward_learning import STATE, LearningConfig, learn_reward, matching_loss
 from trailward.trajectory import DataError, PlanSpec
+from trailward.value import Value, ValueConfig
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 DEMONSTRATIONS = random_walks([12, 12, 6, 12], drift=0.4, seed=7)
 OTHER_WAY = Dataset(
     [*DEMONSTRATIONS.episodes[:3], *random_walks([12], drift=-2.0, seed=9).episodes]
 )
+PLAY = random_walks([30] * 6, seed=3)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
 REWARD = RewardConfig(hidden=(8,))
+LOCAL = replace(REWARD, num_local=8)
 CONFIG = LearningConfig(objective="mse", num_steps=18, batch_size=8, evaluate_every=5, patience=99)
 KILLED_AT_STEP_13 = """
 import os, signal, sys
@@ -47,11 +52,32 @@ def learn(folder: Path | str, **changes) -> LearntReward:
         changes.pop("diffuser", tiny_diffuser(SPEC)),
         changes.pop("demonstrations", DEMONSTRATIONS),
         folder,
+        play=changes.pop("play", None),
         reward_config=changes.pop("reward", REWARD),
         sampling=changes.pop("sampling", SAMPLING),
         report=changes.pop("report", lambda done, **figures: None),
         config=replace(CONFIG, **changes),
     )
+
+
+TWO_ROUNDS = {"play": PLAY, "num_rounds": 2, "num_steps": 12, "evaluate_every": 3}
+
+
+@pytest.fixture
+def small_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that take no time to fit."""
+    small = partial(
+        ValueConfig, num_windows=60, num_prototypes=12, width=8, num_steps=20, batch_size=32
+    )
+    monkeypatch.setattr(reward_learning, "ValueConfig", small)
+    monkeypatch.setattr(reward_learning, "Value", partial(Value, width=8))
+
+
+def local_size(learnt: LearntReward) -> float:
+    """The mean square of the reward's local part over play data."""
+    windows, diffuser = Windows(PLAY, SPEC), tiny_diffuser(SPEC)
+    plans, _ = windows.batch(torch.arange(len(windows)), diffuser.normalizer)
+    return float(learnt.model.local_rewards(plans).square().mean())
 
 
 def loss_of(reward: torch.nn.Module, objective: str = "mse", **options) -> torch.Tensor:
@@ -168,6 +194,128 @@ def test_learning_killed_and_started_again_ends_with_the_same_bits(tmp_path: Pat
     killed, whole = (load_file(tmp_path / name / STATE) for name in ("killed", "whole"))
     assert list(killed) == list(whole)
     assert all(torch.equal(value, whole[name]) for name, value in killed.items())
+
+
+@pytest.mark.parametrize("stopped_at", [5, 7, 10])
+def test_learning_in_rounds_stopped_and_started_again_ends_with_the_same_bits(
+    stopped_at: int, small_value: None, tmp_path: Path
+) -> None:
+    """Stopped in the first round, just after the second began, and well into it."""
+
+    def stop(done: int, **figures: float) -> None:
+        if done == stopped_at:
+            raise KeyboardInterrupt
+
+    options = {**TWO_ROUNDS, "reward": LOCAL}
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "stopped", **options, report=stop)
+    reward, whole = (learn(tmp_path / name, **options) for name in ("stopped", "whole"))
+    assert_same_weights(reward, whole)
+    ours, theirs = (load_file(tmp_path / name / STATE) for name in ("stopped", "whole"))
+    assert list(ours) == list(theirs)
+    assert any(name.startswith("value.") for name in ours)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_the_second_round_is_learnt_with_a_value_of_the_first(
+    small_value: None, tmp_path: Path
+) -> None:
+    """The rewards differ in nothing but the value, and so only from the second round on."""
+    losses = {}
+    for rounds in (1, 2):
+        losses[rounds] = []
+        options = {**TWO_ROUNDS, "num_rounds": rounds, "learning_rate": 0.0}
+        note = lambda done, r=rounds, **figures: losses[r].extend(figures.values())
+        learn(tmp_path / str(rounds), **options, report=note)
+    assert losses[1][:6] == losses[2][:6]
+    assert all(ours != theirs for ours, theirs in zip(losses[1][6:], losses[2][6:], strict=True))
+
+
+def test_a_reward_learnt_in_rounds_comes_with_the_value_saved(
+    small_value: None, tmp_path: Path
+) -> None:
+    learnt = learn(tmp_path, **TWO_ROUNDS)
+    back = LearntReward.load(tmp_path)
+    plans = torch.randn((3, 5, 2), generator=seeded())
+    assert learnt.value is not None
+    assert torch.equal(back.guide_model(plans), learnt.guide_model(plans))
+    assert not torch.equal(learnt.guide_model(plans), learnt.model(plans))
+    assert learn(tmp_path / "one", **TWO_ROUNDS | {"num_rounds": 1}).value is None
+
+
+def test_in_the_first_round_the_folder_holds_a_reward_without_a_value(
+    small_value: None, tmp_path: Path
+) -> None:
+    def stop(done: int, **figures: float) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path, **TWO_ROUNDS, report=stop)
+    back = LearntReward.load(tmp_path)
+    assert back.guide_model is back.model
+
+
+def test_the_value_is_not_learnt_with_the_reward(small_value: None, tmp_path: Path) -> None:
+    learnt = learn(tmp_path, **TWO_ROUNDS)
+    assert learnt.value is not None
+    assert not any(weights.requires_grad for weights in learnt.value.parameters())
+
+
+def test_the_first_round_does_not_use_up_the_patience_of_the_second(
+    small_value: None, tmp_path: Path
+) -> None:
+    """With a learning rate of 0 nothing improves after the first look of a round."""
+    done = []
+    learn(
+        tmp_path,
+        **TWO_ROUNDS | {"num_steps": 24},
+        learning_rate=0.0,
+        patience=2,
+        report=lambda step, **figures: done.append(step),
+    )
+    assert done[-1] == 21  # 12 steps, a look after 15, two more in vain
+
+
+@pytest.mark.parametrize(
+    "changes", [{"num_rounds": 2}, {"reward": LOCAL}], ids=["rounds", "local part"]
+)
+def test_a_value_and_a_local_part_need_play_data(changes: dict, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="both a value and a local part need play data; give it"):
+        learn(tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_local_part_without_penalty_needs_no_play_data(tmp_path: Path) -> None:
+    assert local_size(learn(tmp_path, reward=LOCAL, local_penalty=0.0)) > 0
+
+
+def test_the_penalty_keeps_the_local_part_small_on_play_data(tmp_path: Path) -> None:
+    free, held = (
+        local_size(learn(tmp_path / str(size), reward=LOCAL, play=PLAY, local_penalty=size))
+        for size in (0.0, 1e3)
+    )
+    assert 0 < held < 0.5 * free
+
+
+def test_a_value_of_rewards_of_whole_plans_is_refused(small_value: None, tmp_path: Path) -> None:
+    reward = RewardConfig("mlp", hidden=(8, 8))
+    with pytest.raises(ValueError, match="reward of single observations; 'mlp'"):
+        learn(tmp_path, **TWO_ROUNDS, reward=reward)
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"), [({"num_rounds": 0}, 1), ({"local_penalty": -1.0}, 0)], ids=str
+)
+def test_rounds_and_penalties_below_their_least_are_refused(changes: dict, least: int) -> None:
+    with pytest.raises(ValueError, match=f"it must be at least {least}"):
+        LearningConfig(**changes)
+
+
+def test_a_checkpoint_of_other_play_data_is_refused(small_value: None, tmp_path: Path) -> None:
+    learn(tmp_path, **TWO_ROUNDS | {"num_steps": 3})
+    with pytest.raises(CheckpointError, match=f"{STATE} was written with play data"):
+        learn(tmp_path, **TWO_ROUNDS | {"play": random_walks([30] * 6, seed=4)})
 
 
 def test_the_reward_returned_is_the_reward_saved(tmp_path: Path) -> None:

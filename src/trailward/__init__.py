@@ -6,6 +6,7 @@ the modules::
     play data -> Windows -> Normalizer -> train_diffuser -> Diffuser
     demonstrations -> Windows -> the play data's Normalizer ----+
     Diffuser + reward model --guide--> plans --Objective--------+-> learn_reward -> LearntReward
+    play data + reward model -> fit_value -> Value, which guides beside the reward
     observation -> Planner(Diffuser, reward model) -> action -> environment -> Episode
 """
 
@@ -20,6 +21,7 @@ from trailward.reward import AdditiveReward, LearntReward, LinearReward, MLPRewa
 from trailward.reward_learning import LearningConfig, learn_reward
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.value import RewardToGo, Value, ValueConfig, fit_value
 
 __all__ = [
     "MSE",
@@ -40,9 +42,13 @@ __all__ = [
     "PlanSpec",
     "Planner",
     "RewardConfig",
+    "RewardToGo",
     "SamplingConfig",
     "TrainingConfig",
+    "Value",
+    "ValueConfig",
     "Windows",
+    "fit_value",
     "learn_reward",
     "model_folder",
     "read_dataset",

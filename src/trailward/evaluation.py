@@ -96,7 +96,8 @@ def return_fraction(
 ) -> Estimate:
     """The mean return on the scale where the unguided planner is 0 and the demonstrator 1.
 
-    Episode i of all three has the same start, so the interval resamples starts.
+    Episode i of all three has the same start, so the interval resamples starts; a resample
+    without a scale does not count.
 
     Args:
         returns: of the policy judged.
@@ -113,7 +114,7 @@ def return_fraction(
 
     def fraction(together: np.ndarray) -> float:
         judged, zero, one = together.mean(0)
-        return float((judged - zero) / (one - zero))
+        return float((judged - zero) / (one - zero)) if one != zero else float("nan")
 
     return bootstrap(fraction, np.stack([returns, unguided, demonstrator], axis=1), seed=seed)
 

@@ -21,7 +21,7 @@ _CAPTIONS = {
         "(white dots) without and with it.",
     ),
     "reward": (
-        "The learnt reward over the maze, and the true one",
+        "The learnt reward over the maze, the value fitted to it, and the true reward",
         "Colour: reward of standing still there. White: the demonstrations it was learnt from.",
     ),
     "trajectories": (
@@ -111,6 +111,9 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if figures["return_fraction"]:
         meaning = "0: unguided, 1: demonstrator"
         rows.append(("Return fraction", _interval(figures["return_fraction"]), meaning))
+    if figures["ordered_success"]:
+        for name, share in figures["ordered_success"].items():
+            rows.append((f"One before the other, {name}", f"{100 * share:.0f} %", "of roll-outs"))
     for name, what in (("windows", "play windows"), ("episodes", "whole play episodes")):
         erc = figures[f"erc_{name}"]
         meaning = f"{erc['pearson']['count']} {what}; 0 is best"
@@ -126,6 +129,7 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
          f"unguided {_metres(dynamics['unguided']['at_16'])}; {spec['num_plans']} plans"),
         ("Plan points inside a wall, guided", f"{100 * dynamics['learnt']['wall_fraction']:.1f} %",
          f"unguided {100 * dynamics['unguided']['wall_fraction']:.1f} %"),
+        ("A planning decision", f"{figures['decision_ms']:.0f} ms", "for one environment"),
     ]  # fmt: skip
     return rows
 

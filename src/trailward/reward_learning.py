@@ -18,7 +18,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +200,15 @@ def learn_reward(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = reward_config.build(diffuser.spec)
+        value = Value(diffuser.spec) if config.num_rounds > 1 else None
+    if value is not None:
+        value.to(diffuser.device).requires_grad_(requires_grad=False)
+        if not isinstance(model, StepRewardModel):
+            msg = (
+                f"a value, so num_rounds {config.num_rounds}, needs a reward of single "
+                f"observations; '{reward_config.model}' rewards whole plans: use 'additive'"
+            )
+            raise ValueError(msg)
     model.to(diffuser.device)
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
     problem = _Problem(
@@ -219,7 +228,7 @@ def learn_reward(
         sampling,
         diffuser.fingerprint,
         {**(provenance or {}), "objective": config.objective, "learnt": facts},
-        Value(diffuser.spec).to(diffuser.device) if config.num_rounds > 1 else None,
+        value,
     )
     identity = {
         "play data": play.fingerprint if needs_play and play else None,
@@ -259,11 +268,10 @@ class _Problem:
         plans, _ = self.play.batch(picks, self.diffuser.normalizer)
         return self.config.local_penalty * model.local_rewards(plans).square().mean()
 
-    def fit_value(self, model: nn.Module, value: Value | None) -> None:
+    def fit_value(self, model: StepRewardModel, value: Value) -> None:
         """Fit the value, in place, to the reward as it is now."""
-        if self.play is None or value is None or not isinstance(model, StepRewardModel):
-            msg = "a value is fitted to rewards of single observations; use an 'additive' reward"
-            raise ValueError(msg)
+        if self.play is None:
+            raise ValueError("a value needs play data; give it")
         fitted = fit_value(
             model.step_rewards,
             self.play,
@@ -326,9 +334,10 @@ def _learn(
         while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
             step = facts["step"]
             played, share = divmod(step * config.num_rounds, config.num_steps)
-            if played > facts["round"]:
+            played = max(played, facts["round"])  # more steps may be asked for on resuming
+            if played > facts["round"] and learnt.value and isinstance(model, StepRewardModel):
                 problem.fit_value(model, learnt.value)
-                facts |= {"round": played, "best_loss": float("inf")}
+                facts |= {"round": played, "best_loss": float("inf"), "best_step": step}
             guide = model if played == 0 or not learnt.value else RewardToGo(model, learnt.value)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * (1 - 0.9 * share / config.num_steps)
@@ -346,7 +355,8 @@ def _learn(
                 _judge(problem, model, learnt, facts, log)
                 facts["seconds"] = time.perf_counter() - began
                 save_state(folder / STATE, **kept, facts=facts)
-                learnt.save(folder)
+                fitted = facts["round"] > 0 or learnt.value is None
+                (learnt if fitted else replace(learnt, value=None)).save(folder)
     learnt.save(folder)
     report(facts["step"])
 

@@ -28,6 +28,7 @@ from trailward.reward import (
 from trailward.sampler import parse_reverse_step
 from trailward.schedule import NoiseSchedule, cosine_schedule
 from trailward.trajectory import PlanSpec
+from trailward.value import RewardToGo, Value
 
 STATES = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=3)
 ACTIONS = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=1, with_actions=True)
@@ -137,10 +138,15 @@ def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
         for name in REWARDS
     }
     known = KnownReward(lambda obs: obs.square().sum(-1), diffuser.normalizer, spec)
-    return {**models, "known": known}
+    value = shake(Value(spec, width=8), size=0.5)
+    assert isinstance(value, Value)
+    to_go = RewardToGo(models["additive"], value)
+    local = shake(RewardConfig(hidden=(8, 8), num_local=8).build(spec), size=0.5)
+    extras = {"known": known, "value": value, "reward to go": to_go, "local": local}
+    return {**models, **extras}
 
 
-@pytest.mark.parametrize("name", [*REWARDS, "known"])
+@pytest.mark.parametrize("name", [*REWARDS, "known", "value", "reward to go", "local"])
 @pytest.mark.parametrize("spec", SPECS, ids=["states", "actions"])
 class TestRewardModels:
     def test_every_plan_gets_one_number(self, name: str, spec: PlanSpec) -> None:
@@ -160,7 +166,9 @@ class TestRewardModels:
 
     def test_a_step_reward_model_is_the_mean_of_its_steps(self, name: str, spec: PlanSpec) -> None:
         model, plans = rewards(spec)[name], plans_of(spec)
-        assert isinstance(model, StepRewardModel) == (name in ("additive", "known"))
+        assert isinstance(model, StepRewardModel) == (
+            name in ("additive", "known", "value", "local")
+        )
         if isinstance(model, StepRewardModel):
             steps = model.step_rewards(plans)
             assert steps.shape == (4, spec.horizon)
@@ -232,6 +240,9 @@ def policies(spec: PlanSpec) -> dict[str, Callable[[], Policy]]:
     return {
         "planner": lambda: Planner(diffuser, SAMPLING, replan_every=2),
         "guided planner": lambda: Planner(diffuser, SAMPLING, reward, num_candidates=3),
+        "planner that chooses by reward": lambda: Planner(
+            diffuser, SAMPLING, reward, num_candidates=3, choose="reward"
+        ),
         "noisily guided planner": lambda: Planner(
             diffuser, replace(SAMPLING, guide="noisy", sampler="ddpm"), reward
         ),

@@ -8,6 +8,7 @@ from trailward.environments.maze import (
     CornerTask,
     GoalTask,
     Maze,
+    OrderedTask,
     best_position,
     make_env,
     parse_maze,
@@ -81,14 +82,74 @@ def test_the_goal_task_rewards_its_cell_within_the_simulators_radius() -> None:
     np.testing.assert_allclose(best_position(task), [-1.0, -1.0], atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["corner", "goal:3,1"])
+def walk(*cells: tuple[int, int]) -> np.ndarray:
+    """Observations at the centres of cells, one after another."""
+    positions = UMAZE.center(cells)
+    return np.concatenate([positions, np.zeros_like(positions)], -1)
+
+
+FIRST, THEN, ELSEWHERE = (1, 1), (3, 1), (1, 3)
+ORDERED = OrderedTask(UMAZE, FIRST, THEN)
+
+
+@pytest.mark.parametrize(
+    ("cells", "rewards"),
+    [
+        ([FIRST, ELSEWHERE, THEN, THEN, ELSEWHERE, THEN], [0, 0, 1, 1, 0, 1]),
+        ([ELSEWHERE, FIRST, THEN, FIRST, THEN], [0, 0, 1, 0, 1]),
+        ([THEN, FIRST, THEN], [0, 0, 0]),
+        ([THEN, ELSEWHERE, THEN], [0, 0, 0]),
+        ([FIRST, ELSEWHERE, FIRST], [0, 0, 0]),
+    ],
+    ids=["in order", "again", "the other way round", "never at the first", "never at the other"],
+)
+def test_the_ordered_task_rewards_the_second_cell_after_the_first(
+    cells: list[tuple[int, int]], rewards: list[int]
+) -> None:
+    observations = walk(*cells)
+    np.testing.assert_array_equal(ORDERED.step_rewards(observations), rewards)
+    assert ORDERED.success(observations) == (1 in rewards)
+
+
+def test_the_ordered_task_counts_cells_within_the_simulators_radius() -> None:
+    near, far = walk(FIRST, THEN), walk(FIRST, THEN)
+    near[:, 0] += 0.44
+    far[0, 0] += 0.46
+    assert ORDERED.success(near)
+    assert not ORDERED.success(far)
+
+
+def test_the_ordered_task_judges_trajectories_of_a_batch_by_themselves() -> None:
+    ways = [(FIRST, ELSEWHERE, THEN), (THEN, FIRST, THEN), (FIRST, THEN, THEN)]
+    observations = np.stack([walk(*way) for way in ways])
+    expected = [[0, 0, 1], [0, 0, 0], [0, 1, 1]]
+    np.testing.assert_array_equal(ORDERED.step_rewards(observations), expected)
+    np.testing.assert_array_equal(ORDERED.step_rewards(observations[None]), [expected])
+    np.testing.assert_array_equal(ORDERED.success(observations), [True, False, True])
+    np.testing.assert_array_equal(ORDERED.success(observations[:, None]), [[True], [False], [True]])
+
+
+def test_the_best_position_of_an_ordered_task_is_where_it_ends() -> None:
+    np.testing.assert_allclose(best_position(ORDERED), UMAZE.center(THEN), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["corner", "goal:3,1", "ordered:1,1-3,1", "ordered:3,2-1,3"])
 def test_a_task_is_found_again_by_its_name(name: str) -> None:
     assert parse_task(name, UMAZE).name == name
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("walk", "is unknown"), ("goal:1", "is unknown"), ("goal:2,1", "is not a free cell")],
+    [
+        ("walk", "is unknown"),
+        ("goal:1", "is unknown"),
+        ("goal:2,1", "is not a free cell"),
+        ("ordered:1,1", "is unknown"),
+        ("ordered:1,1-3,1-1,1", "is unknown"),
+        ("ordered:1,1-2,1", r"goal \(2, 1\) is not a free cell"),
+        ("ordered:0,0-3,1", r"goal \(0, 0\) is not a free cell"),
+        ("ordered:1,1-1,1", "must differ"),
+    ],
 )
 def test_unknown_tasks_are_refused(name: str, words: str) -> None:
     with pytest.raises(DataError, match=words):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tiny import tiny_diffuser
-from trailward.environments.maze import make_env, parse_maze, parse_task
+from trailward.environments.maze import OrderedTask, make_env, parse_maze, parse_task
 from trailward.environments.maze_data import (
+    TourController,
     collect_demonstrations,
     collect_play,
     guided_expert,
@@ -58,6 +59,48 @@ def test_the_expert_ends_where_the_task_is_worth_most(name: str) -> None:
         assert episode.rewards is not None
         np.testing.assert_allclose(episode.rewards, task.step_rewards(episode.observations[1:]))
         assert episode.rewards[-1] == pytest.approx(1.0)
+
+
+def test_the_expert_does_an_ordered_task_from_every_other_cell() -> None:
+    """The second cell is at one end of the corridor, so that the way to the first avoids it."""
+    task = OrderedTask(UMAZE, (1, 3), (3, 1))
+    cells = UMAZE.center([cell for cell in UMAZE.free_cells if cell != (3, 1)])
+    starts = np.concatenate([cells, np.zeros_like(cells)], -1)
+    envs = [make_env(UMAZE) for _ in starts]
+    episodes = run_from(envs, waypoint_expert(task), starts, 350)
+    for episode in episodes:
+        assert task.success(episode.observations)
+        assert task.step_rewards(episode.observations)[-1] == 1
+
+
+def test_demonstrations_of_an_ordered_task_carry_its_rewards() -> None:
+    task = parse_task("ordered:1,3-3,1", UMAZE)
+    for episode in collect_demonstrations(task, num_episodes=3, seed=2, episode_steps=350):
+        assert episode.rewards is not None
+        np.testing.assert_array_equal(episode.rewards, task.step_rewards(episode.observations[1:]))
+        assert set(episode.rewards) == {0.0, 1.0}
+
+
+def test_a_tour_goes_on_to_the_next_stop_where_the_one_before_is_reached() -> None:
+    """Each environment by itself, forgetting it all after a reset."""
+    stops = UMAZE.center([(1, 2), (1, 3)])
+    tour = TourController(UMAZE, stops)
+    at, away = np.array([*stops[0], 0, 0]), np.array([*UMAZE.center((1, 1)), 0, 0])
+    between = np.array([*(0.6 * stops[0] + 0.4 * stops[1]), 0, 0])
+    assert tour(np.stack([away, away]))[:, 0].tolist() == [1, 1]
+    tour(np.stack([at, away]))
+    assert np.sign(tour(np.stack([between, between]))[:, 0]).tolist() == [1, -1]
+    tour.reset()
+    assert np.sign(tour(np.stack([between, between]))[:, 0]).tolist() == [-1, -1]
+
+
+def test_a_tour_stays_at_its_last_stop() -> None:
+    stops = UMAZE.center([(1, 2), (1, 3)])
+    tour = TourController(UMAZE, stops)
+    start = np.array([[*UMAZE.center((1, 1)), 0, 0]])
+    (episode,) = run_from([make_env(UMAZE)], tour, start, 200)
+    far = np.linalg.norm(episode.observations[:, :2] - stops[1], axis=-1)
+    assert far[-50:].max() < 0.1
 
 
 def test_a_policy_runs_from_given_states() -> None:

@@ -1,10 +1,14 @@
 """Judging rewards in a maze: the true reward itself must come out perfect, its negative worst."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from tiny import tiny_diffuser
+from tiny import shake, tiny_diffuser
 from trailward.dataset import Dataset
 from trailward.diffuser import SamplingConfig
 from trailward.environments.maze import parse_maze, parse_task
@@ -14,10 +18,12 @@ from trailward.environments.maze_evaluation import (
     EvaluationConfig,
     evaluate_in_maze,
     reward_map,
+    value_map,
 )
 from trailward.figures import _error_map
 from trailward.reward import KnownReward, LearntReward, RewardConfig
 from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.value import Value
 
 CORNER = parse_task("corner", parse_maze("umaze"))
 DIFFUSER = tiny_diffuser(PlanSpec(6, 4, 4, 2))
@@ -53,6 +59,12 @@ def as_learnt(sign: float) -> LearntReward:
     )
 
 
+def with_value() -> LearntReward:
+    value = shake(Value(DIFFUSER.spec, width=8)).requires_grad_(False)
+    assert isinstance(value, Value)
+    return replace(as_learnt(1.0), value=value)
+
+
 @pytest.fixture(scope="module")
 def perfect() -> Evaluation:
     return evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
@@ -80,6 +92,51 @@ def test_the_map_has_its_maximum_at_the_top_right_and_nothing_in_walls() -> None
     assert np.unravel_index(np.nanargmax(learnt), learnt.shape) == (4, 15)
     assert np.isnan(learnt[:4]).all()
     assert np.isnan(learnt[9:11, 4:12]).all()
+
+
+def test_the_map_of_values_is_of_standing_still_and_has_nothing_in_walls() -> None:
+    learnt = with_value()
+    assert learnt.value is not None
+    drawn = value_map(learnt, CORNER, cells=1)
+    assert drawn.shape == (5, 5)
+    np.testing.assert_array_equal(np.isnan(drawn), np.array(CORNER.maze.grid) == 1)
+    centers = CORNER.maze.center(CORNER.maze.free_cells)
+    states = torch.tensor(np.concatenate([centers, np.zeros_like(centers)], -1)).float()
+    values = learnt.value.step_rewards(DIFFUSER.observation_normalizer.normalize(states[None]))
+    expected = [drawn[cell] for cell in CORNER.maze.free_cells]
+    np.testing.assert_allclose(values[0], expected, rtol=1e-4, atol=1e-5)
+    assert np.nanstd(drawn) > 1e-3
+
+
+def test_a_reward_without_a_value_has_no_map_of_it(perfect: Evaluation) -> None:
+    with pytest.raises(ValueError, match="has no value; learn it in at least 2 rounds"):
+        value_map(as_learnt(1.0), CORNER)
+    assert "value_map" not in perfect.arrays
+    assert perfect.figures["ordered_success"] is None
+
+
+def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
+    """These starts are not at the second cell, so that the demonstrator does it."""
+    task = parse_task("ordered:1,3-3,1", CORNER.maze)
+    config = replace(BRIEF, episode_steps=350, seed=1002)
+    found = evaluate_in_maze(with_value(), DIFFUSER, task, PLAY, DEMONSTRATIONS, config)
+    success = found.figures["ordered_success"]
+    assert set(success) == {"unguided", "learnt", "demonstrator"}
+    assert success["demonstrator"] == 1
+    assert found.figures["return"]["demonstrator"]["value"] > 0
+    assert found.figures["best_cell"] == {"learnt": (1, 3), "true": (3, 1), "hit": False}
+    goal = parse_task("goal:3,1", CORNER.maze)
+    np.testing.assert_array_equal(
+        found.arrays["true_reward_map"], reward_map(as_learnt(1.0), goal)[1]
+    )
+    assert found.arrays["value_map"].shape == found.arrays["reward_map"].shape
+    assert json.loads(json.dumps(found.figures))["task"] == task.name
+
+
+def test_planners_choose_as_the_configuration_says() -> None:
+    for choose in ("plausible", "reward"):
+        config = replace(BRIEF, choose=choose, num_candidates=3)
+        assert config.planner(DIFFUSER, with_value(), guided=True).choose == choose
 
 
 def test_pictures_of_errors_are_the_right_way_up(perfect: Evaluation) -> None:

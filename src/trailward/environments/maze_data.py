@@ -172,15 +172,36 @@ def collect_demonstrations(
         seed: of the starts.
         episode_steps: environment steps of an episode.
         expert: the demonstrator; the waypoint expert if None.
+
+    An episode that does not do an ordered task (its start, or the way to the first cell, touches
+    the other) is no demonstration, and another start is taken.
+
+    Raises:
+        DataError: if the expert fails from nine starts of ten.
     """
     expert = expert or waypoint_expert(task)
     envs = [make_env(task.maze) for _ in range(num_episodes)]
-    return run_seeds(envs, task, expert, _episode_seeds(seed, 0, num_episodes), episode_steps)
+    found: list[Episode] = []
+    for first in range(0, 10 * num_episodes, num_episodes):
+        seeds = _episode_seeds(seed, first, num_episodes)
+        tried = run_seeds(envs, task, expert, seeds, episode_steps)
+        found += [
+            episode
+            for episode in tried
+            if not isinstance(task, OrderedTask) or task.success(episode.observations)
+        ]
+        if len(found) >= num_episodes:
+            return found[:num_episodes]
+    msg = (
+        f"only {len(found)} of {10 * num_episodes} episodes of {episode_steps} steps do "
+        f"'{task.name}'; give longer episodes or other cells"
+    )
+    raise DataError(msg)
 
 
 def with_rewards(episode: Episode, task: Task) -> Episode:
     """The same episode with the task's true rewards of the observations reached."""
-    rewards = task.step_rewards(episode.observations[1:])
+    rewards = task.step_rewards(episode.observations)[1:]
     return Episode(episode.observations, episode.actions, rewards)
 
 

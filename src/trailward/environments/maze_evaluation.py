@@ -162,9 +162,10 @@ def value_map(
     if learnt.value is None:
         raise ValueError("the reward has no value; learn it in at least 2 rounds")
     states, wall = _pixels(task, cells)
-    flat = torch.as_tensor(states.reshape(1, -1, 4), dtype=torch.float32)
-    values = learnt.value.step_rewards(learnt.observation_normalizer.normalize(flat))
-    return np.where(wall, np.nan, values.numpy().reshape(wall.shape))
+    flat = torch.as_tensor(states.reshape(1, -1, 4), dtype=torch.float32, device=learnt.device)
+    with torch.no_grad():
+        values = learnt.value.step_rewards(learnt.observation_normalizer.normalize(flat))
+    return np.where(wall, np.nan, values.cpu().numpy().reshape(wall.shape))
 
 
 def _pixels(task: Task, cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,205 @@
+"""The value of states: graphs small enough to be solved by hand, and a bend that a slope misses."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tiny import random_walks, seeded, shake, tiny_diffuser
+from trailward.dataset import Dataset, Windows
+from trailward.networks.fourier_features import FourierFeatures
+from trailward.normalizer import Normalizer
+from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.value import RewardToGo, Value, ValueConfig, fit_value, graph_values
+
+SPEC = PlanSpec(horizon=5, stride=1, observation_dim=2, action_dim=2)
+CONFIG = ValueConfig(
+    num_windows=400, num_prototypes=60, width=32, num_frequencies=2, num_steps=500, batch_size=128
+)
+CORNERS = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, 0.5]])
+"""A bend walked to and fro by all play data; the best place is its end, close to its beginning."""
+
+
+def bend(*, seed: int = 0) -> Windows:
+    along = np.linspace(0, 4, 61)
+    path = np.stack([np.interp(along, range(5), CORNERS[:, entry]) for entry in range(2)], -1)
+    there_and_back = np.concatenate([path, path[::-1]])
+    generator = np.random.default_rng(seed)
+    walks = [there_and_back + 0.01 * generator.standard_normal((122, 2)) for _ in range(6)]
+    return Windows(Dataset([Episode(walk, np.zeros((121, 2))) for walk in walks]), SPEC)
+
+
+def unchanged() -> Normalizer:
+    return Normalizer(torch.zeros(2), torch.ones(2))
+
+
+def nearness(plans: Tensor) -> Tensor:
+    return -(plans - torch.tensor(CORNERS[-1], dtype=torch.float32)).norm(dim=-1)
+
+
+def values_at(value: Value, places: np.ndarray) -> Tensor:
+    return value.step_rewards(torch.tensor(places[None], dtype=torch.float32))[0]
+
+
+def test_on_a_chain_the_value_is_minus_the_number_of_steps_left() -> None:
+    nodes, rewards = torch.tensor([[0, 1, 2, 2]]), torch.tensor([[5.0, -3.0, 1.0, 1.0]])
+    assert graph_values(nodes, rewards, 3).tolist() == [-2.0, -1.0, 0.0]
+
+
+def test_a_shorter_way_in_another_window_is_found() -> None:
+    nodes = torch.tensor([[0, 1, 2, 3, 4, 4], [5, 0, 3, 3, 3, 3]])
+    rewards = (nodes == 4).float()
+    assert graph_values(nodes, rewards, 6).tolist() == [-2.0, -3.0, -2.0, -1.0, 0.0, -3.0]
+
+
+def test_windows_are_not_joined_end_to_beginning() -> None:
+    nodes = torch.tensor([[0, 1, 2], [3, 4, 4]])
+    rewards = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+    assert graph_values(nodes, rewards, 5).tolist() == [-1.0, -1.0, -1.0, -1.0, 0.0]
+
+
+def test_nodes_without_a_way_get_the_lowest_value_of_those_with_one() -> None:
+    nodes = torch.tensor([[0, 1, 2, 2], [3, 3, 3, 3], [2, 2, 4, 4]])
+    rewards = (nodes == 2).float()
+    assert graph_values(nodes, rewards, 6).tolist() == [-2.0, -1.0, 0.0, -2.0, -2.0, -2.0]
+
+
+def test_the_best_place_is_one_where_somebody_stayed() -> None:
+    """Node 1 has the higher reward, but is only passed through."""
+    nodes, rewards = torch.tensor([[0, 1, 2, 2]]), torch.tensor([[0.0, 9.0, 1.0, 1.0]])
+    assert graph_values(nodes, rewards, 3).argmax() == 2
+
+
+def test_the_reward_of_a_node_is_the_mean_over_visits() -> None:
+    nodes = torch.tensor([[0, 0, 1, 1], [1, 0, 0, 0]])
+    rewards = torch.tensor([[9.0, -5.0, 1.0, 1.0], [1.0, -5.0, -5.0, -5.0]])
+    assert graph_values(nodes, rewards, 2).tolist() == [-1.0, 0.0]
+
+
+@pytest.mark.parametrize(("regret", "at_start"), [(0.0, -2.0), (1.0, -3.0)])
+def test_regret_prefers_the_longer_way_through_high_reward(regret: float, at_start: float) -> None:
+    """From 0 to 3 by way of 1, where reward is low, or of 2 and 4, where it is high."""
+    nodes = torch.tensor([[0, 1, 3, 3], [0, 2, 4, 3]])
+    rewards = torch.where(nodes == 1, -1.0, 1.0)
+    values = graph_values(nodes, rewards, 5, regret=regret)
+    low = -1 - regret * 2 / 0.5**0.5  # the deviation of these rewards is the root of a half
+    torch.testing.assert_close(values, torch.tensor([at_start, low, -2.0, 0.0, -1.0]))
+
+
+def test_time_costs_even_where_reward_is_above_the_best() -> None:
+    nodes, rewards = torch.tensor([[0, 1, 2, 2]]), torch.tensor([[9.0, 9.0, 1.0, 1.0]])
+    assert graph_values(nodes, rewards, 3, regret=5.0).tolist() == [-2.0, -1.0, 0.0]
+
+
+def test_equal_rewards_everywhere_are_allowed() -> None:
+    nodes = torch.tensor([[0, 1, 1]])
+    assert graph_values(nodes, torch.ones(1, 3), 2, regret=1.0).tolist() == [-1.0, 0.0]
+
+
+def test_play_data_in_which_nobody_stays_is_refused() -> None:
+    with pytest.raises(DataError, match="nobody stays anywhere in the play data"):
+        graph_values(torch.tensor([[0, 1, 2], [2, 0, 1]]), torch.zeros(2, 3), 3)
+
+
+def test_the_value_rises_along_the_way_though_the_reward_falls() -> None:
+    value = fit_value(nearness, bend(), unchanged(), config=CONFIG)
+    along = values_at(value, CORNERS[:4])
+    rewards = nearness(torch.tensor(CORNERS[:4], dtype=torch.float32))
+    assert (along.diff() > 0.2).all()
+    assert rewards[1] < rewards[0]
+
+
+def test_values_have_mean_zero_and_deviation_one_on_play_data() -> None:
+    play = bend()
+    value = fit_value(nearness, play, unchanged(), config=CONFIG)
+    plans, _ = play.batch(play.draw(500, seeded()), unchanged())
+    values = value.step_rewards(plans)
+    assert abs(values.mean()) < 0.15
+    assert values.std() == pytest.approx(1, abs=0.15)
+
+
+def test_a_seed_decides_the_value_and_leaves_other_draws_alone() -> None:
+    def fitted(seed: int) -> Tensor:
+        few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=5, seed=seed)
+        return values_at(fit_value(nearness, bend(), unchanged(), config=few), CORNERS)
+
+    before = torch.get_rng_state()
+    first, again, other = fitted(0), fitted(0), fitted(1)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_fitted_value_is_frozen() -> None:
+    few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=2)
+    value = fit_value(nearness, bend(), unchanged(), config=few)
+    assert not any(weights.requires_grad for weights in value.parameters())
+    assert not value.training
+    assert value.to_config() == {"width": 8, "num_frequencies": 4}
+
+
+def test_states_are_normalised_before_the_reward_sees_them() -> None:
+    normalizer = Normalizer(torch.full((2,), 0.5), torch.full((2,), 2.0))
+    seen = []
+
+    def rewards(plans: Tensor) -> Tensor:
+        seen.append(plans)
+        return plans[..., 0]
+
+    few = ValueConfig(num_windows=50, num_prototypes=20, width=8, num_steps=1)
+    fit_value(rewards, bend(), normalizer, config=few)
+    low, high = (normalizer.normalize(torch.tensor([x, x]).float())[0] for x in (-0.6, 0.6))
+    assert all(low < plans.min() and plans.max() < high for plans in seen)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "horizon"), [((3, 2), 5), ((20, 14), 1)], ids=["short episodes", "short plans"]
+)
+def test_play_data_without_a_plan_step_is_refused(lengths: tuple[int, ...], horizon: int) -> None:
+    spec = PlanSpec(horizon, 1, 2, 2)
+    play = Windows(random_walks(lengths), spec)
+    with pytest.raises(DataError, match="play episodes at least one plan long, of 2 plan steps"):
+        fit_value(nearness, play, unchanged(), config=CONFIG)
+
+
+def test_play_data_in_which_every_state_is_new_is_refused() -> None:
+    """There are more prototypes than states, so that each is its own."""
+    play = Windows(random_walks((20,)), SPEC)
+    with pytest.raises(DataError, match="nobody stays"):
+        fit_value(nearness, play, unchanged(), config=ValueConfig(num_steps=1))
+
+
+@pytest.mark.parametrize("name", ["num_windows", "num_prototypes", "width", "num_steps"])
+def test_a_value_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+        ValueConfig(**{name: 0})
+
+
+def test_a_value_is_built_again_from_its_configuration(spec: PlanSpec) -> None:
+    value = shake(Value(spec, width=8, num_frequencies=3))
+    assert isinstance(value, Value)
+    again = Value(spec, **value.to_config())
+    again.load_state_dict(value.state_dict())
+    plans = torch.randn((3, 5, 2), generator=seeded())
+    assert torch.equal(again(plans), value(plans))
+    features = again.network[0]
+    assert isinstance(features, FourierFeatures)
+    assert features.num_features == 2 * (1 + 2 * 3)
+
+
+def test_a_value_sees_observations_and_not_actions(action_spec: PlanSpec) -> None:
+    value = shake(Value(action_spec, width=8))
+    plans = torch.randn((3, 4, 6), generator=seeded()).requires_grad_()
+    (gradient,) = torch.autograd.grad(value(plans).sum(), plans)
+    assert (gradient[..., :2].abs() > 0).all()
+    assert (gradient[..., 2:] == 0).all()
+
+
+def test_the_reward_to_go_is_the_sum_of_reward_and_value(spec: PlanSpec) -> None:
+    value = shake(Value(spec, width=8))
+    assert isinstance(value, Value)
+    reward = tiny_diffuser(spec).normalizer.normalize
+    plans = torch.randn((3, 5, 2), generator=seeded())
+    both = RewardToGo(lambda plan: reward(plan).sum((1, 2)), value)
+    torch.testing.assert_close(both(plans), reward(plans).sum((1, 2)) + value(plans))
+    assert value(plans).abs().min() > 1e-3
