@@ -21,3 +21,20 @@ def test_the_umaze_benchmark_prints_its_figures(tmp_path: Path) -> None:
         assert all(isinstance(value, float) for value in figures[key].values())
     assert 0 <= figures["dynamics_error_16"] < 3
     assert figures["thesis_umaze"]["seconds_per_gradient_step"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_large_maze_benchmark_prints_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/large_maze.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    assert figures["best_cell_runs"] == 3
+    assert 0 <= figures["wall_fraction"] < 0.5
+    assert 0 < figures["erc_corner"] < 1
+    command = [
+        sys.executable, ROOT / "benchmarks/guide_scale.py", "--rewards", tmp_path / "quick",
+    ]  # fmt: skip
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    judged = json.loads(printed.splitlines()[-1])
+    assert judged["mean_distance"][str(judged["best"])] == min(judged["mean_distance"].values())
