@@ -1,8 +1,10 @@
-"""Which guide scale would be chosen without the true reward: a table, then one JSON object.
+"""What held-out demonstrations say of the guide's scale: a table, then one JSON object.
 
 For every reward that ``benchmarks/large_maze.py`` has learnt: the energy distance between the
 demonstration that was held out and plans from its observations, for several scales of the guide.
-No true reward is read. ``best`` is the scale of the lowest mean distance.
+No true reward is read. ``best`` is the scale of the lowest mean distance. The rewards were learnt
+at one scale, the preset's, and suit it: this tells whether another would plan better with them,
+not which one to learn with.
 
     .venv/bin/python benchmarks/large_maze.py && .venv/bin/python benchmarks/guide_scale.py
 """
