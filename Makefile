@@ -21,7 +21,7 @@ check: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-pretrained: $(INSTALLED)  ## remake the packaged diffusers (about 15 and 40 minutes)
+pretrained: $(INSTALLED)  ## remake the packaged diffusers (about 15 minutes and an hour)
 	$(MAKE) pretrained-maze MAZE=umaze PLAY_STEPS=400000
 	$(MAKE) pretrained-maze MAZE=large PLAY_STEPS=1200000
 

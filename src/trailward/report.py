@@ -21,8 +21,9 @@ _CAPTIONS = {
         "(white dots) without and with it.",
     ),
     "reward": (
-        "The learnt reward over the maze, the value fitted to it, and the true reward",
-        "Colour: reward of standing still there. White: the demonstrations it was learnt from.",
+        "The learnt reward over the maze, and the true one",
+        "Colour: reward of standing still there (and its value, if one was fitted). White: the "
+        "demonstrations it was learnt from.",
     ),
     "trajectories": (
         "From play to plan",

@@ -36,7 +36,7 @@ from trailward.progress import Report
 from trailward.reward import AdditiveReward, LearntReward, RewardConfig, StepRewardModel
 from trailward.trajectory import at_least
 from trailward.typing import PerPlan, Plans, Scalar
-from trailward.value import RewardToGo, Value, ValueConfig, fit_value
+from trailward.value import Value, ValueConfig, fit_value
 
 STATE = "learning.safetensors"
 _MAY_CHANGE = (
@@ -338,10 +338,9 @@ def _learn(
             if played > facts["round"] and learnt.value and isinstance(model, StepRewardModel):
                 problem.fit_value(model, learnt.value)
                 facts |= {"round": played, "best_loss": float("inf"), "best_step": step}
-            guide = model if played == 0 or not learnt.value else RewardToGo(model, learnt.value)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * (1 - 0.9 * share / config.num_steps)
-            loss = problem.loss(guide, step)
+            loss = problem.loss(_guide_model(model, learnt, facts), step)
             optimizer.zero_grad()
             (loss + problem.penalty(model, step)).backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
@@ -361,15 +360,21 @@ def _learn(
     report(facts["step"])
 
 
+def _guide_model(
+    model: nn.Module, learnt: LearntReward, facts: Mapping[str, Any]
+) -> Callable[[Plans], PerPlan]:
+    """What guides plans now: from the second round on, the value too."""
+    fitted = facts["round"] > 0 and learnt.value is not None
+    return replace(learnt, model=model, value=learnt.value if fitted else None).guide_model
+
+
 def _judge(
     problem: _Problem, model: nn.Module, learnt: LearntReward, facts: dict, log: SummaryWriter
 ) -> None:
     """Keep the weights if they do better on the held-out demonstrations than any in the round."""
     held_out = -float(facts["step"])
     if problem.config.num_held_out:
-        with_value = facts["round"] > 0 and learnt.value
-        guide = RewardToGo(model, learnt.value) if with_value and learnt.value else model
-        held_out = problem.held_out_loss(guide)
+        held_out = problem.held_out_loss(_guide_model(model, learnt, facts))
         log.add_scalar("learn/held_out_energy", held_out, facts["step"])
     if held_out < facts["best_loss"]:
         facts |= {"best_loss": held_out, "best_step": facts["step"]}
