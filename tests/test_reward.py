@@ -11,10 +11,10 @@ from tiny import seeded, shake, tiny_reward
 from trailward.checkpoint import CheckpointError
 from trailward.diffuser import Diffuser
 from trailward.guide import reward_gradient
+from trailward.learnt_reward import LearntReward
 from trailward.reward import (
     AdditiveReward,
     KnownReward,
-    LearntReward,
     LinearReward,
     MLPReward,
     RewardConfig,
@@ -219,7 +219,7 @@ def test_a_saved_reward_works_in_a_fresh_process_without_data(
     code = """
 import json, sys
 import numpy as np
-from trailward.reward import LearntReward
+from trailward.learnt_reward import LearntReward
 observations = np.array(json.loads(sys.argv[2]))
 print(json.dumps(LearntReward.load(sys.argv[1]).step_rewards(observations).tolist()))
 """

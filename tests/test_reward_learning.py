@@ -16,8 +16,9 @@ from trailward.checkpoint import CheckpointError
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError, logged_losses
+from trailward.learnt_reward import LearntReward
 from trailward.objective import MSE, OBJECTIVES
-from trailward.reward import LearntReward, RewardConfig
+from trailward.reward import RewardConfig
 from trailward.reward_learning import STATE, LearningConfig, learn_reward, matching_loss
 from trailward.trajectory import DataError, PlanSpec
 from trailward.value import Value, ValueConfig

@@ -9,8 +9,9 @@ from torch import nn
 from trailward.dataset import Dataset
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.inverse_dynamics import InverseDynamics
+from trailward.learnt_reward import LearntReward
 from trailward.normalizer import Normalizer, fit_limits
-from trailward.reward import LearntReward, RewardConfig
+from trailward.reward import RewardConfig
 from trailward.trajectory import Episode, PlanSpec
 
 

@@ -14,10 +14,11 @@ from trailward.dataset import Dataset, Windows, read_dataset, write_dataset
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import TrainingConfig, train_diffuser
 from trailward.guide import CleanGuide, NoisyGuide
+from trailward.learnt_reward import LearntReward
 from trailward.objective import MSE, MMDGaussian, MMDMatern
 from trailward.planner import Planner
 from trailward.pretrained import model_folder
-from trailward.reward import AdditiveReward, LearntReward, LinearReward, MLPReward, RewardConfig
+from trailward.reward import AdditiveReward, LinearReward, MLPReward, RewardConfig, StagedReward
 from trailward.reward_learning import LearningConfig, learn_reward
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode, PlanSpec
@@ -44,6 +45,7 @@ __all__ = [
     "RewardConfig",
     "RewardToGo",
     "SamplingConfig",
+    "StagedReward",
     "TrainingConfig",
     "Value",
     "ValueConfig",

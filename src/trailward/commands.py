@@ -29,11 +29,11 @@ from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, collect_play, guided_expert
 from trailward.environments.maze_evaluation import evaluate_in_maze
 from trailward.evaluation import plan_observations
+from trailward.learnt_reward import LearntReward
 from trailward.planner import Planner
 from trailward.pretrained import model_folder
 from trailward.progress import progress
 from trailward.report import write_report
-from trailward.reward import LearntReward
 from trailward.reward_learning import learn_reward
 from trailward.trajectory import DataError, PlanSpec
 

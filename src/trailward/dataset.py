@@ -18,6 +18,7 @@ import gymnasium
 import minari
 import numpy as np
 import torch
+from jaxtyping import Float
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 
@@ -105,6 +106,10 @@ class Windows:
         dataset: the episodes, environment units.
         spec: what a window holds.
 
+    Attributes:
+        episode: the number of the episode that each window is cut from.
+        first: the environment step at which each window begins.
+
     Raises:
         DataError: if the dataset's entries are not those of ``spec``.
     """
@@ -132,8 +137,9 @@ class Windows:
             ).astype(np.float32)
         )
         self.episode = torch.from_numpy(np.repeat(np.arange(len(episodes)), counts))
-        first = np.repeat(np.cumsum(counts) - counts, counts)
-        self._start = torch.from_numpy(np.arange(counts.sum()) - first + np.repeat(offsets, counts))
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        self.first = torch.from_numpy(np.arange(counts.sum()) - before)
+        self._start = self.first + torch.from_numpy(np.repeat(offsets, counts))
         self._last = torch.from_numpy(np.repeat(offsets + lengths - 1, counts))
 
     def __len__(self) -> int:
@@ -155,6 +161,16 @@ class Windows:
             self._actions[torch.minimum(between, last.unsqueeze(-1))],
         )
         return windows, needed <= last
+
+    def history(self, indices: torch.Tensor) -> Float[torch.Tensor, "batch time observation"]:
+        """What was observed up to and with the first observation of each window.
+
+        Environment units; the last is the window's own first. Shorter histories are padded in
+        front by the episode's first observation.
+        """
+        start, first = self._start[indices, None], self.first[indices, None]
+        back = torch.arange(int(first.max()), -1, -1)
+        return self._observations[start - torch.minimum(back, first)]
 
     def subset(self, keep: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Indices of the windows whose episode number satisfies ``keep``."""

@@ -40,10 +40,14 @@ def summary_figure(arrays: Arrays) -> Figure:
 def reward_figure(arrays: Arrays) -> Figure:
     """Heat-maps of the learnt reward, its value and the true reward, demonstrations over them."""
     titles = {
+        "first_reward_map": "learnt reward, first stage",
+        "first_value_map": "value, first stage",
         "reward_map": "learnt reward",
         "value_map": "value fitted to it",
         "true_reward_map": "true reward",
     }
+    if "first_reward_map" in arrays:
+        titles |= {"reward_map": "learnt reward, last stage", "value_map": "value, last stage"}
     drawn = [name for name in titles if name in arrays]
     figure, axes = _panels(len(drawn), arrays["maze"])
     for ax, name in zip(axes, drawn, strict=True):

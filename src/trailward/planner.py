@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.memory import Remembered, RemembersPast
 from trailward.trajectory import at_least
 from trailward.typing import Actions, Observations, PerPlan, Plans
 
@@ -38,7 +39,8 @@ class Planner:
     Args:
         diffuser: of the play data.
         sampling: how plans are sampled and guided.
-        reward_model: guides and chooses plans, model space; None for unguided plans.
+        reward_model: guides and chooses plans, model space; None for unguided plans. One that
+            remembers is told every observation since :meth:`reset`.
         num_candidates: plans sampled for each environment.
         choose: which of them is kept: the most ``plausible`` one
             (:meth:`~trailward.diffuser.Diffuser.implausibility`; guidance has seen to the reward
@@ -80,9 +82,11 @@ class Planner:
         """Forget the plans and start the noise anew: the same seed gives the same plans."""
         self._generator = torch.Generator(self.diffuser.device).manual_seed(self.seed)
         self._follower = None
+        self._remembered: Remembered | None = None
 
     def __call__(self, observations: Observations) -> Actions:
         """One action for each environment, all in environment units."""
+        self._remember(observations)
         follower = self._follower
         if (
             follower is None
@@ -99,20 +103,39 @@ class Planner:
         Args:
             observations: environment units.
         """
-        count = self.num_candidates if self.reward_model is not None else 1
+        reward_model = self._reward_model(len(observations))
+        count = self.num_candidates if reward_model is not None else 1
         first = _normalized(self.diffuser, observations).repeat_interleave(count, dim=0)
         plans = self.diffuser.sample_plans(
-            first, self.sampling, generator=self._generator, reward_model=self.reward_model
+            first, self.sampling, generator=self._generator, reward_model=reward_model
         )
-        if count == 1 or self.reward_model is None:
+        if count == 1 or reward_model is None:
             return plans
         if self.choose == "reward":
-            merit = self.reward_model(plans)
+            merit = reward_model(plans)
         else:
             merit = -self.diffuser.implausibility(plans, generator=self._generator)
         best = merit.reshape(len(observations), count).argmax(dim=1)
         chosen = best + count * torch.arange(len(observations), device=plans.device)
         return plans[chosen]
+
+    def _remember(self, observations: Observations) -> None:
+        """Tell a reward model that remembers what is observed now."""
+        if isinstance(self.reward_model, RemembersPast):
+            before = self._remembered
+            if before is not None and len(before) != len(observations):
+                before = None
+            now = _normalized(self.diffuser, observations).unsqueeze(1)
+            self._remembered = self.reward_model.remember(now, before)
+
+    def _reward_model(self, num_envs: int) -> Callable[[Plans], PerPlan] | None:
+        """The reward model of all candidates, given what is remembered of each environment."""
+        remembered = self._remembered
+        if not isinstance(self.reward_model, RemembersPast) or remembered is None:
+            return self.reward_model
+        if len(remembered) != num_envs:
+            return self.reward_model
+        return self.reward_model.given(remembered.repeat_interleave(self.num_candidates))
 
 
 @dataclass

@@ -1,24 +1,18 @@
 """Reward models: plans to one number each; higher is better. Model space in."""
 
 import itertools
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
-from trailward.diffuser import SamplingConfig
+from trailward.memory import Memory, Remembered, Times, WithMemory
 from trailward.networks.fourier_features import RandomFourierFeatures
-from trailward.normalizer import Normalizer, join_normalizers
+from trailward.normalizer import Normalizer
 from trailward.trajectory import PlanSpec, at_least
-from trailward.typing import PerPlan, Plans, StepRewards
-from trailward.value import RewardToGo, Value
+from trailward.typing import PerPlan, Plans, StageRewards, StepRewards
 
 
 @runtime_checkable
@@ -143,9 +137,69 @@ class AdditiveReward(nn.Module):
         """The reward of each plan step by itself."""
         return self.network(plan[..., self.features]).squeeze(-1) + self.local_rewards(plan)
 
+    def stage_rewards(self, plan: Plans) -> StageRewards:
+        """The same, in the only stage there is."""
+        return self.step_rewards(plan).unsqueeze(-1)
+
     def forward(self, plan: Plans) -> PerPlan:
         """The mean of the step rewards."""
         return self.step_rewards(plan).mean(-1)
+
+
+class StagedReward(nn.Module):
+    """Two additive rewards: one until a place has been visited, another from then on.
+
+    It holds tasks of whole trajectories, such as "go to A before B", which no reward of single
+    observations can. Which place it is, :func:`~trailward.memory.fit_memory` reads off the
+    demonstrations before the two rewards are learnt.
+
+    Args:
+        spec: what a plan holds.
+        features: entries of the observation that the rewards and the memory may see; all if None.
+        memory_radius: how near counts as a visit, model space.
+        additive: further arguments of each :class:`AdditiveReward`.
+    """
+
+    def __init__(
+        self,
+        spec: PlanSpec,
+        *,
+        features: Sequence[int] | None = None,
+        memory_radius: float = 0.05,
+        **additive: Any,
+    ) -> None:
+        super().__init__()
+        self.before = AdditiveReward(spec, features=features, **additive)
+        self.after = AdditiveReward(spec, features=features, **additive)
+        self.memory = Memory(self.before.features.tolist(), radius=memory_radius)
+
+    def stage_rewards(self, plan: Plans) -> StageRewards:
+        """The reward of each plan step by itself, before the visit and after it."""
+        return torch.stack([self.before.step_rewards(plan), self.after.step_rewards(plan)], -1)
+
+    def local_rewards(self, plan: Plans) -> StageRewards:
+        """The local part of :meth:`stage_rewards`; zero if there is none."""
+        return torch.stack([self.before.local_rewards(plan), self.after.local_rewards(plan)], -1)
+
+    def remember(self, observations: Times, remembered: Remembered | None = None) -> Remembered:
+        """Whether the place has been visited after these observations, model space."""
+        return self._with_memory.remember(observations, remembered)
+
+    def given(self, remembered: Remembered) -> WithMemory:
+        """The reward of plans before which the place has been visited or not."""
+        return self._with_memory.given(remembered)
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """The reward of each plan step, in the stage that those before it have led to."""
+        return self._with_memory.step_rewards(plan)
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """The mean of the step rewards."""
+        return self._with_memory(plan)
+
+    @property
+    def _with_memory(self) -> WithMemory:
+        return WithMemory(self.memory, self.stage_rewards)
 
 
 class KnownReward:
@@ -172,7 +226,12 @@ class KnownReward:
         return self.step_rewards(plan).mean(-1)
 
 
-REWARDS = {"additive": AdditiveReward, "linear": LinearReward, "mlp": MLPReward}
+REWARDS = {
+    "additive": AdditiveReward,
+    "staged": StagedReward,
+    "linear": LinearReward,
+    "mlp": MLPReward,
+}
 """By the name used in flags and saved configurations."""
 
 
@@ -181,12 +240,16 @@ class RewardConfig:
     """Constructor arguments of a reward model.
 
     Attributes:
-        model: ``additive``, ``linear`` or ``mlp``.
-        features: entries of the observation that ``additive`` may see; all if None.
-        hidden: widths of the hidden layers of ``additive`` (64, 64 if None) and ``mlp``
-            (384, 128, 64 if None: the thesis's).
-        num_local: random Fourier features of the local part of ``additive``; 0 leaves it out.
+        model: ``additive``, ``staged``, ``linear`` or ``mlp``.
+        features: entries of the observation that the reward may see; all if None (not for
+            ``linear`` and ``mlp``, which see all).
+        hidden: widths of the hidden layers of ``additive`` and ``staged`` (64, 64 if None) and
+            of ``mlp`` (384, 128, 64 if None: the thesis's).
+        num_local: random Fourier features of the local part of ``additive`` and ``staged``; 0
+            leaves it out.
         local_frequency: its finest detail, radians a unit of model space.
+        memory_radius: how near to the place that ``staged`` remembers counts as a visit, model
+            space.
     """
 
     model: str = "additive"
@@ -194,9 +257,10 @@ class RewardConfig:
     hidden: tuple[int, ...] | None = None
     num_local: int = 0
     local_frequency: float = 8.0
+    memory_radius: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(0, self, "num_local", "local_frequency")
+        at_least(0, self, "num_local", "local_frequency", "memory_radius")
 
     def build(self, spec: PlanSpec) -> nn.Module:
         """A reward model with fresh weights.
@@ -204,7 +268,8 @@ class RewardConfig:
         Raises:
             ValueError: if the model is unknown or a feature is not there.
         """
-        if self.features is not None and self.model != "additive":
+        of_steps = self.model in ("additive", "staged")
+        if self.features is not None and not of_steps:
             msg = f"features {self.features} are for additive rewards; '{self.model}' sees all"
             raise ValueError(msg)
         if self.hidden is not None and self.model == "linear":
@@ -212,133 +277,16 @@ class RewardConfig:
         if self.model not in REWARDS:
             known = ", ".join(REWARDS)
             raise ValueError(f"reward model '{self.model}' is unknown; choose one of {known}")
-        if self.num_local and self.model != "additive":
+        if self.num_local and not of_steps:
             msg = f"num_local {self.num_local} is for additive rewards, not for '{self.model}'"
             raise ValueError(msg)
         given: dict[str, Any] = {"features": self.features, "hidden": self.hidden}
         if self.num_local:
             given |= {"num_local": self.num_local, "local_frequency": self.local_frequency}
+        if self.model == "staged":
+            given["memory_radius"] = self.memory_radius
         own = {name: value for name, value in given.items() if value is not None}
         return REWARDS[self.model](spec, **own)
-
-
-@dataclass(frozen=True)
-class LearntReward:
-    """A reward model with what it takes to use it: in environment units, or to plan with it.
-
-    Attributes:
-        model: the reward model, model space.
-        spec: the plans it was learnt on.
-        observation_normalizer: the play data's, from environment units to model space.
-        action_normalizer: the same for actions.
-        config: constructor arguments of ``model``.
-        sampling: how plans were sampled and guided when it was learnt; plan with the same.
-        diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
-        provenance: command, seed, versions, objective and data.
-        value: what lies beyond a plan's end, fitted to the reward; None if none was.
-    """
-
-    model: nn.Module
-    spec: PlanSpec
-    observation_normalizer: Normalizer
-    action_normalizer: Normalizer
-    config: RewardConfig
-    sampling: SamplingConfig
-    diffuser_fingerprint: str
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    value: Value | None = None
-
-    @property
-    def guide_model(self) -> Callable[[Plans], PerPlan]:
-        """What guides plans: the reward, with the value added if there is one."""
-        return self.model if self.value is None else RewardToGo(self.model, self.value)
-
-    @property
-    def is_additive(self) -> bool:
-        """Whether it can say what a single observation is worth."""
-        return isinstance(self.model, StepRewardModel)
-
-    @torch.no_grad()
-    def step_rewards(
-        self, observations: Float[np.ndarray, "*axes observation"]
-    ) -> Float[np.ndarray, "*axes"]:
-        """Learnt reward of each observation (environment units), in learnt units.
-
-        Raises:
-            TypeError: if the reward model rewards whole plans only.
-        """
-        if not isinstance(self.model, StepRewardModel):
-            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
-            raise TypeError(msg)
-        flat = torch.as_tensor(observations, dtype=torch.float32).reshape(
-            1, -1, self.spec.observation_dim
-        )
-        normalized = self.observation_normalizer.normalize(flat.to(self.device))
-        rewards = self.model.step_rewards(normalized)
-        return rewards.reshape(observations.shape[:-1]).cpu().numpy().astype(np.float64)
-
-    @torch.no_grad()
-    def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
-        """Learnt reward of whole windows (environment units), in learnt units."""
-        joined = join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
-        rewards = self.model(joined.normalize(windows.to(self.device)))
-        return rewards.cpu().numpy().astype(np.float64)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is evaluated."""
-        return self.observation_normalizer.shift.device
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write a model folder that :meth:`load` reads without data, denoiser or environment."""
-        weights = prefixed("reward", self.model)
-        weights |= prefixed("observation_normalizer", self.observation_normalizer)
-        weights |= prefixed("action_normalizer", self.action_normalizer)
-        if self.value is not None:
-            weights |= prefixed("value", self.value)
-        config = {
-            "kind": "reward",
-            "spec": self.spec.to_config(),
-            "reward": asdict(self.config),
-            "sampling": asdict(self.sampling),
-            "value": None if self.value is None else self.value.to_config(),
-            "diffuser_fingerprint": self.diffuser_fingerprint,
-            "provenance": dict(self.provenance),
-        }
-        return save_model(folder, weights, config)
-
-    @classmethod
-    def load(
-        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
-    ) -> "LearntReward":
-        """Read a model folder.
-
-        Raises:
-            CheckpointError: if it is missing, damaged, of another kind or does not fit its
-                configuration.
-        """
-        weights, config = load_model(folder, "reward")
-        try:
-            spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
-            model = settings.build(spec)
-            model.load_state_dict(submodule(weights, "reward"))
-            observation, action = (
-                Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
-                for name in ("observation", "action")
-            )
-            sampling = SamplingConfig(**config["sampling"])
-            fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
-            value = None
-            if config.get("value") is not None:
-                value = Value(spec, **config["value"])
-                value.load_state_dict(submodule(weights, "value"))
-                value.to(device).requires_grad_(requires_grad=False)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{folder}: weights and configuration disagree: {error}"
-            ) from None
-        model.to(device).requires_grad_(requires_grad=False)
-        return cls(model, spec, observation, action, settings, sampling, fingerprint, facts, value)
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:

@@ -31,9 +31,11 @@ from trailward.checkpoint import load_state, save_state
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
+from trailward.learnt_reward import LearntReward
+from trailward.memory import RemembersPast, fit_memory
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.progress import Report
-from trailward.reward import AdditiveReward, LearntReward, RewardConfig, StepRewardModel
+from trailward.reward import AdditiveReward, RewardConfig, StagedReward
 from trailward.trajectory import at_least
 from trailward.typing import PerPlan, Plans, Scalar
 from trailward.value import Value, ValueConfig, fit_value
@@ -113,7 +115,8 @@ def matching_loss(
 
     Args:
         diffuser: frozen.
-        reward_model: guides; the loss is differentiable in its weights.
+        reward_model: guides; the loss is differentiable in its weights. One that remembers is
+            told what came before each window.
         windows: of the demonstrations, environment units.
         indices: which windows make up the batch.
         objective: how plans and demonstrations are compared, model space.
@@ -125,6 +128,10 @@ def matching_loss(
         ValueError: if no differentiated step is guided, so that nothing could be learnt.
     """
     demonstrations, mask = windows.batch(indices, diffuser.normalizer)
+    if isinstance(reward_model, RemembersPast):
+        history = windows.history(indices).to(diffuser.device)
+        past = diffuser.observation_normalizer.normalize(history)
+        reward_model = reward_model.given(reward_model.remember(past))
     plans = diffuser.sample_plans(
         diffuser.spec.split(demonstrations)[0][:, 0],
         sampling,
@@ -200,10 +207,11 @@ def learn_reward(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = reward_config.build(diffuser.spec)
-        value = Value(diffuser.spec) if config.num_rounds > 1 else None
+        num_stages = 2 if isinstance(model, StagedReward) else 1
+        value = Value(diffuser.spec, num_stages=num_stages) if config.num_rounds > 1 else None
     if value is not None:
         value.to(diffuser.device).requires_grad_(requires_grad=False)
-        if not isinstance(model, StepRewardModel):
+        if not isinstance(model, AdditiveReward | StagedReward):
             msg = (
                 f"a value, so num_rounds {config.num_rounds}, needs a reward of single "
                 f"observations; '{reward_config.model}' rewards whole plans: use 'additive'"
@@ -211,6 +219,10 @@ def learn_reward(
             raise ValueError(msg)
     model.to(diffuser.device)
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
+    if isinstance(model, StagedReward):
+        kept = Dataset(demonstrations.episodes[:num_learnt])
+        normalizer = diffuser.observation_normalizer
+        facts |= fit_memory(model.memory, kept, diffuser.spec, normalizer)
     problem = _Problem(
         diffuser,
         Windows(demonstrations, diffuser.spec),
@@ -261,21 +273,22 @@ class _Problem:
 
     def penalty(self, model: nn.Module, step: int) -> Scalar:
         """How large the reward's local part is on play data."""
-        if self.play is None or not isinstance(model, AdditiveReward):
+        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
             return torch.zeros((), device=self.diffuser.device)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
         picks = self.play.draw(_NUM_PENALIZED, generator)
         plans, _ = self.play.batch(picks, self.diffuser.normalizer)
         return self.config.local_penalty * model.local_rewards(plans).square().mean()
 
-    def fit_value(self, model: StepRewardModel, value: Value) -> None:
+    def fit_value(self, model: nn.Module, value: Value) -> None:
         """Fit the value, in place, to the reward as it is now."""
-        if self.play is None:
-            raise ValueError("a value needs play data; give it")
+        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
+            raise ValueError("a value needs play data and an additive or staged reward")
         fitted = fit_value(
-            model.step_rewards,
+            model.stage_rewards,
             self.play,
             self.diffuser.normalizer,
+            memory=model.memory if isinstance(model, StagedReward) else None,
             config=ValueConfig(seed=self.config.seed),
         )
         value.load_state_dict(fitted.state_dict())
@@ -335,7 +348,7 @@ def _learn(
             step = facts["step"]
             played, share = divmod(step * config.num_rounds, config.num_steps)
             played = max(played, facts["round"])  # more steps may be asked for on resuming
-            if played > facts["round"] and learnt.value and isinstance(model, StepRewardModel):
+            if played > facts["round"] and learnt.value:
                 problem.fit_value(model, learnt.value)
                 facts |= {"round": played, "best_loss": float("inf"), "best_step": step}
             for group in optimizer.param_groups:

@@ -7,6 +7,7 @@
 ``observation``  entries of one observation
 ``action``       entries of one action
 ``time``         environment steps of one episode
+``stage``        before a reward's memory has been set, and after; rewards without one have one
 
 Model space is what lies between ``normalize`` and ``unnormalize``; everything else is in
 environment units.
@@ -30,6 +31,9 @@ DemonstrationMask = Bool[Tensor, "demonstration horizon"]
 
 StepRewards = Float[Tensor, "batch horizon"]
 """One reward for each plan step."""
+
+StageRewards = Float[Tensor, "batch horizon stage"]
+"""The reward that each plan step has in each stage of a trajectory."""
 
 PerPlan = Float[Tensor, "batch"]
 """One number for each plan."""

@@ -24,10 +24,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from trailward.dataset import Windows
+from trailward.memory import Memory
 from trailward.networks.fourier_features import FourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, PlanSpec, at_least
-from trailward.typing import PerPlan, Plans, StepRewards
+from trailward.typing import PerPlan, Plans, StageRewards, StepRewards
 
 _UNREACHED = -1e6
 _AT_ONCE = 20_000
@@ -74,11 +75,15 @@ class Value(nn.Module):
         spec: what a plan holds.
         width: of the two hidden layers.
         num_frequencies: octaves of sines and cosines seen of each entry.
+        num_stages: values of each observation: one for each stage of a reward with a memory.
     """
 
-    def __init__(self, spec: PlanSpec, *, width: int = 128, num_frequencies: int = 4) -> None:
+    def __init__(
+        self, spec: PlanSpec, *, width: int = 128, num_frequencies: int = 4, num_stages: int = 1
+    ) -> None:
         super().__init__()
         self.spec, self.width, self.num_frequencies = spec, width, num_frequencies
+        self.num_stages = num_stages
         features = FourierFeatures(spec.observation_dim, num_frequencies)
         self.network = nn.Sequential(
             features,
@@ -86,16 +91,24 @@ class Value(nn.Module):
             nn.SiLU(),
             nn.Linear(width, width),
             nn.SiLU(),
-            nn.Linear(width, 1),
+            nn.Linear(width, num_stages),
         )
 
     def to_config(self) -> dict[str, Any]:
         """Constructor arguments beside the spec, as JSON values."""
-        return {"width": self.width, "num_frequencies": self.num_frequencies}
+        return {
+            "width": self.width,
+            "num_frequencies": self.num_frequencies,
+            "num_stages": self.num_stages,
+        }
+
+    def stage_rewards(self, plan: Plans) -> StageRewards:
+        """The value of each plan step's observation in each stage."""
+        return self.network(self.spec.split(plan)[0])
 
     def step_rewards(self, plan: Plans) -> StepRewards:
-        """The value of each plan step's observation."""
-        return self.network(self.spec.split(plan)[0]).squeeze(-1)
+        """The value of each plan step's observation, in the first stage."""
+        return self.stage_rewards(plan)[..., 0]
 
     def forward(self, plan: Plans) -> PerPlan:
         """The mean value over plan steps."""
@@ -120,18 +133,23 @@ class RewardToGo:
 
 
 def fit_value(
-    step_rewards: Callable[[Plans], StepRewards],
+    stage_rewards: Callable[[Plans], StageRewards],
     play: Windows,
     normalizer: Normalizer,
     *,
+    memory: Memory | None = None,
     config: ValueConfig = ValueConfig(),
 ) -> Value:
     """Fit a value to a reward on play data.
 
+    With a memory, the graph's nodes are pairs of a prototype and a stage, and a plan step into
+    the memory's place leads from one stage to the next.
+
     Args:
-        step_rewards: the reward of each plan step, model space.
+        stage_rewards: the reward of each plan step in each stage, model space.
         play: windows of play data, environment units.
         normalizer: of transitions.
+        memory: tells the stage; None if the reward has one stage only.
         config: how.
 
     Returns:
@@ -147,17 +165,36 @@ def fit_value(
     if not len(plans) or play.spec.horizon < 2:
         raise DataError("a value needs play episodes at least one plan long, of 2 plan steps")
     with torch.no_grad():
-        rewards = torch.cat([step_rewards(part) for part in plans.split(_AT_ONCE)])
+        rewards = torch.cat([stage_rewards(part) for part in plans.split(_AT_ONCE)])
     states = play.spec.split(plans)[0]
     flat = states.flatten(0, 1)
     picks = torch.randperm(len(flat), generator=generator)[: config.num_prototypes].to(device)
-    nodes = _nearest(flat, flat[picks]).reshape(rewards.shape)
-    values = graph_values(nodes, rewards, len(picks), regret=config.regret)
+    nodes = _nearest(flat, flat[picks]).reshape(rewards.shape[:2])
+    ways = nodes.unsqueeze(-1)
+    if memory is not None:
+        seen = memory.visited(states)
+        stages = torch.stack([seen, torch.ones_like(seen)], -1).long()
+        rewards = rewards.gather(-1, stages)
+        ways = ways + len(picks) * stages
+    num_stages = ways.shape[-1]
+    values = graph_values(
+        ways.movedim(-1, 0).flatten(0, 1),
+        rewards.movedim(-1, 0).flatten(0, 1),
+        num_stages * len(picks),
+        regret=config.regret,
+    )
+    # what an observation is worth does not depend on how its window began
+    targets = values[ways] if memory is None else values[_now(nodes, states, memory, len(picks))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        value = Value(play.spec, width=config.width, num_frequencies=config.num_frequencies)
+        value = Value(
+            play.spec,
+            width=config.width,
+            num_frequencies=config.num_frequencies,
+            num_stages=num_stages,
+        )
     value.to(device)
-    _regress(value, flat, values[nodes].flatten(), generator, config)
+    _regress(value, flat, targets.flatten(0, 1), generator, config)
     return value.requires_grad_(requires_grad=False).eval()
 
 
@@ -205,6 +242,17 @@ def graph_values(
     return torch.where(reached, values, values[reached].min())
 
 
+def _now(
+    nodes: Int[Tensor, "window horizon"],
+    states: Float[Tensor, "window horizon observation"],
+    memory: Memory,
+    num_prototypes: int,
+) -> Int[Tensor, "window horizon stage"]:
+    """The node of each observation if the place has not been visited before it, and if it has."""
+    here = memory.visited(states.flatten(0, 1).unsqueeze(1)).reshape(nodes.shape)
+    return nodes.unsqueeze(-1) + num_prototypes * torch.stack([here, torch.ones_like(here)], -1)
+
+
 def _nearest(
     states: Float[Tensor, "state observation"], prototypes: Float[Tensor, "node observation"]
 ) -> Int[Tensor, "state"]:
@@ -214,17 +262,18 @@ def _nearest(
 def _regress(
     value: Value,
     states: Float[Tensor, "state observation"],
-    targets: Float[Tensor, "state"],
+    targets: Float[Tensor, "state stage"],
     generator: torch.Generator,
     config: ValueConfig,
 ) -> None:
     """Fit the network to the graph's values, scaled."""
-    scaled = (targets - targets.mean()) / targets.std().clamp(min=1e-8)
+    spread = (targets - targets.mean(0)).std()  # within a stage: the slope of each stays the same
+    scaled = (targets - targets.mean()) / spread.clamp(min=1e-8)
     optimizer = torch.optim.Adam(value.parameters(), lr=config.learning_rate)
     for step in range(config.num_steps):
         optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.num_steps)
         picks = torch.randint(len(states), (config.batch_size,), generator=generator)
-        error = value.network(states[picks]).squeeze(-1) - scaled[picks]
+        error = value.network(states[picks]) - scaled[picks]
         optimizer.zero_grad()
         error.square().mean().backward()
         optimizer.step()

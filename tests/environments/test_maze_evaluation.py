@@ -21,7 +21,8 @@ from trailward.environments.maze_evaluation import (
     value_map,
 )
 from trailward.figures import _error_map
-from trailward.reward import KnownReward, LearntReward, RewardConfig
+from trailward.learnt_reward import LearntReward
+from trailward.reward import KnownReward, RewardConfig
 from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.value import Value
 

@@ -24,8 +24,8 @@ from trailward.evaluation import (
     return_fraction,
     windows_of,
 )
+from trailward.learnt_reward import LearntReward
 from trailward.planner import Planner
-from trailward.reward import LearntReward
 from trailward.trajectory import Episode, at_least
 
 _POSITION = (0, 1)
@@ -134,27 +134,39 @@ def evaluate_in_maze(
 
 
 def reward_map(
-    learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS
-) -> tuple[Float[np.ndarray, "row column"], Float[np.ndarray, "row column"]]:
-    """Learnt and true reward of standing still, over the pixels of the maze; NaN in walls.
+    learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS, stage: int | None = None
+) -> Float[np.ndarray, "row column"]:
+    """Learnt reward of standing still, over the pixels of the maze; NaN in walls.
 
     A reward of whole plans is asked about the plan that stays there.
 
     Args:
         learnt: the reward.
-        task: the maze and the true reward.
+        task: the maze.
         cells: pixels along a cell's side.
+        stage: of a reward with stages; the last one if None.
     """
     states, wall = _pixels(task, cells)
-    learnt_map = standing_rewards(learnt, states.reshape(-1, 4)).reshape(wall.shape)
-    true_map = _standing_task(task).step_rewards(states)
-    return np.where(wall, np.nan, learnt_map), np.where(wall, np.nan, true_map)
+    rewards = standing_rewards(learnt, states.reshape(-1, 4), stage=stage)
+    return np.where(wall, np.nan, rewards.reshape(wall.shape))
+
+
+def true_reward_map(task: Task, *, cells: int = _MAP_CELLS) -> Float[np.ndarray, "row column"]:
+    """True reward of standing still, over the pixels of the maze; NaN in walls."""
+    states, wall = _pixels(task, cells)
+    return np.where(wall, np.nan, _standing_task(task).step_rewards(states))
 
 
 def value_map(
-    learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS
+    learnt: LearntReward, task: Task, *, cells: int = _MAP_CELLS, stage: int = -1
 ) -> Float[np.ndarray, "row column"]:
     """The value of standing still, over the pixels of the maze; NaN in walls.
+
+    Args:
+        learnt: the reward with its value.
+        task: the maze.
+        cells: pixels along a cell's side.
+        stage: of a reward with stages; the last one if -1.
 
     Raises:
         ValueError: if no value was fitted.
@@ -164,8 +176,8 @@ def value_map(
     states, wall = _pixels(task, cells)
     flat = torch.as_tensor(states.reshape(1, -1, 4), dtype=torch.float32, device=learnt.device)
     with torch.no_grad():
-        values = learnt.value.step_rewards(learnt.observation_normalizer.normalize(flat))
-    return np.where(wall, np.nan, values.cpu().numpy().reshape(wall.shape))
+        values = learnt.value.stage_rewards(learnt.observation_normalizer.normalize(flat))
+    return np.where(wall, np.nan, values[..., stage].cpu().numpy().reshape(wall.shape))
 
 
 def _pixels(task: Task, cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -185,11 +197,22 @@ def _standing_task(task: Task) -> CornerTask | GoalTask:
 
 
 def standing_rewards(
-    learnt: LearntReward, observations: Float[np.ndarray, "batch observation"]
+    learnt: LearntReward,
+    observations: Float[np.ndarray, "batch observation"],
+    *,
+    stage: int | None = None,
 ) -> Float[np.ndarray, "batch"]:
-    """Learnt reward of staying at each observation (environment units)."""
+    """Learnt reward of staying at each observation (environment units).
+
+    Args:
+        learnt: the reward.
+        observations: where.
+        stage: of a reward with stages; the last one if None.
+    """
     if learnt.is_additive:
-        return learnt.step_rewards(observations)
+        return learnt.step_rewards(
+            observations, stage=learnt.num_stages - 1 if stage is None else stage
+        )
     states = torch.as_tensor(observations, dtype=torch.float32)
     still = states.new_zeros(len(states), learnt.spec.stride, learnt.spec.action_dim)
     step = learnt.spec.join(states, still)
@@ -264,10 +287,13 @@ def _rewards(
         for rewards in (standing_rewards(learnt, states), _standing_task(task).step_rewards(states))
     ]
     figures["best_cell"] = {"learnt": best[0], "true": best[1], "hit": best[0] == best[1]}
-    learnt_map, true_map = reward_map(learnt, task)
-    maps = {"reward_map": learnt_map, "true_reward_map": true_map}
+    maps = {"reward_map": reward_map(learnt, task), "true_reward_map": true_reward_map(task)}
     if learnt.value is not None:
         maps["value_map"] = value_map(learnt, task)
+    if learnt.num_stages > 1:
+        maps["first_reward_map"] = reward_map(learnt, task, stage=0)
+        if learnt.value is not None:
+            maps["first_value_map"] = value_map(learnt, task, stage=0)
     arrays = {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()}
     return Evaluation(figures, arrays | maps)
 

@@ -1,0 +1,159 @@
+"""A learnt reward as a folder: everything needed to judge observations, or to plan."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.diffuser import SamplingConfig
+from trailward.memory import WithMemory
+from trailward.normalizer import Normalizer, join_normalizers
+from trailward.reward import RewardConfig, StagedReward, StepRewardModel
+from trailward.trajectory import PlanSpec
+from trailward.typing import PerPlan, Plans
+from trailward.value import RewardToGo, Value
+
+
+@dataclass(frozen=True)
+class LearntReward:
+    """A reward model with what it takes to use it: in environment units, or to plan with it.
+
+    Attributes:
+        model: the reward model, model space.
+        spec: the plans it was learnt on.
+        observation_normalizer: the play data's, from environment units to model space.
+        action_normalizer: the same for actions.
+        config: constructor arguments of ``model``.
+        sampling: how plans were sampled and guided when it was learnt; plan with the same.
+        diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
+        provenance: command, seed, versions, objective and data.
+        value: what lies beyond a plan's end, fitted to the reward; None if none was.
+    """
+
+    model: nn.Module
+    spec: PlanSpec
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+    config: RewardConfig
+    sampling: SamplingConfig
+    diffuser_fingerprint: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    value: Value | None = None
+
+    @property
+    def guide_model(self) -> Callable[[Plans], PerPlan]:
+        """What guides plans: the reward, with the value added if there is one."""
+        if self.value is None:
+            return self.model
+        if not isinstance(self.model, StagedReward):
+            return RewardToGo(self.model, self.value)
+        reward, value = self.model.stage_rewards, self.value.stage_rewards
+        return WithMemory(self.model.memory, lambda plan: reward(plan) + value(plan))
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether the reward of a plan is the mean of rewards of its steps."""
+        return isinstance(self.model, StepRewardModel)
+
+    @property
+    def num_stages(self) -> int:
+        """2 if what came before an observation counts, else 1."""
+        return 2 if isinstance(self.model, StagedReward) else 1
+
+    @torch.no_grad()
+    def step_rewards(
+        self, observations: Float[np.ndarray, "*axes observation"], *, stage: int | None = None
+    ) -> Float[np.ndarray, "*axes"]:
+        """Learnt reward of each observation (environment units), in learnt units.
+
+        Args:
+            observations: for a reward with stages, the axis before the last is time, and nothing
+                came before it.
+            stage: of a reward with stages: the reward in this one, whatever came before.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only.
+        """
+        if not isinstance(self.model, StepRewardModel):
+            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
+            raise TypeError(msg)
+        axes = observations.shape[:-1]
+        time = axes[-1] if axes else 1
+        paths = torch.as_tensor(observations, dtype=torch.float32)
+        paths = paths.reshape(-1, time, self.spec.observation_dim).to(self.device)
+        paths = self.observation_normalizer.normalize(paths)
+        if isinstance(self.model, StagedReward) and stage is not None:
+            rewards = self.model.stage_rewards(paths)[..., stage]
+        else:
+            rewards = self.model.step_rewards(paths)
+        return rewards.reshape(axes).cpu().numpy().astype(np.float64)
+
+    @torch.no_grad()
+    def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
+        """Learnt reward of whole windows (environment units), in learnt units."""
+        joined = join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+        rewards = self.model(joined.normalize(windows.to(self.device)))
+        return rewards.cpu().numpy().astype(np.float64)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is evaluated."""
+        return self.observation_normalizer.shift.device
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a model folder that :meth:`load` reads without data, denoiser or environment."""
+        weights = prefixed("reward", self.model)
+        weights |= prefixed("observation_normalizer", self.observation_normalizer)
+        weights |= prefixed("action_normalizer", self.action_normalizer)
+        if self.value is not None:
+            weights |= prefixed("value", self.value)
+        config = {
+            "kind": "reward",
+            "spec": self.spec.to_config(),
+            "reward": asdict(self.config),
+            "sampling": asdict(self.sampling),
+            "value": None if self.value is None else self.value.to_config(),
+            "diffuser_fingerprint": self.diffuser_fingerprint,
+            "provenance": dict(self.provenance),
+        }
+        return save_model(folder, weights, config)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+    ) -> "LearntReward":
+        """Read a model folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, of another kind or does not fit its
+                configuration.
+        """
+        weights, config = load_model(folder, "reward")
+        try:
+            spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
+            model = settings.build(spec)
+            model.load_state_dict(submodule(weights, "reward"))
+            observation, action = (
+                Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
+                for name in ("observation", "action")
+            )
+            sampling = SamplingConfig(**config["sampling"])
+            fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
+            value = None
+            if config.get("value") is not None:
+                value = Value(spec, **config["value"])
+                value.load_state_dict(submodule(weights, "value"))
+                value.to(device).requires_grad_(requires_grad=False)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{folder}: weights and configuration disagree: {error}"
+            ) from None
+        model.to(device).requires_grad_(requires_grad=False)
+        return cls(model, spec, observation, action, settings, sampling, fingerprint, facts, value)

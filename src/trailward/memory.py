@@ -1,0 +1,211 @@
+"""What a reward may remember of a trajectory: whether a place has been visited yet.
+
+A task such as "go to A before going to B" is one of whole trajectories: what an observation is
+worth depends on those before it. One bit of memory is enough to say so,
+
+    stage_t = 1 if any of s_0..s_t was within the radius of the place, else 0,
+
+and a reward of stage and observation holds the task. Which place matters is read off the
+demonstrations (:func:`fit_memory`): remembering it must make what the demonstrator did next
+predictable from the observation, where it is not without.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from trailward.dataset import Dataset, Windows
+from trailward.normalizer import Normalizer
+from trailward.trajectory import DataError, PlanSpec, at_least
+from trailward.typing import PerPlan, Plans, StageRewards
+
+Remembered = Bool[Tensor, "batch"]
+"""Whether the place had been visited before each plan began."""
+
+Times = Float[Tensor, "batch time entry"]
+"""Observations, or plan steps that begin with them, in the order of time; model space."""
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """How the place is found.
+
+    Attributes:
+        num_windows: demonstration windows that are predicted, evenly spread.
+        num_candidates: places that are tried, evenly spread along the demonstrations.
+        num_neighbours: windows that a prediction is the median of.
+        tolerance: of the improvement; the place is the middle one of those this near the best.
+    """
+
+    num_windows: int = 1000
+    num_candidates: int = 500
+    num_neighbours: int = 5
+    tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_windows", "num_candidates", "num_neighbours")
+        at_least(0, self, "tolerance")
+
+
+class Memory(nn.Module):
+    """One place, and whether a trajectory has been within a radius of it.
+
+    Args:
+        features: entries of the observation that make up a place.
+        radius: model space.
+    """
+
+    features: Tensor
+    place: Tensor
+
+    def __init__(self, features: Sequence[int], *, radius: float = 0.05) -> None:
+        super().__init__()
+        self.radius = radius
+        self.register_buffer("features", torch.tensor(tuple(features)), persistent=False)
+        self.register_buffer("place", torch.full((len(features),), torch.inf))
+
+    def visited(
+        self, observations: Times, remembered: Remembered | None = None
+    ) -> Bool[Tensor, "batch time"]:
+        """Whether the place has been visited at or before each time.
+
+        Args:
+            observations: model space.
+            remembered: what was so before the first of them; nothing if None.
+        """
+        near = (observations[..., self.features] - self.place).norm(dim=-1) < self.radius
+        if remembered is not None:
+            near = torch.cat([near[:, :1] | remembered[:, None], near[:, 1:]], dim=1)
+        return near.int().cummax(dim=1).values.bool()
+
+
+@runtime_checkable
+class RemembersPast(Protocol):
+    """A reward model of plans that depends on what came before them."""
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The reward of plans before which nothing came."""
+        ...
+
+    def remember(self, observations: Times, remembered: Remembered | None = None) -> Remembered:
+        """What is remembered after these observations, model space."""
+        ...
+
+    def given(self, remembered: Remembered) -> Callable[[Plans], PerPlan]:
+        """The reward of plans that begin with this in memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class WithMemory:
+    """Rewards by stage, as a reward model of plans: the mean over plan steps, each in its stage.
+
+    Args:
+        memory: tells the stage.
+        stage_rewards: the reward that each plan step has in each stage.
+        remembered: what came before the plans; nothing if None.
+    """
+
+    memory: Memory
+    stage_rewards: Callable[[Plans], StageRewards]
+    remembered: Remembered | None = None
+
+    def remember(self, observations: Times, remembered: Remembered | None = None) -> Remembered:
+        """What is remembered after these observations, model space."""
+        return self.memory.visited(observations, remembered)[:, -1]
+
+    def given(self, remembered: Remembered) -> Self:
+        """The same for plans that begin with this in memory."""
+        return replace(self, remembered=remembered)
+
+    def step_rewards(self, plan: Plans) -> Float[Tensor, "batch horizon"]:
+        """The reward of each plan step, in its stage."""
+        stage = self.memory.visited(plan, self.remembered).long().unsqueeze(-1)
+        return self.stage_rewards(plan).gather(-1, stage).squeeze(-1)
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The mean of the step rewards."""
+        return self.step_rewards(plan).mean(-1)
+
+
+def fit_memory(
+    memory: Memory,
+    demonstrations: Dataset,
+    spec: PlanSpec,
+    normalizer: Normalizer,
+    *,
+    config: MemoryConfig = MemoryConfig(),
+) -> dict[str, float]:
+    """Set the memory's place to the one whose memory best explains the demonstrations.
+
+    Each window is predicted by the median of its nearest neighbours (by first observation) among
+    the windows of other demonstrations: once without memory, and once among those alone that agree
+    on whether the place has been visited. Only places that all demonstrations visit are tried.
+
+    Args:
+        memory: gets the place.
+        demonstrations: environment units.
+        spec: of the windows.
+        normalizer: of observations.
+        config: how.
+
+    Returns:
+        ``memory_error`` and ``memory_error_without``: mean squared errors of the predicted
+        features with the memory and without any, model space. If they are near to each other, the
+        task needs no memory.
+
+    Raises:
+        DataError: if there are fewer than two demonstrations, or no place is common to all.
+    """
+    if len(demonstrations.episodes) < 2:
+        raise DataError("a memory needs 2 demonstrations to learn from, as one predicts another")
+    windows, features = Windows(demonstrations, spec), memory.features.cpu()
+    normalizer = Normalizer(normalizer.shift.cpu(), normalizer.scale.cpu())
+    kept = torch.arange(0, len(windows), max(1, len(windows) // config.num_windows))
+    episode, first = windows.episode[kept], windows.first[kept]
+    plans = normalizer.normalize(spec.split(windows.gather(kept)[0])[0])
+    onward = plans[..., features].flatten(1)
+    apart = torch.cdist(plans[:, 0, features], plans[:, 0, features])
+    apart = torch.where(episode[:, None] != episode, apart, torch.inf)
+    paths = [
+        normalizer.normalize(torch.as_tensor(e.observations, dtype=torch.float32))[:, features]
+        for e in demonstrations.episodes
+    ]
+    along = torch.cat(paths)
+    without = _prediction_error(apart, onward, config.num_neighbours)
+    errors, places = [], []
+    for place in along[:: max(1, len(along) // config.num_candidates)]:
+        near = [((path - place).norm(dim=1) < memory.radius).int() for path in paths]
+        if all(bool(visits.any()) for visits in near):
+            since = pad_sequence([visits.cummax(0).values for visits in near], batch_first=True)
+            seen = since[episode, first]
+            agree = torch.where(seen[:, None] == seen, apart, torch.inf)
+            errors.append(_prediction_error(agree, onward, config.num_neighbours))
+            places.append(place)
+    if not places:
+        msg = f"no place is common to all demonstrations within memory_radius {memory.radius}"
+        raise DataError(f"{msg}: raise it, or give demonstrations of one task")
+    best = min(errors)
+    limit = best + config.tolerance * max(without - best, 0.0)
+    near_best = torch.stack([p for p, e in zip(places, errors, strict=True) if e <= limit])
+    memory.place.copy_(near_best[torch.cdist(near_best, near_best).sum(1).argmin()])
+    return {"memory_error": best, "memory_error_without": without}
+
+
+def _prediction_error(
+    apart: Float[Tensor, "window window"], onward: Float[Tensor, "window entry"], count: int
+) -> float:
+    """Mean squared error of the median of the nearest windows; those infinitely far do not count.
+
+    A window without any neighbour is predicted by the mean of all.
+    """
+    distance, nearest = apart.topk(min(count, len(apart)), largest=False)
+    neighbours = onward[nearest].masked_fill(distance.isinf().unsqueeze(-1), torch.nan)
+    predicted = neighbours.nanmedian(1).values
+    predicted = torch.where(predicted.isnan(), onward.mean(0), predicted)
+    return (predicted - onward).square().mean().item()
