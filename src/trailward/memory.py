@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trailward.dataset import Dataset, Windows
 from trailward.normalizer import Normalizer
-from trailward.trajectory import DataError, PlanSpec, at_least
+from trailward.trajectory import PlanSpec, at_least
 from trailward.typing import PerPlan, Plans, StageRewards
 
 Remembered = Bool[Tensor, "batch"]
@@ -39,17 +39,14 @@ class MemoryConfig:
         num_windows: demonstration windows that are predicted, evenly spread.
         num_candidates: places that are tried, evenly spread along the demonstrations.
         num_neighbours: windows that a prediction is the median of.
-        tolerance: of the improvement; the place is the middle one of those this near the best.
     """
 
-    num_windows: int = 1000
-    num_candidates: int = 500
+    num_windows: int = 500
+    num_candidates: int = 250
     num_neighbours: int = 5
-    tolerance: float = 0.02
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_windows", "num_candidates", "num_neighbours")
-        at_least(0, self, "tolerance")
 
 
 class Memory(nn.Module):
@@ -133,68 +130,74 @@ class WithMemory:
         return self.step_rewards(plan).mean(-1)
 
 
+@dataclass(frozen=True)
+class MemoryFit:
+    """What remembering a place explains of the demonstrations.
+
+    Attributes:
+        place: the one that explains most, model space; None if no place is common to all.
+        error: mean squared error of predicted windows with its memory, model space.
+        error_without: the same without any memory.
+    """
+
+    place: Float[Tensor, "feature"] | None
+    error: float
+    error_without: float
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the memory takes at least half of the error away."""
+        return self.place is not None and self.error < 0.5 * self.error_without
+
+
 def fit_memory(
-    memory: Memory,
     demonstrations: Dataset,
     spec: PlanSpec,
     normalizer: Normalizer,
     *,
+    features: Sequence[int],
+    radius: float,
     config: MemoryConfig = MemoryConfig(),
-) -> dict[str, float]:
-    """Set the memory's place to the one whose memory best explains the demonstrations.
+) -> MemoryFit:
+    """Find the place whose memory best explains the demonstrations.
 
-    Each window is predicted by the median of its nearest neighbours (by first observation) among
-    the windows of other demonstrations: once without memory, and once among those alone that agree
-    on whether the place has been visited. Only places that all demonstrations visit are tried.
+    Each window is predicted by the median of its nearest neighbours (by the features of the first
+    observation) among the windows of other demonstrations: once without memory, and once among
+    those alone that agree on whether the place has been visited. Only places that all
+    demonstrations visit are tried.
 
     Args:
-        memory: gets the place.
         demonstrations: environment units.
         spec: of the windows.
         normalizer: of observations.
+        features: entries of the observation that make up a place.
+        radius: how near counts as a visit, model space.
         config: how.
-
-    Returns:
-        ``memory_error`` and ``memory_error_without``: mean squared errors of the predicted
-        features with the memory and without any, model space. If they are near to each other, the
-        task needs no memory.
-
-    Raises:
-        DataError: if there are fewer than two demonstrations, or no place is common to all.
     """
-    if len(demonstrations.episodes) < 2:
-        raise DataError("a memory needs 2 demonstrations to learn from, as one predicts another")
-    windows, features = Windows(demonstrations, spec), memory.features.cpu()
+    windows, chosen = Windows(demonstrations, spec), list(features)
     normalizer = Normalizer(normalizer.shift.cpu(), normalizer.scale.cpu())
     kept = torch.arange(0, len(windows), max(1, len(windows) // config.num_windows))
     episode, first = windows.episode[kept], windows.first[kept]
-    plans = normalizer.normalize(spec.split(windows.gather(kept)[0])[0])
-    onward = plans[..., features].flatten(1)
-    apart = torch.cdist(plans[:, 0, features], plans[:, 0, features])
+    onward = normalizer.normalize(spec.split(windows.gather(kept)[0])[0])[..., chosen]
+    apart = torch.cdist(onward[:, 0], onward[:, 0])
     apart = torch.where(episode[:, None] != episode, apart, torch.inf)
     paths = [
-        normalizer.normalize(torch.as_tensor(e.observations, dtype=torch.float32))[:, features]
+        normalizer.normalize(torch.as_tensor(e.observations, dtype=torch.float32))[:, chosen]
         for e in demonstrations.episodes
     ]
-    along = torch.cat(paths)
+    onward, along = onward.flatten(1), torch.cat(paths)
     without = _prediction_error(apart, onward, config.num_neighbours)
-    errors, places = [], []
+    best = MemoryFit(None, without, without)
     for place in along[:: max(1, len(along) // config.num_candidates)]:
-        near = [((path - place).norm(dim=1) < memory.radius).int() for path in paths]
+        near = [((path - place).norm(dim=1) < radius).int() for path in paths]
         if all(bool(visits.any()) for visits in near):
             since = pad_sequence([visits.cummax(0).values for visits in near], batch_first=True)
             seen = since[episode, first]
             agree = torch.where(seen[:, None] == seen, apart, torch.inf)
-            errors.append(_prediction_error(agree, onward, config.num_neighbours))
-            places.append(place)
-    if not places:
-        msg = f"no place is common to all demonstrations within memory_radius {memory.radius}"
-        raise DataError(f"{msg}: raise it, or give demonstrations of one task")
-    best = min(errors)
-    limit = best + config.tolerance * max(without - best, 0.0)
-    near_best = torch.stack([p for p, e in zip(places, errors, strict=True) if e <= limit])
-    memory.place.copy_(near_best[torch.cdist(near_best, near_best).sum(1).argmin()])
-    return {"memory_error": best, "memory_error_without": without}
+            error = _prediction_error(agree, onward, config.num_neighbours)
+            if best.place is None or error < best.error:
+                best = MemoryFit(place, error, without)
+    return best
 
 
 def _prediction_error(

@@ -240,7 +240,8 @@ class RewardConfig:
     """Constructor arguments of a reward model.
 
     Attributes:
-        model: ``additive``, ``staged``, ``linear`` or ``mlp``.
+        model: ``additive``; ``staged``, which learning makes ``additive`` if the demonstrations
+            call for no memory; ``linear`` or ``mlp``.
         features: entries of the observation that the reward may see; all if None (not for
             ``linear`` and ``mlp``, which see all).
         hidden: widths of the hidden layers of ``additive`` and ``staged`` (64, 64 if None) and

@@ -171,7 +171,8 @@ def learn_reward(
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
         play: play data, environment units; needed by a value (more than one round) and by a
             reward's local part, else not read.
-        reward_config: the reward model.
+        reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
+            does not explain the demonstrations.
         sampling: how plans are sampled and guided.
         config: how the reward is learnt.
         report: told the gradient steps done and the losses.
@@ -203,7 +204,16 @@ def learn_reward(
             "value and a local part need play data; give it, or set them to 1 and 0"
         )
         raise ValueError(msg)
-    folder = Path(folder)
+    folder, asked, memory = Path(folder), reward_config, None
+    if asked.model == "staged":
+        memory = fit_memory(
+            Dataset(demonstrations.episodes[:num_learnt]),
+            diffuser.spec,
+            diffuser.observation_normalizer,
+            features=asked.features or range(diffuser.spec.observation_dim),
+            radius=asked.memory_radius,
+        )
+        reward_config = asked if memory.is_needed else replace(asked, model="additive")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = reward_config.build(diffuser.spec)
@@ -219,10 +229,9 @@ def learn_reward(
             raise ValueError(msg)
     model.to(diffuser.device)
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
-    if isinstance(model, StagedReward):
-        kept = Dataset(demonstrations.episodes[:num_learnt])
-        normalizer = diffuser.observation_normalizer
-        facts |= fit_memory(model.memory, kept, diffuser.spec, normalizer)
+    if isinstance(model, StagedReward) and memory is not None and memory.place is not None:
+        model.memory.place.copy_(memory.place)
+        facts |= {"memory_error": memory.error, "memory_error_without": memory.error_without}
     problem = _Problem(
         diffuser,
         Windows(demonstrations, diffuser.spec),
@@ -246,7 +255,7 @@ def learn_reward(
         "play data": play.fingerprint if needs_play and play else None,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
-        "reward": asdict(reward_config),
+        "reward": asdict(asked),
         "sampling": asdict(sampling),
         "learning": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
