@@ -217,7 +217,7 @@ PRESETS: Mapping[str, Settings] = {
         with_actions=False,
         denoiser=DenoiserConfig(width=128),
         training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
-        reward=RewardConfig(features=POSITION, num_local=64),
+        reward=RewardConfig("staged", features=POSITION, num_local=64),
         sampling=SamplingConfig(num_steps=12, stop_step=0),
         learning=LearningConfig(num_steps=240, num_rounds=2),
         evaluation=EvaluationConfig(episode_steps=600, num_candidates=8, replan_every=15),
