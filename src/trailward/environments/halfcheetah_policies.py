@@ -5,6 +5,7 @@ is dropped.
 """
 
 import os
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -106,36 +107,23 @@ def train_policies(
     """
     folder = Path(folder)
     with _own_randomness():
-        model = _build(config)
-        kept: dict[str, Any] = {
-            "modules": {"policy": model.policy, "replay": _Replay(model)},
-            "optimizers": {
-                "actor": model.actor.optimizer,
-                "critic": model.critic.optimizer,
-                "entropy": model.ent_coef_optimizer,
-            },
-            "identity": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
-        }
-        envs = [make_env() for _ in range(config.num_evaluated)]
+        model, envs = _build(config), [make_env() for _ in range(config.num_evaluated)]
+        kept = _state(model, config)
         if (folder / STATE).exists():
             facts = load_state(folder / STATE, **kept)
             model.num_timesteps = facts["step"]
             model.replay_buffer.pos, model.replay_buffer.full = facts["pos"], facts["full"]
         else:
             _snapshot(model, envs, folder, report)
+            _checkpoint(model, folder, kept)
         while model.num_timesteps < config.num_steps:
             model.set_random_seed(config.seed * 1_000_003 + model.num_timesteps)
             model._last_obs = None  # so that it begins new episodes
             model.learn(config.snapshot_every, reset_num_timesteps=False)
             _snapshot(model, envs, folder, report)
-            finished = model.num_timesteps >= config.num_steps
-            if (
-                finished
-                or model.num_timesteps // config.snapshot_every % config.checkpoint_every == 0
-            ):
-                replay = model.replay_buffer
-                facts = {"step": model.num_timesteps, "pos": replay.pos, "full": replay.full}
-                save_state(folder / STATE, **kept, facts=facts)
+            count = model.num_timesteps // config.snapshot_every
+            if count % config.checkpoint_every == 0 or model.num_timesteps >= config.num_steps:
+                _checkpoint(model, folder, kept)
 
 
 def snapshots(folder: str | os.PathLike[str]) -> list[NetworkPolicy]:
@@ -226,6 +214,25 @@ def _snapshot(model: Any, envs: Sequence[gymnasium.Env], folder: Path, report: R
     report(step, **{"return": policy.mean_return})
 
 
+def _state(model: Any, config: PolicyTrainingConfig) -> dict[str, Any]:
+    """Everything that training changes, but for the counts that a checkpoint's facts hold."""
+    return {
+        "modules": {"policy": model.policy, "replay": _Replay(model)},
+        "optimizers": {
+            "actor": model.actor.optimizer,
+            "critic": model.critic.optimizer,
+            "entropy": model.ent_coef_optimizer,
+        },
+        "identity": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
+    }
+
+
+def _checkpoint(model: Any, folder: Path, kept: dict[str, Any]) -> None:
+    replay = model.replay_buffer
+    facts = {"step": model.num_timesteps, "pos": replay.pos, "full": replay.full}
+    save_state(folder / STATE, **kept, facts=facts)
+
+
 class _Replay(nn.Module):
     """The replay buffer's arrays and the entropy weight, as buffers that share their memory."""
 
@@ -276,7 +283,8 @@ def _own_randomness() -> Iterator[None]:
 
     Products of matrices may be of 16 bits where the processor has units for that: twice as fast.
     """
-    state, precision = np.random.get_state(), torch.get_float32_matmul_precision()
+    kept, state = random.getstate(), np.random.get_state()
+    precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.random.fork_rng(devices=[]):
@@ -284,3 +292,4 @@ def _own_randomness() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(precision)
         np.random.set_state(state)
+        random.setstate(kept)
