@@ -150,7 +150,7 @@ def test_the_packaged_ladder_is_small_and_spread_from_random_to_good() -> None:
     assert len(policies) >= 8
     assert all(each.facts["return"]["count"] >= 20 for each in policies)
     returns = np.array([each.mean_return for each in policies])
-    assert np.diff(returns).max() < 0.3 * (returns[-1] - returns[0])
+    assert np.diff(returns).max() < 0.4 * (returns[-1] - returns[0])
 
 
 def test_the_best_packaged_policy_returns_what_it_is_said_to() -> None:
