@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-slow check pretrained pretrained-maze clean
+.PHONY: demo test test-slow check pretrained pretrained-maze pretrained-policies clean
 
 demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report/index.html
 	$(BIN)/trailward demo --out runs/demo
@@ -33,6 +33,12 @@ pretrained-maze:
 	mkdir -p src/trailward/pretrained/$(MAZE)
 	cp runs/pretrained/$(MAZE)/config.json runs/pretrained/$(MAZE)/weights.safetensors \
 	  src/trailward/pretrained/$(MAZE)/
+
+pretrained-policies: .venv/.dev  ## remake the packaged HalfCheetah policies (about two hours)
+	$(BIN)/trailward policies --out runs/pretrained/policies
+	mkdir -p src/trailward/pretrained/halfcheetah_policies
+	cp runs/pretrained/policies/ladder/config.json runs/pretrained/policies/ladder/weights.safetensors \
+	  src/trailward/pretrained/halfcheetah_policies/
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trailward.cli import main
+from trailward.dataset import read_dataset
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
@@ -96,6 +97,27 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
             ["collect", "--what=demonstrations", "--out={}/new", "--task=goal:0,0"],
             "not a free cell",
         ),
+        (
+            ["collect", "--env=halfcheetah", "--what=demonstrations", "--out={}/new"],
+            "with environment 'halfcheetah' it can be play, mixture, medium, expert",
+        ),
+        (["collect", "--what=expert", "--out={}/new"], "it can be play, demonstrations"),
+        (
+            ["collect", "--env=halfcheetah", "--what=play", "--out={}/new", "--task=goal:1,1"],
+            "--task plays no part in --what play with environment 'halfcheetah'",
+        ),
+        (
+            ["collect", "--what=play", "--out={}/new", "--num-episodes=3"],
+            "--num-episodes plays no part in --what play",
+        ),
+        (
+            ["collect", "--env=halfcheetah", "--what=expert", "--out={}/new", "--action-noise=1"],
+            "--action-noise plays no part in --what expert",
+        ),
+        (
+            ["collect", "--env=halfcheetah", "--what=play", "--out={}/new", "--policies={}/play"],
+            "play holds no model",
+        ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),
         (
@@ -160,6 +182,30 @@ def test_the_demo_runs_from_scratch_and_again(tmp_path: Path) -> None:
     assert main([*arguments, "--seed=5"]) == 2  # another demo does not mix with this one
 
 
+def test_policies_are_trained_packaged_and_rolled_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = [
+        "policies", f"--out={tmp_path}/policies", "--num-steps=60", "--snapshot-every=20",
+        "--num-envs=2", "--num-random-steps=10", "--width=8", "--batch-size=4",
+        "--num-replay=100", "--num-evaluated=1", "--seed=3", "--num-policies=3",
+    ]  # fmt: skip
+    assert main(train) == 0
+    assert "3 policies -> " in capsys.readouterr().err
+    config = json.loads((tmp_path / "policies/ladder/config.json").read_text())
+    assert config["provenance"]["seed"] == config["provenance"]["training"]["seed"] == 3
+    ladder = f"--policies={tmp_path}/policies/ladder"
+    sizes = {"play": 4, "mixture": 5, "medium": 2, "expert": 2}
+    for what, count in sizes.items():
+        size = "--num-steps=40" if what in ("play", "mixture") else "--num-episodes=2"
+        arguments = [f"--what={what}", size, "--episode-steps=10", f"--out={tmp_path}/{what}"]
+        assert main(["collect", "--env=halfcheetah", *arguments, ladder, "--seed=5"]) == 0
+        data = read_dataset(tmp_path / what)
+        assert len(data.episodes) == count
+        assert (data.provenance["seed"], data.provenance["what"]) == (5, what)
+        assert data.provenance["environment"] == "HalfCheetah-v5"
+
+
 def test_help_tells_every_verb() -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "trailward.cli", "--help"],
@@ -167,5 +213,5 @@ def test_help_tells_every_verb() -> None:
         text=True,
         check=True,
     ).stdout
-    for verb in ("collect", "train", "learn", "plan", "evaluate", "report", "demo"):
+    for verb in ("collect", "policies", "train", "learn", "plan", "evaluate", "report", "demo"):
         assert verb in shown

@@ -19,15 +19,17 @@ from trailward.config import (
     Evaluate,
     Learn,
     Plan,
+    Policies,
     Report,
     Train,
 )
 from trailward.diffusion_training import DivergedError
-from trailward.environments.maze import MissingExtraError
+from trailward.environments import MissingExtraError
 from trailward.trajectory import DataError
 
 _RUN = {
     Collect: commands.collect,
+    Policies: commands.policies,
     Train: commands.train,
     Learn: commands.learn,
     Plan: commands.plan,
@@ -65,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console(stderr=True, soft_wrap=True).print(f"trailward: {error}", style="red", markup=False)
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; train, learn and demo go on when run again")
+        Console(stderr=True).print(
+            "interrupted; policies, train, learn and demo go on when run again"
+        )
         return 130
     return 0
 

@@ -18,13 +18,18 @@ from trailward.config import (
     Evaluate,
     Learn,
     Plan,
+    Policies,
     Report,
     Settings,
     Train,
 )
-from trailward.dataset import Dataset, read_dataset, write_dataset
+from trailward.dataset import Dataset, free_folder, read_dataset, write_dataset
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import train_diffuser
+from trailward.environments import halfcheetah
+from trailward.environments.halfcheetah import NetworkPolicy
+from trailward.environments.halfcheetah_data import COLLECTORS
+from trailward.environments.halfcheetah_policies import package_policies, train_policies
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, collect_play, guided_expert
 from trailward.environments.maze_evaluation import evaluate_in_maze
@@ -39,22 +44,37 @@ from trailward.trajectory import DataError, PlanSpec
 
 Say = Callable[[str], None]
 
+_MAZE_FLAGS = ["maze", "task", "demonstrator", "diffuser"]
+_KINDS = {"maze": ["play", "demonstrations"], "halfcheetah": list(COLLECTORS)}
+
 
 def collect(command: Collect, say: Say) -> Path:
     """Record episodes and write them; refuses to write over data."""
+    _check_collect(command)
+    free_folder(command.out)
+    recorded = {"maze": _collect_in_maze, "halfcheetah": _collect_halfcheetah}
+    found, env_id = recorded[command.environment](command)
+    dataset = Dataset(found.episodes, provenance(command.seed, **found.provenance))
+    folder = write_dataset(dataset, command.out, env_id=env_id)
+    say(f"{len(dataset.episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
+    return folder
+
+
+def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:
     maze = parse_maze(command.maze)
     facts: dict[str, Any] = {"maze": command.maze, "what": command.what}
     if command.what == "play":
-        with progress("collecting", command.num_steps) as report:
+        num_steps = 200_000 if command.num_steps is None else command.num_steps
+        facts["action_noise"] = 0.5 if command.action_noise is None else command.action_noise
+        with progress("collecting", num_steps) as report:
             episodes = collect_play(
                 maze,
-                num_steps=command.num_steps,
+                num_steps=num_steps,
                 seed=command.seed,
                 episode_steps=command.episode_steps or 1000,
-                action_noise=command.action_noise,
+                action_noise=facts["action_noise"],
                 progress=report,
             )
-        facts["action_noise"] = command.action_noise
     else:
         task = parse_task(command.task, maze)
         expert = None
@@ -64,16 +84,47 @@ def collect(command: Collect, say: Say) -> Path:
             expert = guided_expert(task, diffuser)
         episodes = collect_demonstrations(
             task,
-            num_episodes=command.num_episodes,
+            num_episodes=9 if command.num_episodes is None else command.num_episodes,
             seed=command.seed,
             episode_steps=command.episode_steps or 300,
             expert=expert,
         )
         facts |= {"task": task.name, "demonstrator": command.demonstrator}
-    dataset = Dataset(episodes, provenance(command.seed, **facts))
-    folder = write_dataset(dataset, command.out, env_id=f"PointMaze {maze.name}")
-    say(f"{len(episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
-    return folder
+    return Dataset(episodes, facts), f"PointMaze {maze.name}"
+
+
+def _collect_halfcheetah(command: Collect) -> tuple[Dataset, str]:
+    settings: dict[str, Any] = {"seed": command.seed}
+    settings["episode_steps"] = length = command.episode_steps or halfcheetah.EPISODE_STEPS
+    if command.what in ("play", "mixture"):
+        total = 300_000 if command.num_steps is None else command.num_steps
+        settings["num_steps"] = total
+    else:
+        settings["num_episodes"] = 9 if command.num_episodes is None else command.num_episodes
+        total = settings["num_episodes"] * length
+    if command.action_noise is not None:
+        settings["action_noise"] = command.action_noise
+    policies = halfcheetah.ladder(command.policies)
+    with progress("collecting", total) as report:
+        found = COLLECTORS[command.what](policies, **settings, progress=report)
+    return found, halfcheetah.ENV_ID
+
+
+def policies(command: Policies, say: Say) -> list[NetworkPolicy]:
+    """Train policies, or go on training them, and choose a ladder among their snapshots."""
+    with progress("training", command.training.num_steps) as report:
+        train_policies(command.training, command.out, report)
+    chosen = package_policies(
+        command.out,
+        command.out / "ladder",
+        num=command.num_policies,
+        provenance=provenance(command.training.seed, training=asdict(command.training)),
+    )
+    for policy in chosen:
+        found = policy.facts["return"]
+        say(f"step {policy.facts['step']:>9,}: return {found['mean']:.0f} +- {found['std']:.0f}")
+    say(f"{len(chosen)} policies -> {command.out / 'ladder'}")
+    return chosen
 
 
 def train(command: Train, say: Say) -> Diffuser:
@@ -276,6 +327,23 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise DataError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
+def _check_collect(command: Collect) -> None:
+    """Refuse what makes no sense together, rather than leave a flag out of account."""
+    known = _KINDS[command.environment]
+    if command.what not in known:
+        msg = f"what is '{command.what}'; with environment '{command.environment}' it can be "
+        raise DataError(msg + f"{', '.join(known)}")
+    by_steps = command.what in ("play", "mixture")
+    unused = ["num_episodes"] if by_steps else ["num_steps"]
+    unused += ["policies"] if command.environment == "maze" else _MAZE_FLAGS
+    unused += ["action_noise"] if command.what in ("demonstrations", "expert") else []
+    for name in unused:
+        if getattr(command, name) != getattr(Collect, name):
+            flag = f"--{name.replace('_', '-')}"
+            use = f"--what {command.what} with environment '{command.environment}'"
+            raise DataError(f"{flag} plays no part in {use}; leave it out")
 
 
 def _check_made_for(provenance: Mapping[str, Any], what: str, **wanted: str) -> None:

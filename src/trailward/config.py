@@ -6,10 +6,13 @@ A field's text below is the text of ``--help``.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from trailward.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion_training import TrainingConfig
+from trailward.environments.halfcheetah_policies import PolicyTrainingConfig
 from trailward.environments.maze_evaluation import EvaluationConfig
 from trailward.reward import RewardConfig
 from trailward.reward_learning import LearningConfig
@@ -22,30 +25,53 @@ POSITION = (0, 1)
 
 @dataclass(frozen=True)
 class Collect:
-    """Record episodes in a maze and write them as a Minari dataset."""
+    """Record episodes in a maze or of HalfCheetah and write them as a Minari dataset."""
 
-    what: Literal["play", "demonstrations"]
-    """Aimless wandering, or a demonstrator at a task."""
+    what: Literal["play", "demonstrations", "mixture", "medium", "expert"]
+    """In a maze: play (aimless wandering) or demonstrations (a demonstrator at a task). Of
+    HalfCheetah: play (all policies but the best, with noise), mixture (play and 3% as many
+    episodes of the best), medium (a policy half as good, with noise) or expert (the best)."""
     out: Path
     """Folder of the dataset; '-v0' is appended if the name has no version."""
     maze: str = "umaze"
     """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
     task: str = "corner"
     """What is demonstrated: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
-    num_steps: int = 200_000
-    """Environment steps of play data."""
-    num_episodes: int = 9
-    """Demonstrations."""
+    num_steps: int | None = None
+    """Environment steps of play or mixture; in mazes 200000, else 300000 if not given."""
+    num_episodes: int | None = None
+    """Episodes of anything else; 9 if not given."""
     episode_steps: int | None = None
-    """Environment steps of an episode; 1000 for play, 300 for demonstrations if not given."""
-    action_noise: float = 0.5
-    """Standard deviation of the noise on play actions."""
+    """Environment steps of an episode; 1000, but 300 for a maze's demonstrations if not given."""
+    action_noise: float | None = None
+    """Standard deviation of the noise on actions of play, mixture and medium; in mazes 0.5, else
+    0.15 if not given."""
     demonstrator: Literal["waypoint", "guided"] = "waypoint"
     """The shortest way, or the thesis's: plans guided by the true reward."""
     diffuser: str = "umaze"
     """Whose plans the guided demonstrator follows: a folder, or a packaged one's name."""
+    environment: Annotated[Literal["maze", "halfcheetah"], tyro.conf.arg(aliases=["--env"])] = (
+        "maze"
+    )
+    """Where; --maze, --task, --demonstrator and --diffuser are for mazes."""
+    policies: Path | None = None
+    """HalfCheetah's policies: the folder 'ladder' in one that 'trailward policies' made; the
+    packaged ones if not given."""
     seed: int = 0
     """Of starts, goals and noise."""
+
+
+@dataclass(frozen=True)
+class Policies:
+    """Train a ladder of HalfCheetah policies; run again on the same folder, it resumes exactly."""
+
+    out: Path
+    """Folder of the snapshots, the checkpoint and, in 'ladder', the policies chosen."""
+    training: Annotated[PolicyTrainingConfig, tyro.conf.arg(name="")] = field(
+        default_factory=PolicyTrainingConfig
+    )
+    num_policies: int = 10
+    """Snapshots chosen, evenly spread in return from the untrained policy to the best."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 
+from trailward.d4rl import SUFFIXES, read_d4rl
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.typing import PlanMask, Plans
@@ -188,14 +189,18 @@ class Windows:
 
 
 def read_dataset(source: str | os.PathLike[str]) -> Dataset:
-    """Read a Minari dataset: a folder that holds one, or a Minari id.
+    """Read a Minari dataset or a D4RL file.
 
     Args:
-        source: a folder, or an id known to ``minari list local``.
+        source: a folder with a Minari dataset, an id known to ``minari list local`` such as
+            ``mujoco/halfcheetah/expert-v0``, or an HDF5 file of D4RL (``.hdf5`` or ``.h5``).
 
     Raises:
         DataError: names the dataset, the episode and the field that is wrong, and the remedy.
     """
+    if Path(source).suffix in SUFFIXES:
+        path = Path(source).expanduser()
+        return _named(path, read_d4rl(path), {"file": path.name})
     recorded = _open_minari(source)
     episodes = []
     try:
@@ -207,10 +212,8 @@ def read_dataset(source: str | os.PathLike[str]) -> Dataset:
     except (KeyError, OSError, AttributeError) as error:
         msg = f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}"
         raise DataError(msg) from error
-    try:
-        return Dataset(episodes, json.loads(recorded.storage.metadata.get("provenance", "{}")))
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+    made = json.loads(recorded.storage.metadata.get("provenance", "{}"))
+    return _named(source, episodes, made)
 
 
 def write_dataset(
@@ -232,9 +235,7 @@ def write_dataset(
     Raises:
         DataError: if the folder exists or its name is not a Minari name.
     """
-    target = dataset_folder(folder)
-    if target.exists():
-        raise DataError(f"{target} exists; remove it or choose another name")
+    target = free_folder(folder)
     try:
         parse_dataset_id(target.name)
     except ValueError as error:
@@ -283,6 +284,27 @@ def dataset_folder(folder: str | os.PathLike[str]) -> Path:
     return path if versioned else path.with_name(f"{path.name}-v0")
 
 
+def free_folder(folder: str | os.PathLike[str]) -> Path:
+    """As :func:`dataset_folder`, of a dataset that is yet to be written.
+
+    Raises:
+        DataError: if the folder exists.
+    """
+    target = dataset_folder(folder)
+    if target.exists():
+        raise DataError(f"{target} exists; remove it or choose another name")
+    return target
+
+
+def _named(
+    source: str | os.PathLike[str], episodes: list[Episode], made: dict[str, Any]
+) -> Dataset:
+    try:
+        return Dataset(episodes, made)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+
+
 def _open_minari(source: str | os.PathLike[str]) -> minari.MinariDataset:
     for path in (Path(source).expanduser(), dataset_folder(source)):
         if (path / "data").is_dir():
@@ -295,7 +317,8 @@ def _open_minari(source: str | os.PathLike[str]) -> minari.MinariDataset:
     except (FileNotFoundError, ValueError) as error:
         msg = (
             f"'{source}' is neither a folder with a Minari dataset nor a local Minari id; "
-            "list those with 'minari list local', or make one with 'trailward collect'"
+            "list those with 'minari list local', get one with 'minari download', or make one "
+            "with 'trailward collect'"
         )
         raise DataError(msg) from error
 

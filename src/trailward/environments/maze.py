@@ -19,16 +19,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from trailward.environments import MissingExtraError
 from trailward.trajectory import DataError
 
 _Array = TypeVar("_Array", np.ndarray, Tensor)
 
 GOAL_RADIUS = 0.45
 """Metres within which gymnasium-robotics counts a goal as reached."""
-
-
-class MissingExtraError(ImportError):
-    """An optional dependency is not installed; the message names the command that installs it."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Diffusers that come with the package: small safetensors made by commands of this project."""
+"""Models that come with the package: small safetensors made by commands of this project."""
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,20 +9,27 @@ from trailward.checkpoint import CONFIG, CheckpointError
 _HERE = Path(str(files(__name__)))
 
 
-def packaged() -> list[str]:
-    """Names of the diffusers in the package."""
-    return sorted(path.parent.name for path in _HERE.glob(f"*/{CONFIG}"))
+def packaged(kind: str = "diffuser") -> list[str]:
+    """Names of the diffusers in the package, or of models of another kind."""
+    configs = {
+        path.parent.name: path.read_text(encoding="utf-8") for path in _HERE.glob(f"*/{CONFIG}")
+    }
+    return sorted(name for name, text in configs.items() if json.loads(text)["kind"] == kind)
 
 
-def model_folder(name_or_folder: str) -> Path:
-    """The folder of a model: a path that exists, or the name of a packaged diffuser.
+def model_folder(name_or_folder: str, kind: str = "diffuser") -> Path:
+    """The folder of a model: a path that exists, or the name of a packaged one.
+
+    Args:
+        name_or_folder: a path or a name.
+        kind: of the packaged model; a folder's is checked when it is loaded.
 
     Raises:
         CheckpointError: if it is neither.
     """
     if (Path(name_or_folder) / CONFIG).is_file():
         return Path(name_or_folder)
-    if name_or_folder in packaged():
+    if name_or_folder in packaged(kind):
         return _HERE / name_or_folder
-    msg = f"'{name_or_folder}' is neither a model folder nor packaged ({', '.join(packaged())})"
-    raise CheckpointError(msg)
+    known = ", ".join(packaged(kind))
+    raise CheckpointError(f"'{name_or_folder}' is neither a model folder nor packaged ({known})")
