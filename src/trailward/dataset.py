@@ -164,14 +164,17 @@ class Windows:
         return windows, needed <= last
 
     def history(self, indices: torch.Tensor) -> Float[torch.Tensor, "batch time observation"]:
-        """What was observed up to and with the first observation of each window.
+        """Every observation of each window's episode, from its first to the window's last.
 
-        Environment units; the last is the window's own first. Shorter histories are padded in
-        front by the episode's first observation.
+        Environment units. ``history[:, -1]`` is the last of the window, ``[:, -1 - stride]`` the
+        one before. Shorter histories are padded in front by the episode's first observation,
+        episodes shorter than a window behind by their last.
         """
+        reach = (self.spec.horizon - 1) * self.spec.stride
         start, first = self._start[indices, None], self.first[indices, None]
-        back = torch.arange(int(first.max()), -1, -1)
-        return self._observations[start - torch.minimum(back, first)]
+        back = torch.arange(int(first.max()), -reach - 1, -1)
+        wanted = start - torch.minimum(back, first)
+        return self._observations[torch.minimum(wanted, self._last[indices, None])]
 
     def subset(self, keep: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Indices of the windows whose episode number satisfies ``keep``."""

@@ -11,11 +11,11 @@ predictable from the observation, where it is not without.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, Self, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -89,8 +89,10 @@ class RemembersPast(Protocol):
         """The reward of plans before which nothing came."""
         ...
 
-    def remember(self, observations: Times, remembered: Remembered | None = None) -> Remembered:
-        """What is remembered after these observations, model space."""
+    def remember(
+        self, observations: Times, remembered: Remembered | None = None
+    ) -> Bool[Tensor, "batch time"]:
+        """What is remembered after each of these observations, model space."""
         ...
 
     def given(self, remembered: Remembered) -> Callable[[Plans], PerPlan]:
@@ -100,34 +102,47 @@ class RemembersPast(Protocol):
 
 @dataclass(frozen=True)
 class WithMemory:
-    """Rewards by stage, as a reward model of plans: the mean over plan steps, each in its stage.
+    """Rewards by stage, as a reward model: the mean over time, each observation in its stage.
+
+    Plans are judged in the stage they begin in (:meth:`given`): their steps may be too far apart to
+    tell whether the place is visited between two of them, and what happens after a visit is for the
+    plans made after it.
 
     Args:
         memory: tells the stage.
-        stage_rewards: the reward that each plan step has in each stage.
-        remembered: what came before the plans; nothing if None.
+        stage_rewards: the reward that each step has in each stage.
     """
 
     memory: Memory
     stage_rewards: Callable[[Plans], StageRewards]
-    remembered: Remembered | None = None
 
-    def remember(self, observations: Times, remembered: Remembered | None = None) -> Remembered:
-        """What is remembered after these observations, model space."""
-        return self.memory.visited(observations, remembered)[:, -1]
+    def remember(
+        self, observations: Times, remembered: Remembered | None = None
+    ) -> Bool[Tensor, "batch time"]:
+        """Whether the place has been visited at or before each observation, model space."""
+        return self.memory.visited(observations, remembered)
 
-    def given(self, remembered: Remembered) -> Self:
-        """The same for plans that begin with this in memory."""
-        return replace(self, remembered=remembered)
+    def given(self, remembered: Remembered) -> Callable[[Plans], PerPlan]:
+        """The reward of plans that begin with this in memory."""
+        stage = remembered.long()
+
+        def reward(plan: Plans) -> PerPlan:
+            return self._in_stage(plan, stage.unsqueeze(1).expand(plan.shape[:2])).mean(-1)
+
+        return reward
 
     def step_rewards(self, plan: Plans) -> Float[Tensor, "batch horizon"]:
-        """The reward of each plan step, in its stage."""
-        stage = self.memory.visited(plan, self.remembered).long().unsqueeze(-1)
-        return self.stage_rewards(plan).gather(-1, stage).squeeze(-1)
+        """The reward of each step, in the stage that those before it have led to."""
+        return self._in_stage(plan, self.memory.visited(plan).long())
 
     def __call__(self, plan: Plans) -> PerPlan:
         """The mean of the step rewards."""
         return self.step_rewards(plan).mean(-1)
+
+    def _in_stage(
+        self, plan: Plans, stage: Int[Tensor, "batch horizon"]
+    ) -> Float[Tensor, "batch horizon"]:
+        return self.stage_rewards(plan).gather(-1, stage.unsqueeze(-1)).squeeze(-1)
 
 
 @dataclass(frozen=True)

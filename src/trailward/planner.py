@@ -126,7 +126,7 @@ class Planner:
             if before is not None and len(before) != len(observations):
                 before = None
             now = _normalized(self.diffuser, observations).unsqueeze(1)
-            self._remembered = self.reward_model.remember(now, before)
+            self._remembered = self.reward_model.remember(now, before)[:, -1]
 
     def _reward_model(self, num_envs: int) -> Callable[[Plans], PerPlan] | None:
         """The reward model of all candidates, given what is remembered of each environment."""

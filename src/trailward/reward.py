@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from trailward.memory import Memory, Remembered, Times, WithMemory
@@ -181,11 +182,13 @@ class StagedReward(nn.Module):
         """The local part of :meth:`stage_rewards`; zero if there is none."""
         return torch.stack([self.before.local_rewards(plan), self.after.local_rewards(plan)], -1)
 
-    def remember(self, observations: Times, remembered: Remembered | None = None) -> Remembered:
-        """Whether the place has been visited after these observations, model space."""
+    def remember(
+        self, observations: Times, remembered: Remembered | None = None
+    ) -> Bool[Tensor, "batch time"]:
+        """Whether the place has been visited at or before each observation, model space."""
         return self._with_memory.remember(observations, remembered)
 
-    def given(self, remembered: Remembered) -> WithMemory:
+    def given(self, remembered: Remembered) -> Callable[[Plans], PerPlan]:
         """The reward of plans before which the place has been visited or not."""
         return self._with_memory.given(remembered)
 

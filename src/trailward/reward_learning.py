@@ -116,7 +116,8 @@ def matching_loss(
     Args:
         diffuser: frozen.
         reward_model: guides; the loss is differentiable in its weights. One that remembers is
-            told what came before each window.
+            told what came before each window, and windows are compared for as long as what is
+            remembered stays the same.
         windows: of the demonstrations, environment units.
         indices: which windows make up the batch.
         objective: how plans and demonstrations are compared, model space.
@@ -130,8 +131,10 @@ def matching_loss(
     demonstrations, mask = windows.batch(indices, diffuser.normalizer)
     if isinstance(reward_model, RemembersPast):
         history = windows.history(indices).to(diffuser.device)
-        past = diffuser.observation_normalizer.normalize(history)
-        reward_model = reward_model.given(reward_model.remember(past))
+        known = reward_model.remember(diffuser.observation_normalizer.normalize(history))
+        known = known.flip(1)[:, :: diffuser.spec.stride][:, : diffuser.spec.horizon].flip(1)
+        reward_model = reward_model.given(known[:, 0])
+        mask[:, 1:] &= known[:, :-1] == known[:, :1]
     plans = diffuser.sample_plans(
         diffuser.spec.split(demonstrations)[0][:, 0],
         sampling,
