@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trailward import Dataset, Diffuser, LearntReward, Windows, model_folder, read_dataset
+from trailward.matching import matching_loss
 from trailward.objective import EnergyDistance
-from trailward.reward_learning import matching_loss
 
 SCALES = (0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
 _NUM_PLANS = 128

@@ -102,6 +102,33 @@ def test_windows_do_not_reach_into_the_next_episode() -> None:
     assert windows.episode.tolist() == [0] * 5 + [1] * 5 + [2] * 5
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_windows_say_where_in_their_episode_they_begin(spec: PlanSpec, dataset: Dataset) -> None:
+    windows = Windows(dataset, spec)
+    values, _ = windows.gather(torch.arange(len(windows)))
+    begins = zip(windows.episode.tolist(), windows.first.tolist(), strict=True)
+    expected = [dataset.episodes[episode].observations[first] for episode, first in begins]
+    np.testing.assert_array_equal(values[:, 0, :2].numpy(), np.array(expected, "f4"))
+
+
+def test_a_history_is_all_that_was_observed_up_to_a_window() -> None:
+    dataset = random_walks([8, 3, 8])
+    windows, indices = Windows(dataset, PlanSpec(3, 2, 2, 2)), torch.tensor([5, 9, 0, 3])
+    assert windows.episode[indices].tolist() == [1, 2, 0, 0]
+    assert windows.first[indices].tolist() == [0, 3, 0, 3]
+    history = windows.history(indices).numpy()
+    for found, episode, last in zip(history, (1, 2, 0, 0), (0, 3, 0, 3), strict=True):
+        observations = dataset.episodes[episode].observations[: last + 1].astype("f4")
+        padding = np.repeat(observations[:1], 3 - last, axis=0)
+        np.testing.assert_array_equal(found, np.concatenate([padding, observations]))
+
+
+def test_the_history_of_a_first_window_is_its_first_observation(dataset: Dataset) -> None:
+    windows = Windows(dataset, PlanSpec(3, 2, 2, 2))
+    history = windows.history(torch.tensor([0]))
+    assert torch.equal(history, windows.gather(torch.tensor([0]))[0][:, :1])
+
+
 def test_a_subset_holds_the_windows_of_the_chosen_episodes() -> None:
     windows = Windows(random_walks([8, 8, 8]), PlanSpec(3, 2, 2, 2))
     assert windows.subset(lambda episode: episode >= 1).tolist() == list(range(5, 15))

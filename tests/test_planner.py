@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from oracles import GaussianWorld
 from tiny import seeded, tiny_diffuser, tiny_reward
 from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.memory import Memory, WithMemory
 from trailward.planner import PlanFollower, Planner, Policy
 from trailward.schedule import cosine_schedule
 from trailward.trajectory import PlanSpec
@@ -276,3 +277,66 @@ def test_guidance_that_would_never_act_is_refused() -> None:
     sampling = SamplingConfig(num_steps=2, stop_step=diffuser.schedule.num_steps)
     with pytest.raises(ValueError, match="no move would be guided"):
         Planner(diffuser, sampling, lambda plan: plan.sum((1, 2)), replan_every=2)(np.zeros((1, 2)))
+
+
+def two_stages(diffuser: Diffuser) -> WithMemory:
+    """To the right before the origin (environment units) has been visited, then to the left."""
+    memory = Memory((0, 1), radius=0.01)
+    memory.place.copy_(diffuser.observation_normalizer.normalize(torch.zeros(2)))
+    return WithMemory(memory, lambda plan: torch.stack([plan[..., 0], -plan[..., 0]], -1))
+
+
+def actions_in(diffuser: Diffuser, visited: list[bool], walk: list[np.ndarray]) -> np.ndarray:
+    """The actions of a planner whose reward knows which environment has been at the origin."""
+    model = two_stages(diffuser)
+    given = lambda plan: model.given(
+        torch.tensor(visited).repeat_interleave(len(plan) // len(visited))
+    )(plan)
+    planner = Planner(diffuser, SAMPLING, given, num_candidates=3, replan_every=1)
+    return np.stack([planner(observations) for observations in walk])
+
+
+VISIT = OBSERVATIONS.copy()
+VISIT[1] = 0  # the second of four environments is at the origin
+
+
+def test_a_planner_remembers_what_each_environment_has_visited(diffuser: Diffuser) -> None:
+    planner = Planner(diffuser, SAMPLING, two_stages(diffuser), num_candidates=3, replan_every=1)
+    walk = [OBSERVATIONS, VISIT, OBSERVATIONS, OBSERVATIONS]
+    actions = [planner(observations) for observations in walk]
+    none, second = (actions_in(diffuser, [False, at, False, False], walk) for at in (False, True))
+    np.testing.assert_array_equal(actions[0], none[0])
+    np.testing.assert_array_equal(actions[1:], second[1:])
+    assert (none[[0, 2, 3], 1] != second[[0, 2, 3], 1]).any(-1).all()
+
+
+def test_a_planner_remembers_visits_between_plans(diffuser: Diffuser) -> None:
+    plans = []
+    for between in (OBSERVATIONS, VISIT):
+        planner = Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=3)
+        for observations in (OBSERVATIONS, between, OBSERVATIONS):
+            planner(observations)
+        plans.append(planner.plan(OBSERVATIONS))
+    forgetful, remembering = plans
+    assert torch.equal(remembering[[0, 2, 3]], forgetful[[0, 2, 3]])
+    assert remembering[1, 1:, 0].mean() < forgetful[1, 1:, 0].mean()
+
+
+def test_a_reset_planner_has_visited_nothing(diffuser: Diffuser) -> None:
+    planner = Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=1)
+    planner(VISIT)
+    planner.reset()
+    fresh = Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=1)
+    np.testing.assert_array_equal(planner(OBSERVATIONS), fresh(OBSERVATIONS))
+
+
+def test_other_environments_have_visited_nothing(diffuser: Diffuser) -> None:
+    """After a change of their number nobody knows which is which."""
+    planner, fresh = (
+        Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=1) for _ in range(2)
+    )
+    planner(VISIT)
+    fresh(OBSERVATIONS)
+    np.testing.assert_array_equal(planner(OBSERVATIONS[:2]), fresh(OBSERVATIONS[:2]))
+    np.testing.assert_array_equal(planner(VISIT[:2]), fresh(VISIT[:2]))
+    np.testing.assert_array_equal(planner(OBSERVATIONS[:2]), fresh(OBSERVATIONS[:2]))

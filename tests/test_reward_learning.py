@@ -1,5 +1,6 @@
 import math
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from processes import run_python
-from tiny import random_walks, seeded, tiny_diffuser
+from tiny import corridor_walks, random_walks, seeded, tiny_diffuser
 from trailward import reward_learning
 from trailward.adjoint import checkpointed
 from trailward.checkpoint import CheckpointError
@@ -17,10 +18,11 @@ from trailward.dataset import Dataset, Windows
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError, logged_losses
 from trailward.learnt_reward import LearntReward
+from trailward.matching import matching_loss
 from trailward.objective import MSE, OBJECTIVES
-from trailward.reward import RewardConfig
-from trailward.reward_learning import STATE, LearningConfig, learn_reward, matching_loss
-from trailward.trajectory import DataError, PlanSpec
+from trailward.reward import RewardConfig, StagedReward
+from trailward.reward_learning import STATE, LearningConfig, learn_reward
+from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.value import Value, ValueConfig
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
@@ -32,6 +34,7 @@ PLAY = random_walks([30] * 6, seed=3)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
 REWARD = RewardConfig(hidden=(8,))
 LOCAL = replace(REWARD, num_local=8)
+STAGED = replace(REWARD, model="staged", memory_radius=0.12)
 CONFIG = LearningConfig(objective="mse", num_steps=18, batch_size=8, evaluate_every=5, patience=99)
 KILLED_AT_STEP_13 = """
 import os, signal, sys
@@ -61,6 +64,19 @@ def learn(folder: Path | str, **changes) -> LearntReward:
     )
 
 
+def corridor(*stops: float, count: int = 4, seed: int = 0) -> Dataset:
+    """Walks along a corridor of model space, in environment units."""
+    unnormalize = tiny_diffuser(SPEC).observation_normalizer.unnormalize
+    return Dataset(
+        [
+            Episode(unnormalize(torch.from_numpy(e.observations)).numpy(), e.actions)
+            for e in corridor_walks(*stops, count=count, seed=seed).episodes
+        ]
+    )
+
+
+TURNING = corridor(-0.9, 0.9)
+"""To one end of the corridor first, then to the other."""
 TWO_ROUNDS = {"play": PLAY, "num_rounds": 2, "num_steps": 12, "evaluate_every": 3}
 
 
@@ -74,11 +90,11 @@ def small_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reward_learning, "Value", partial(Value, width=8))
 
 
-def local_size(learnt: LearntReward) -> float:
-    """The mean square of the reward's local part over play data."""
+def local_size(learnt: LearntReward) -> torch.Tensor:
+    """The mean square of the reward's local part over play data, of each stage if it has two."""
     windows, diffuser = Windows(PLAY, SPEC), tiny_diffuser(SPEC)
     plans, _ = windows.batch(torch.arange(len(windows)), diffuser.normalizer)
-    return float(learnt.model.local_rewards(plans).square().mean())
+    return learnt.model.local_rewards(plans).square().mean((0, 1))
 
 
 def loss_of(reward: torch.nn.Module, objective: str = "mse", **options) -> torch.Tensor:
@@ -278,6 +294,120 @@ def test_the_first_round_does_not_use_up_the_patience_of_the_second(
     assert done[-1] == 21  # 12 steps, a look after 15, two more in vain
 
 
+def test_a_staged_reward_remembers_the_place_that_demonstrations_turn_at(tmp_path: Path) -> None:
+    learnt = learn(tmp_path, reward=STAGED, demonstrations=TURNING)
+    model, facts = learnt.model, learnt.provenance["learnt"]
+    assert isinstance(model, StagedReward)
+    assert model.memory.place[0] == pytest.approx(-0.9, abs=0.12)
+    assert 0 < facts["memory_error"] < 0.1 * facts["memory_error_without"]
+    back = LearntReward.load(tmp_path)
+    assert_same_weights(back, learnt)
+    assert (back.config, back.provenance["learnt"]) == (STAGED, facts)
+
+
+def test_where_nothing_calls_for_a_memory_an_additive_reward_is_learnt(tmp_path: Path) -> None:
+    straight = corridor(0.9, seed=4)
+    ours = learn(tmp_path / "ours", reward=STAGED, demonstrations=straight)
+    theirs = learn(tmp_path / "theirs", reward=REWARD, demonstrations=straight)
+    assert ours.config == replace(STAGED, model="additive")
+    assert list(ours.model.state_dict()) == list(theirs.model.state_dict())
+    assert_same_weights(ours, theirs)
+    assert_same_weights(LearntReward.load(tmp_path / "ours"), theirs)
+
+
+def test_held_out_demonstrations_do_not_decide_what_is_remembered(tmp_path: Path) -> None:
+    """The one held out never visits the place."""
+    held_out = corridor(0.9, count=1, seed=5).episodes
+    mixed = Dataset([*TURNING.episodes[:3], *held_out])
+    learnt = learn(tmp_path / "a", reward=STAGED, demonstrations=mixed, num_steps=1)
+    usual = learn(tmp_path / "b", reward=STAGED, demonstrations=TURNING, num_steps=1)
+    assert torch.equal(learnt.model.memory.place, usual.model.memory.place)
+    every = learn(tmp_path / "c", reward=STAGED, demonstrations=mixed, num_steps=1, num_held_out=0)
+    assert every.config.model == "additive"
+
+
+def test_the_loss_of_windows_after_a_visit_is_that_of_the_second_stage() -> None:
+    diffuser, windows = tiny_diffuser(SPEC), Windows(TURNING, SPEC)
+    model = STAGED.build(SPEC)
+    assert isinstance(model, StagedReward)
+    model.memory.place.copy_(torch.tensor([-0.9, 0.0]))
+    late = windows.subset(lambda episode: episode == 0)[-3:]
+    early = windows.subset(lambda episode: episode == 1)[:3]
+    picks = torch.cat([late, early])
+    past = torch.tensor([True, True, True, False, False, False])
+
+    def loss(reward: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        options = {"objective": MSE(), "sampling": SAMPLING, "generator": seeded()}
+        return matching_loss(diffuser, reward, windows, picks, **options)
+
+    given, forgetful = (lambda plan, p=p: model.given(p)(plan) for p in (past, past & False))
+    torch.testing.assert_close(loss(model), loss(given))
+    assert abs(loss(model) - loss(forgetful)) > 1e-6
+    gradients = torch.autograd.grad(loss(model), [*model.parameters()], allow_unused=True)
+    for part in (model.before, model.after):
+        size = len([*part.parameters()])
+        mine, gradients = gradients[:size], gradients[size:]
+        assert max(float(each.abs().max()) for each in mine if each is not None) > 0
+
+
+@pytest.mark.parametrize("stopped_at", [5, 7, 10])
+def test_learning_stages_in_rounds_stopped_and_started_again_ends_with_the_same_bits(
+    stopped_at: int, small_value: None, tmp_path: Path
+) -> None:
+    def stop(done: int, **figures: float) -> None:
+        if done == stopped_at:
+            raise KeyboardInterrupt
+
+    reward = replace(STAGED, num_local=8)
+    options = {**TWO_ROUNDS, "reward": reward, "demonstrations": TURNING}
+    with pytest.raises(KeyboardInterrupt):
+        learn(tmp_path / "stopped", **options, report=stop)
+    learn(tmp_path / "stopped", **options)
+    learn(tmp_path / "whole", **options)
+    ours, theirs = (load_file(tmp_path / name / STATE) for name in ("stopped", "whole"))
+    assert {"reward.memory.place", "best.memory.place"} < set(ours)
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_learning_that_asked_for_stages_in_vain_goes_on(tmp_path: Path) -> None:
+    options = {"reward": STAGED, "demonstrations": corridor(0.9, seed=4)}
+    learn(tmp_path / "stopped", **options, num_steps=10)
+    resumed = []
+    ours = learn(tmp_path / "stopped", **options, report=lambda done, **f: resumed.append(done))
+    assert resumed[0] == 11
+    assert ours.config.model == "additive"
+
+
+def test_the_value_of_a_staged_reward_knows_the_stage(small_value: None, tmp_path: Path) -> None:
+    learnt = learn(tmp_path, **TWO_ROUNDS, reward=STAGED, demonstrations=TURNING)
+    back, plans = LearntReward.load(tmp_path), torch.randn((3, 5, 2), generator=seeded())
+    assert back.value is not None
+    assert back.value.num_stages == 2
+    values = back.value.stage_rewards(plans)
+    assert (values[..., 0] - values[..., 1]).abs().max() > 1e-2
+    for past in (torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)):
+        assert torch.equal(
+            back.guide_model.given(past)(plans), learnt.guide_model.given(past)(plans)
+        )
+
+
+def test_the_penalty_keeps_the_local_parts_of_both_stages_small(tmp_path: Path) -> None:
+    options = {"reward": replace(STAGED, num_local=8), "play": PLAY, "demonstrations": TURNING}
+    free, held = (
+        local_size(learn(tmp_path / str(size), **options, local_penalty=size))
+        for size in (0.0, 1e3)
+    )
+    assert (held < 0.5 * free).all()
+    assert (held > 0).all()
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason="the place is looked for before")
+def test_features_that_are_not_there_are_refused_in_stages_too(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="each in 0 to 1"):
+        learn(tmp_path, reward=replace(STAGED, features=(0, 7)))
+
+
 @pytest.mark.parametrize(
     "changes", [{"num_rounds": 2}, {"reward": LOCAL}], ids=["rounds", "local part"]
 )
@@ -416,6 +546,7 @@ def test_a_gradient_above_the_limit_is_divergence(tmp_path: Path) -> None:
         ({"seed": 1}, "learning"),
         ({"num_held_out": 2}, "learning"),
         ({"reward": RewardConfig(hidden=(9,))}, "reward"),
+        ({"reward": replace(REWARD, model="staged")}, "reward"),
         ({"sampling": replace(SAMPLING, scale=0.1)}, "sampling"),
         ({"diffuser": tiny_diffuser(SPEC, config=DenoiserConfig(width=24, depth=1))}, "diffuser"),
         ({"demonstrations": OTHER_WAY}, "demonstrations"),

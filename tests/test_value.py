@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tiny import random_walks, seeded, shake, tiny_diffuser
 from trailward.dataset import Dataset, Windows
+from trailward.memory import Memory
 from trailward.networks.fourier_features import FourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, Episode, PlanSpec
@@ -34,7 +35,8 @@ def unchanged() -> Normalizer:
 
 
 def nearness(plans: Tensor) -> Tensor:
-    return -(plans - torch.tensor(CORNERS[-1], dtype=torch.float32)).norm(dim=-1)
+    """A reward with one stage."""
+    return -(plans - torch.tensor(CORNERS[-1], dtype=torch.float32)).norm(dim=-1, keepdim=True)
 
 
 def values_at(value: Value, places: np.ndarray) -> Tensor:
@@ -104,7 +106,7 @@ def test_play_data_in_which_nobody_stays_is_refused() -> None:
 def test_the_value_rises_along_the_way_though_the_reward_falls() -> None:
     value = fit_value(nearness, bend(), unchanged(), config=CONFIG)
     along = values_at(value, CORNERS[:4])
-    rewards = nearness(torch.tensor(CORNERS[:4], dtype=torch.float32))
+    rewards = nearness(torch.tensor(CORNERS[None, :4], dtype=torch.float32))[0, :, 0]
     assert (along.diff() > 0.2).all()
     assert rewards[1] < rewards[0]
 
@@ -116,6 +118,65 @@ def test_values_have_mean_zero_and_deviation_one_on_play_data() -> None:
     values = value.step_rewards(plans)
     assert abs(values.mean()) < 0.15
     assert values.std() == pytest.approx(1, abs=0.15)
+
+
+def chain() -> Windows:
+    """Play data that walks to and fro between five places in a row, and rests at both ends."""
+    along = np.array([0, 0, 1, 2, 3, 4, 4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 4, 3, 2, 1, 0, 0])
+    walk = np.stack([along / 2 - 1, np.zeros(len(along))], -1)
+    return Windows(Dataset([Episode(walk, np.zeros((len(walk) - 1, 2)))]), SPEC)
+
+
+def value_on_a_chain(*, slope: float = 0.0, middle: float = -9.0) -> Value:
+    """The gate is the last place; once there, reward falls with the distance from the first.
+
+    Until then it is ``middle`` in the middle and has a slope.
+    """
+    memory = Memory((0, 1), radius=0.1)
+    memory.place.copy_(torch.tensor([1.0, 0.0]))
+
+    def rewards(plans: Tensor) -> Tensor:
+        return torch.stack([middle + slope * plans[..., 0], -2 * plans[..., 0]], -1)
+
+    config = ValueConfig(num_windows=200, width=32, num_frequencies=3, num_steps=600)
+    return fit_value(rewards, chain(), unchanged(), memory=memory, config=config)
+
+
+UNCOMPARED = pytest.mark.xfail(strict=True, reason="the best place is sought in all stages")
+
+
+@pytest.mark.parametrize(
+    ("slope", "middle"),
+    [(0.0, -9.0), (50.0, -49.0), pytest.param(0.0, 9.0, marks=UNCOMPARED)],
+)
+def test_the_value_of_two_stages_leads_to_the_gate_first_and_then_to_the_goal(
+    slope: float, middle: float
+) -> None:
+    """Counted in steps that are left; at the gate both stages are worth the same.
+
+    Learning does not say how the rewards of two stages compare, so that must not matter.
+    """
+    places = torch.tensor([[[x, 0.0] for x in (-1, -0.5, 0, 0.5, 1)]])
+    values = value_on_a_chain(slope=slope, middle=middle).stage_rewards(places)[0]
+    first, then = (4 * (values - values[0, 1]) / (values[0, 1] - values[4, 1])).T
+    torch.testing.assert_close(then, torch.tensor([0.0, -1, -2, -3, -4]), atol=0.15, rtol=0)
+    torch.testing.assert_close(first, torch.tensor([-8.0, -7, -6, -5, -4]), atol=0.15, rtol=0)
+
+
+def test_values_have_mean_zero_over_stages_and_deviation_one_within_them() -> None:
+    play = chain()
+    plans, _ = play.batch(play.draw(500, seeded()), unchanged())
+    values = value_on_a_chain().stage_rewards(plans).flatten(0, 1)
+    assert abs(values.mean()) < 0.1
+    assert (values - values.mean(0)).std() == pytest.approx(1, abs=0.1)
+    assert values.std() > 1.5
+
+
+def test_without_a_memory_there_is_one_stage() -> None:
+    few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=2)
+    value = fit_value(nearness, bend(), unchanged(), config=few)
+    assert value.num_stages == 1
+    assert value.stage_rewards(torch.zeros(3, 5, 2)).shape == (3, 5, 1)
 
 
 def test_a_seed_decides_the_value_and_leaves_other_draws_alone() -> None:
@@ -135,7 +196,7 @@ def test_a_fitted_value_is_frozen() -> None:
     value = fit_value(nearness, bend(), unchanged(), config=few)
     assert not any(weights.requires_grad for weights in value.parameters())
     assert not value.training
-    assert value.to_config() == {"width": 8, "num_frequencies": 4}
+    assert value.to_config() == {"width": 8, "num_frequencies": 4, "num_stages": 1}
 
 
 def test_states_are_normalised_before_the_reward_sees_them() -> None:
@@ -144,7 +205,7 @@ def test_states_are_normalised_before_the_reward_sees_them() -> None:
 
     def rewards(plans: Tensor) -> Tensor:
         seen.append(plans)
-        return plans[..., 0]
+        return plans[..., :1]
 
     few = ValueConfig(num_windows=50, num_prototypes=20, width=8, num_steps=1)
     fit_value(rewards, bend(), normalizer, config=few)
@@ -185,6 +246,19 @@ def test_a_value_is_built_again_from_its_configuration(spec: PlanSpec) -> None:
     features = again.network[0]
     assert isinstance(features, FourierFeatures)
     assert features.num_features == 2 * (1 + 2 * 3)
+
+
+def test_step_rewards_are_of_the_first_stage(spec: PlanSpec) -> None:
+    value = shake(Value(spec, width=8, num_stages=2))
+    assert isinstance(value, Value)
+    plans = torch.randn((3, 5, 2), generator=seeded())
+    stages = value.stage_rewards(plans)
+    assert stages.shape == (3, 5, 2)
+    assert torch.equal(value.step_rewards(plans), stages[..., 0])
+    assert (stages[..., 0] - stages[..., 1]).abs().min() > 1e-4
+    again = Value(spec, **value.to_config())
+    again.load_state_dict(value.state_dict())
+    assert torch.equal(again.stage_rewards(plans), stages)
 
 
 def test_a_value_sees_observations_and_not_actions(action_spec: PlanSpec) -> None:

@@ -11,7 +11,7 @@ from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.inverse_dynamics import InverseDynamics
 from trailward.learnt_reward import LearntReward
 from trailward.normalizer import Normalizer, fit_limits
-from trailward.reward import RewardConfig
+from trailward.reward import RewardConfig, StagedReward
 from trailward.trajectory import Episode, PlanSpec
 
 
@@ -31,6 +31,25 @@ def random_walks(
         actions = generator.standard_normal((length, action_dim))
         episodes.append(Episode(moves.cumsum(0), actions, generator.standard_normal(length)))
     return Dataset(episodes, {"seed": seed, "drift": drift})
+
+
+def corridor_walks(*stops: float, count: int = 6, stay: int = 6, seed: int = 0) -> Dataset:
+    """Walks along a corridor, from random starts to one stop after another, and a stay at the last.
+
+    Stops are the first entries of observations, 0.1 a step; the second ones are small noise.
+    """
+    generator = np.random.default_rng(seed)
+    episodes = []
+    for _ in range(count):
+        along = [generator.uniform(-0.6, 0.6)]
+        for stop in stops:
+            while along[-1] != stop:
+                along.append(along[-1] + np.clip(stop - along[-1], -0.1, 0.1))
+        along += stay * [along[-1]]
+        across = 0.02 * generator.standard_normal(len(along))
+        path = np.stack([along, across], -1)
+        episodes.append(Episode(path, np.diff(path, axis=0)))
+    return Dataset(episodes)
 
 
 def shake(module: nn.Module, *, seed: int = 0, size: float = 0.2) -> nn.Module:
@@ -73,6 +92,17 @@ def tiny_reward(diffuser: Diffuser, config: RewardConfig | None = None) -> Learn
         diffuser_fingerprint=diffuser.fingerprint,
         provenance={"objective": "mse"},
     )
+
+
+STAGED = RewardConfig("staged", hidden=(8,), memory_radius=0.7)
+
+
+def tiny_staged_reward(diffuser: Diffuser, config: RewardConfig = STAGED) -> LearntReward:
+    """The same with two stages; the second begins near the middle of model space."""
+    reward = tiny_reward(diffuser, config)
+    assert isinstance(reward.model, StagedReward)
+    reward.model.memory.place.zero_()
+    return reward
 
 
 def seeded(seed: int = 0) -> torch.Generator:

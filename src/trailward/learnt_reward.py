@@ -1,5 +1,6 @@
 """A learnt reward as a folder: everything needed to judge observations, or to plan."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -80,14 +81,17 @@ class LearntReward:
 
         Raises:
             TypeError: if the reward model rewards whole plans only.
+            ValueError: if there is no such stage.
         """
         if not isinstance(self.model, StepRewardModel):
             msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
             raise TypeError(msg)
+        if stage is not None and not 0 <= stage < self.num_stages:
+            raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
         axes = observations.shape[:-1]
-        time = axes[-1] if axes else 1
         paths = torch.as_tensor(observations, dtype=torch.float32)
-        paths = paths.reshape(-1, time, self.spec.observation_dim).to(self.device)
+        paths = paths.reshape(math.prod(axes[:-1]), *axes[-1:] or (1,), self.spec.observation_dim)
+        paths = paths.to(self.device)
         paths = self.observation_normalizer.normalize(paths)
         if isinstance(self.model, StagedReward) and stage is not None:
             rewards = self.model.stage_rewards(paths)[..., stage]

@@ -36,8 +36,8 @@ class MemoryConfig:
     """How the place is found.
 
     Attributes:
-        num_windows: demonstration windows that are predicted, evenly spread.
-        num_candidates: places that are tried, evenly spread along the demonstrations.
+        num_windows: demonstration windows that are predicted at most, evenly spread.
+        num_candidates: places that are tried at most, evenly spread along the demonstrations.
         num_neighbours: windows that a prediction is the median of.
     """
 
@@ -71,11 +71,19 @@ class Memory(nn.Module):
     ) -> Bool[Tensor, "batch time"]:
         """Whether the place has been visited at or before each time.
 
+        The straight line from each observation to the next one counts too, so that a plan with
+        long strides does not step over the place.
+
         Args:
             observations: model space.
             remembered: what was so before the first of them; nothing if None.
         """
-        near = (observations[..., self.features] - self.place).norm(dim=-1) < self.radius
+        path = observations[..., self.features]
+        before = torch.cat([path[:, :1], path[:, :-1]], dim=1)
+        way, offset = path - before, self.place - before
+        along = (offset * way).sum(-1) / way.square().sum(-1).clamp(min=1e-12)
+        nearest = before + along.clamp(0, 1).unsqueeze(-1) * way
+        near = (nearest - self.place).norm(dim=-1) < self.radius
         if remembered is not None:
             near = torch.cat([near[:, :1] | remembered[:, None], near[:, 1:]], dim=1)
         return near.int().cummax(dim=1).values.bool()
@@ -100,7 +108,7 @@ class RemembersPast(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WithMemory:
     """Rewards by stage, as a reward model: the mean over time, each observation in its stage.
 
@@ -145,7 +153,7 @@ class WithMemory:
         return self.stage_rewards(plan).gather(-1, stage.unsqueeze(-1)).squeeze(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MemoryFit:
     """What remembering a place explains of the demonstrations.
 
@@ -153,16 +161,19 @@ class MemoryFit:
         place: the one that explains most, model space; None if no place is common to all.
         error: mean squared error of predicted windows with its memory, model space.
         error_without: the same without any memory.
+        radius: how near counts as a visit, model space.
     """
 
     place: Float[Tensor, "feature"] | None
     error: float
     error_without: float
+    radius: float
 
     @property
     def is_needed(self) -> bool:
-        """Whether the memory takes at least half of the error away."""
-        return self.place is not None and self.error < 0.5 * self.error_without
+        """Whether the memory takes away at least half of the error, and more than a radius."""
+        saved = self.error_without - self.error
+        return self.place is not None and saved > max(self.error, self.radius**2)
 
 
 def fit_memory(
@@ -191,7 +202,7 @@ def fit_memory(
     """
     windows, chosen = Windows(demonstrations, spec), list(features)
     normalizer = Normalizer(normalizer.shift.cpu(), normalizer.scale.cpu())
-    kept = torch.arange(0, len(windows), max(1, len(windows) // config.num_windows))
+    kept = torch.arange(0, len(windows), -(-len(windows) // config.num_windows))
     episode, first = windows.episode[kept], windows.first[kept]
     onward = normalizer.normalize(spec.split(windows.gather(kept)[0])[0])[..., chosen]
     apart = torch.cdist(onward[:, 0], onward[:, 0])
@@ -202,8 +213,8 @@ def fit_memory(
     ]
     onward, along = onward.flatten(1), torch.cat(paths)
     without = _prediction_error(apart, onward, config.num_neighbours)
-    best = MemoryFit(None, without, without)
-    for place in along[:: max(1, len(along) // config.num_candidates)]:
+    best = MemoryFit(None, without, without, radius)
+    for place in along[:: -(-len(along) // config.num_candidates)]:
         near = [((path - place).norm(dim=1) < radius).int() for path in paths]
         if all(bool(visits.any()) for visits in near):
             since = pad_sequence([visits.cummax(0).values for visits in near], batch_first=True)
@@ -211,7 +222,7 @@ def fit_memory(
             agree = torch.where(seen[:, None] == seen, apart, torch.inf)
             error = _prediction_error(agree, onward, config.num_neighbours)
             if best.place is None or error < best.error:
-                best = MemoryFit(place, error, without)
+                best = MemoryFit(place, error, without, radius)
     return best
 
 

@@ -100,6 +100,9 @@ class Planner:
     def plan(self, observations: Observations) -> Plans:
         """The best of the sampled plans from each observation, model space.
 
+        A reward model that remembers judges them by what it was told of as many environments, in
+        the calls since :meth:`reset`.
+
         Args:
             observations: environment units.
         """

@@ -6,7 +6,8 @@
         loss <- objective({x_b}, {d_b})
         phi  <- Adam step on d loss / d phi   # second order: the guide is itself a gradient
 
-The denoiser is frozen. :func:`matching_loss` is the first three lines, :func:`_learn` the rest.
+The denoiser is frozen. :func:`~trailward.matching.matching_loss` is the first three lines,
+:func:`_learn` the rest.
 
 The plans of one round are guided by the reward alone, so the reward must also lead round corners.
 With several rounds, a value that knows the ways of the play data (:mod:`trailward.value`) is
@@ -26,13 +27,14 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from trailward.adjoint import Adjoint, full, parse_adjoint
+from trailward.adjoint import parse_adjoint
 from trailward.checkpoint import load_state, save_state
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
 from trailward.learnt_reward import LearntReward
-from trailward.memory import RemembersPast, fit_memory
+from trailward.matching import matching_loss
+from trailward.memory import fit_memory
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.progress import Report
 from trailward.reward import AdditiveReward, RewardConfig, StagedReward
@@ -100,57 +102,6 @@ class LearningConfig:
         at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
 
 
-def matching_loss(
-    diffuser: Diffuser,
-    reward_model: Callable[[Plans], PerPlan],
-    windows: Windows,
-    indices: torch.Tensor,
-    *,
-    objective: Objective,
-    sampling: SamplingConfig,
-    generator: torch.Generator,
-    adjoint: Adjoint = full,
-) -> Scalar:
-    """The objective between demonstrations and guided plans from where they start.
-
-    Args:
-        diffuser: frozen.
-        reward_model: guides; the loss is differentiable in its weights. One that remembers is
-            told what came before each window, and windows are compared for as long as what is
-            remembered stays the same.
-        windows: of the demonstrations, environment units.
-        indices: which windows make up the batch.
-        objective: how plans and demonstrations are compared, model space.
-        sampling: how plans are sampled and guided.
-        generator: of the plans' noise.
-        adjoint: how gradients go back through sampling.
-
-    Raises:
-        ValueError: if no differentiated step is guided, so that nothing could be learnt.
-    """
-    demonstrations, mask = windows.batch(indices, diffuser.normalizer)
-    if isinstance(reward_model, RemembersPast):
-        history = windows.history(indices).to(diffuser.device)
-        known = reward_model.remember(diffuser.observation_normalizer.normalize(history))
-        known = known.flip(1)[:, :: diffuser.spec.stride][:, : diffuser.spec.horizon].flip(1)
-        reward_model = reward_model.given(known[:, 0])
-        mask[:, 1:] &= known[:, :-1] == known[:, :1]
-    plans = diffuser.sample_plans(
-        diffuser.spec.split(demonstrations)[0][:, 0],
-        sampling,
-        generator=generator,
-        reward_model=reward_model,
-        adjoint=adjoint,
-    )
-    if torch.is_grad_enabled() and not plans.requires_grad:
-        msg = (
-            "the plans do not depend on the reward's weights: no differentiated step is guided; "
-            "give adjoint 'last:K' a larger K, or lower the guide's stop_step"
-        )
-        raise ValueError(msg)
-    return objective(plans, demonstrations, None if bool(mask.all()) else mask)
-
-
 def learn_reward(
     diffuser: Diffuser,
     demonstrations: Dataset,
@@ -207,19 +158,11 @@ def learn_reward(
             "value and a local part need play data; give it, or set them to 1 and 0"
         )
         raise ValueError(msg)
-    folder, asked, memory = Path(folder), reward_config, None
-    if asked.model == "staged":
-        memory = fit_memory(
-            Dataset(demonstrations.episodes[:num_learnt]),
-            diffuser.spec,
-            diffuser.observation_normalizer,
-            features=asked.features or range(diffuser.spec.observation_dim),
-            radius=asked.memory_radius,
-        )
-        reward_config = asked if memory.is_needed else replace(asked, model="additive")
+    folder = Path(folder)
+    kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = reward_config.build(diffuser.spec)
+        model, built, about_memory = _build(reward_config, diffuser, kept)
         num_stages = 2 if isinstance(model, StagedReward) else 1
         value = Value(diffuser.spec, num_stages=num_stages) if config.num_rounds > 1 else None
     if value is not None:
@@ -227,14 +170,12 @@ def learn_reward(
         if not isinstance(model, AdditiveReward | StagedReward):
             msg = (
                 f"a value, so num_rounds {config.num_rounds}, needs a reward of single "
-                f"observations; '{reward_config.model}' rewards whole plans: use 'additive'"
+                f"observations; '{built.model}' rewards whole plans: use 'additive'"
             )
             raise ValueError(msg)
     model.to(diffuser.device)
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
-    if isinstance(model, StagedReward) and memory is not None and memory.place is not None:
-        model.memory.place.copy_(memory.place)
-        facts |= {"memory_error": memory.error, "memory_error_without": memory.error_without}
+    facts |= about_memory
     problem = _Problem(
         diffuser,
         Windows(demonstrations, diffuser.spec),
@@ -248,7 +189,7 @@ def learn_reward(
         diffuser.spec,
         diffuser.observation_normalizer,
         diffuser.action_normalizer,
-        reward_config,
+        built,
         sampling,
         diffuser.fingerprint,
         {**(provenance or {}), "objective": config.objective, "learnt": facts},
@@ -258,12 +199,35 @@ def learn_reward(
         "play data": play.fingerprint if needs_play and play else None,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
-        "reward": asdict(asked),
+        "reward": asdict(reward_config),
         "sampling": asdict(sampling),
         "learning": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
     _learn(problem, model, learnt, facts, folder, identity, report)
     return learnt
+
+
+def _build(
+    config: RewardConfig, diffuser: Diffuser, demonstrations: Dataset
+) -> tuple[nn.Module, RewardConfig, dict[str, float]]:
+    """A fresh reward model, its configuration, and what a memory explains of demonstrations."""
+    state, model = torch.get_rng_state(), config.build(diffuser.spec)
+    if not isinstance(model, StagedReward):
+        return model, config, {}
+    found = fit_memory(
+        demonstrations,
+        diffuser.spec,
+        diffuser.observation_normalizer,
+        features=model.memory.features.tolist(),
+        radius=model.memory.radius,
+    )
+    facts = {"memory_error": found.error, "memory_error_without": found.error_without}
+    if found.place is not None and found.is_needed:
+        model.memory.place.copy_(found.place)
+        return model, config, facts
+    torch.set_rng_state(state)  # as if additive had been asked for
+    config = replace(config, model="additive")
+    return config.build(diffuser.spec), config, facts
 
 
 @dataclass(frozen=True)
@@ -290,7 +254,8 @@ class _Problem:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
         picks = self.play.draw(_NUM_PENALIZED, generator)
         plans, _ = self.play.batch(picks, self.diffuser.normalizer)
-        return self.config.local_penalty * model.local_rewards(plans).square().mean()
+        squares = model.local_rewards(plans).square().mean((0, 1))
+        return self.config.local_penalty * squares.sum()
 
     def fit_value(self, model: nn.Module, value: Value) -> None:
         """Fit the value, in place, to the reward as it is now."""

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from trailward.dataset import Windows
-from trailward.memory import Memory
+from trailward.memory import Memory, RemembersPast
 from trailward.networks.fourier_features import FourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, PlanSpec, at_least
@@ -122,10 +122,17 @@ class RewardToGo:
     Args:
         reward_model: says where on the plan it is good to be.
         value: says which way leads on from there.
+
+    Raises:
+        TypeError: if the reward model remembers: its value has a stage more.
     """
 
     reward_model: Callable[[Plans], PerPlan]
     value: Value
+
+    def __post_init__(self) -> None:
+        if isinstance(self.reward_model, RemembersPast):
+            raise TypeError("a reward that remembers is added to its value by stage: WithMemory")
 
     def __call__(self, plan: Plans) -> PerPlan:
         """The sum of both."""
@@ -157,6 +164,7 @@ def fit_value(
 
     Raises:
         DataError: if no window is long enough, or nobody ever stayed where the reward is high.
+        ValueError: if there is a memory but one stage only, or the other way round.
     """
     generator = torch.Generator().manual_seed(config.seed)
     device = normalizer.shift.device
@@ -166,6 +174,10 @@ def fit_value(
         raise DataError("a value needs play episodes at least one plan long, of 2 plan steps")
     with torch.no_grad():
         rewards = torch.cat([stage_rewards(part) for part in plans.split(_AT_ONCE)])
+    num_stages = 1 if memory is None else 2
+    if rewards.shape[-1] != num_stages:
+        msg = f"rewards of {rewards.shape[-1]} stages need a memory if there are 2, none if 1"
+        raise ValueError(msg)
     states = play.spec.split(plans)[0]
     flat = states.flatten(0, 1)
     picks = torch.randperm(len(flat), generator=generator)[: config.num_prototypes].to(device)
@@ -176,11 +188,11 @@ def fit_value(
         stages = torch.stack([seen, torch.ones_like(seen)], -1).long()
         rewards = rewards.gather(-1, stages)
         ways = ways + len(picks) * stages
-    num_stages = ways.shape[-1]
     values = graph_values(
         ways.movedim(-1, 0).flatten(0, 1),
         rewards.movedim(-1, 0).flatten(0, 1),
         num_stages * len(picks),
+        first_end=(num_stages - 1) * len(picks),
         regret=config.regret,
     )
     # what an observation is worth does not depend on how its window began
@@ -203,6 +215,7 @@ def graph_values(
     rewards: Float[Tensor, "window horizon"],
     num_nodes: int,
     *,
+    first_end: int = 0,
     regret: float = 0.0,
 ) -> Float[Tensor, "node"]:
     """Value iteration on the graph of the plan steps seen; see the module's docstring.
@@ -213,6 +226,8 @@ def graph_values(
         nodes: the node of each plan step.
         rewards: the reward of each plan step.
         num_nodes: nodes in all.
+        first_end: nodes from this one on may be the best place: those of the last stage, as
+            demonstrations end in it, and learning leaves open how the stages compare.
         regret: what reward missed on the way counts beside time.
 
     Raises:
@@ -223,7 +238,7 @@ def graph_values(
     )
     pairs = torch.unique(nodes[:, :-1].flatten() * num_nodes + nodes[:, 1:].flatten())
     before, after = pairs // num_nodes, pairs % num_nodes
-    loops = before[before == after]
+    loops = before[(before == after) & (before >= first_end)]
     if not len(loops):
         raise DataError("nobody stays anywhere in the play data, so there is no place to head for")
     best = loops[mean[loops].argmax()]

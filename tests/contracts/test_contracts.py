@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tiny import seeded, shake, tiny_diffuser, tiny_reward
+from tiny import seeded, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.adjoint import Adjoint, parse_adjoint
 from trailward.denoiser import PARAMETERIZATIONS, Denoiser
 from trailward.diffuser import DenoiserConfig, SamplingConfig
 from trailward.guide import GUIDES, CleanGuide, Guide, NoGuide, NoisyGuide
+from trailward.memory import RemembersPast, WithMemory
 from trailward.networks import NETWORKS
 from trailward.normalizer import NORMALIZERS, fit_limits
 from trailward.objective import OBJECTIVES, Objective
@@ -23,6 +24,7 @@ from trailward.reward import (
     KnownReward,
     RewardConfig,
     RewardModel,
+    StagedReward,
     StepRewardModel,
 )
 from trailward.sampler import parse_reverse_step
@@ -131,9 +133,10 @@ class TestReverseSteps:
 
 def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     diffuser = tiny_diffuser(spec)
+    hidden = {name: None if name == "linear" else (8, 8) for name in REWARDS}
     models = {
         name: shake(
-            RewardConfig(name, hidden=None if name == "linear" else (8, 8)).build(spec), size=0.5
+            RewardConfig(name, hidden=hidden[name], memory_radius=0.6).build(spec), size=0.5
         )
         for name in REWARDS
     }
@@ -142,11 +145,23 @@ def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     assert isinstance(value, Value)
     to_go = RewardToGo(models["additive"], value)
     local = shake(RewardConfig(hidden=(8, 8), num_local=8).build(spec), size=0.5)
+    staged = models["staged"]
+    assert isinstance(staged, StagedReward)
+    staged.memory.place.zero_()
+    values = shake(Value(spec, width=8, num_stages=2), size=0.5)
+    assert isinstance(values, Value)
+    both = lambda plan: staged.stage_rewards(plan) + values.stage_rewards(plan)
+    staged_to_go = WithMemory(staged.memory, both)
     extras = {"known": known, "value": value, "reward to go": to_go, "local": local}
-    return {**models, **extras}
+    return {**models, **extras, "staged to go": staged_to_go}
 
 
-@pytest.mark.parametrize("name", [*REWARDS, "known", "value", "reward to go", "local"])
+EXTRAS = ["known", "value", "reward to go", "local", "staged to go"]
+OF_STEPS = ["additive", "staged", "known", "value", "local", "staged to go"]
+THAT_REMEMBER = ["staged", "staged to go"]
+
+
+@pytest.mark.parametrize("name", [*REWARDS, *EXTRAS])
 @pytest.mark.parametrize("spec", SPECS, ids=["states", "actions"])
 class TestRewardModels:
     def test_every_plan_gets_one_number(self, name: str, spec: PlanSpec) -> None:
@@ -166,13 +181,51 @@ class TestRewardModels:
 
     def test_a_step_reward_model_is_the_mean_of_its_steps(self, name: str, spec: PlanSpec) -> None:
         model, plans = rewards(spec)[name], plans_of(spec)
-        assert isinstance(model, StepRewardModel) == (
-            name in ("additive", "known", "value", "local")
-        )
+        assert isinstance(model, StepRewardModel) == (name in OF_STEPS)
         if isinstance(model, StepRewardModel):
             steps = model.step_rewards(plans)
             assert steps.shape == (4, spec.horizon)
             torch.testing.assert_close(steps.mean(1), model(plans))
+
+    def test_only_rewards_with_stages_remember(self, name: str, spec: PlanSpec) -> None:
+        assert isinstance(rewards(spec)[name], RemembersPast) == (name in THAT_REMEMBER)
+
+
+@pytest.mark.parametrize("name", THAT_REMEMBER)
+@pytest.mark.parametrize("spec", SPECS, ids=["states", "actions"])
+class TestRewardsThatRemember:
+    def model(self, name: str, spec: PlanSpec) -> RemembersPast:
+        model = rewards(spec)[name]
+        assert isinstance(model, RemembersPast)
+        return model
+
+    def test_a_past_in_which_nothing_came_changes_nothing(self, name: str, spec: PlanSpec) -> None:
+        model, plans = self.model(name, spec), plans_of(spec)
+        nothing = torch.zeros(4, dtype=torch.bool)
+        assert torch.equal(model.given(nothing)(plans), model(plans))
+        assert torch.equal(model.remember(plans, nothing), model.remember(plans))
+
+    def test_what_is_remembered_is_not_forgotten(self, name: str, spec: PlanSpec) -> None:
+        model, plans = self.model(name, spec), plans_of(spec)
+        assert not model.remember(plans).all()
+        assert model.remember(plans, torch.ones(4, dtype=torch.bool)).all()
+
+    @pytest.mark.parametrize("step", range(1, 5))
+    def test_a_plan_in_two_parts_is_the_plan_as_a_whole(
+        self, step: int, name: str, spec: PlanSpec
+    ) -> None:
+        model, plans = self.model(name, spec), plans_of(spec)
+        past = model.remember(plans[:, :step])
+        first, then = model(plans[:, :step]), model.given(past)(plans[:, step:])
+        whole = (step * first + (5 - step) * then) / 5
+        torch.testing.assert_close(model(plans), whole)
+        assert torch.equal(model.remember(plans[:, step:], past), model.remember(plans))
+
+    def test_each_plan_has_its_own_past(self, name: str, spec: PlanSpec) -> None:
+        model, plans = self.model(name, spec), plans_of(spec)
+        one = torch.tensor([True, False, False, False])
+        changed = model.given(one)(plans) != model(plans)
+        assert changed.tolist() == one.tolist()
 
 
 def guides(spec: PlanSpec) -> dict[str, Guide]:
@@ -236,7 +289,7 @@ class TestObjectives:
 
 def policies(spec: PlanSpec) -> dict[str, Callable[[], Policy]]:
     diffuser = tiny_diffuser(spec)
-    reward = tiny_reward(diffuser).model
+    reward, staged = tiny_reward(diffuser).model, tiny_staged_reward(diffuser).model
     return {
         "planner": lambda: Planner(diffuser, SAMPLING, replan_every=2),
         "guided planner": lambda: Planner(diffuser, SAMPLING, reward, num_candidates=3),
@@ -245,6 +298,9 @@ def policies(spec: PlanSpec) -> dict[str, Callable[[], Policy]]:
         ),
         "noisily guided planner": lambda: Planner(
             diffuser, replace(SAMPLING, guide="noisy", sampler="ddpm"), reward
+        ),
+        "planner that remembers": lambda: Planner(
+            diffuser, SAMPLING, staged, num_candidates=3, replan_every=2
         ),
         "follower": lambda: PlanFollower(diffuser, plans_of(spec)),
     }

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tiny import shake, tiny_diffuser
+from tiny import STAGED, shake, tiny_diffuser, tiny_staged_reward
 from trailward.dataset import Dataset
 from trailward.diffuser import SamplingConfig
 from trailward.environments.maze import parse_maze, parse_task
@@ -18,10 +18,13 @@ from trailward.environments.maze_evaluation import (
     EvaluationConfig,
     evaluate_in_maze,
     reward_map,
+    standing_rewards,
+    true_reward_map,
     value_map,
 )
-from trailward.figures import _error_map
+from trailward.figures import _error_map, reward_figure
 from trailward.learnt_reward import LearntReward
+from trailward.memory import RemembersPast
 from trailward.reward import KnownReward, RewardConfig
 from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.value import Value
@@ -66,9 +69,22 @@ def with_value() -> LearntReward:
     return replace(as_learnt(1.0), value=value)
 
 
+def staged() -> LearntReward:
+    """A reward of two stages and a value of each, all of whose weights are noise."""
+    value = shake(Value(DIFFUSER.spec, width=8, num_stages=2)).requires_grad_(False)
+    assert isinstance(value, Value)
+    reward = tiny_staged_reward(DIFFUSER, STAGED)
+    return replace(reward, sampling=SamplingConfig(num_steps=4, stop_step=0), value=value)
+
+
 @pytest.fixture(scope="module")
 def perfect() -> Evaluation:
     return evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+
+
+@pytest.fixture(scope="module")
+def judged_in_stages() -> Evaluation:
+    return evaluate_in_maze(staged(), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
 
 
 def test_the_true_reward_correlates_perfectly_with_itself(perfect: Evaluation) -> None:
@@ -87,7 +103,8 @@ def test_its_negative_is_the_worst_reward() -> None:
 
 
 def test_the_map_has_its_maximum_at_the_top_right_and_nothing_in_walls() -> None:
-    learnt, true = reward_map(as_learnt(1.0), CORNER, cells=4)
+    learnt = reward_map(as_learnt(1.0), CORNER, cells=4)
+    true = true_reward_map(CORNER, cells=4)
     np.testing.assert_allclose(learnt, true, atol=1e-5)
     assert learnt.shape == (20, 20)
     assert np.unravel_index(np.nanargmax(learnt), learnt.shape) == (4, 15)
@@ -116,6 +133,76 @@ def test_a_reward_without_a_value_has_no_map_of_it(perfect: Evaluation) -> None:
     assert perfect.figures["ordered_success"] is None
 
 
+@pytest.mark.parametrize("stage", [0, 1])
+def test_each_stage_has_maps_of_standing_still(stage: int) -> None:
+    learnt = staged()
+    centers = CORNER.maze.center(CORNER.maze.free_cells)
+    states = np.concatenate([centers, np.zeros_like(centers)], -1)
+    normalized = DIFFUSER.observation_normalizer.normalize(torch.tensor(states[None]).float())
+    assert learnt.value is not None
+    rewards = learnt.model.stage_rewards(normalized)[0, :, stage].detach()
+    np.testing.assert_allclose(standing_rewards(learnt, states, stage=stage), rewards, rtol=1e-4)
+    values = learnt.value.stage_rewards(normalized)[0, :, stage]
+    for draw, expected in ((reward_map, rewards), (value_map, values)):
+        drawn = draw(learnt, CORNER, cells=1, stage=stage)
+        found = [drawn[cell] for cell in CORNER.maze.free_cells]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(np.isnan(drawn), np.array(CORNER.maze.grid) == 1)
+
+
+def test_maps_are_of_the_last_stage_unless_told_otherwise() -> None:
+    learnt = staged()
+    for draw in (reward_map, value_map):
+        usual, first, last = (
+            draw(learnt, CORNER, cells=1, **stage) for stage in ({}, {"stage": 0}, {"stage": 1})
+        )
+        np.testing.assert_array_equal(usual, last)
+        assert np.nanmin(abs(first - last)) > 1e-4
+
+
+def test_the_evaluation_of_a_staged_reward_has_maps_of_both_stages(
+    perfect: Evaluation, judged_in_stages: Evaluation
+) -> None:
+    learnt, found = staged(), judged_in_stages
+    expected = {
+        "first_reward_map": reward_map(learnt, CORNER, stage=0),
+        "reward_map": reward_map(learnt, CORNER, stage=1),
+        "first_value_map": value_map(learnt, CORNER, stage=0),
+        "value_map": value_map(learnt, CORNER, stage=1),
+    }
+    for name, drawn in expected.items():
+        np.testing.assert_array_equal(found.arrays[name], drawn)
+    assert not {"first_reward_map", "first_value_map"} & set(perfect.arrays)
+    titles = [ax.get_title() for ax in reward_figure(found.arrays).axes if ax.get_title()]
+    assert titles == [
+        "learnt reward, first stage",
+        "value, first stage",
+        "learnt reward, last stage",
+        "value, last stage",
+        "true reward",
+    ]
+    titles = [ax.get_title() for ax in reward_figure(perfect.arrays).axes if ax.get_title()]
+    assert titles == ["learnt reward", "true reward"]
+
+
+def test_whole_episodes_are_correlated_with_the_past_in_mind(judged_in_stages: Evaluation) -> None:
+    """The reward of an episode is not the mean of those of its observations one by one."""
+    learnt, returns = staged(), judged_in_stages.arrays["erc_episodes"][0]
+    normalize = DIFFUSER.observation_normalizer.normalize
+    paths = torch.stack([torch.from_numpy(e.observations).float() for e in PLAY.episodes])
+    expected = learnt.model(normalize(paths)).detach()
+    np.testing.assert_allclose(returns, expected, rtol=1e-4)
+    seen = learnt.model.memory.visited(normalize(paths))
+    assert seen.any()
+    assert not seen.all()
+
+
+def test_planners_are_guided_by_a_reward_that_remembers() -> None:
+    planner = BRIEF.planner(DIFFUSER, staged(), guided=True)
+    assert isinstance(planner.reward_model, RemembersPast)
+    assert BRIEF.planner(DIFFUSER, staged(), guided=False).reward_model is None
+
+
 def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
     """These starts are not at the second cell, so that the demonstrator does it."""
     task = parse_task("ordered:1,3-3,1", CORNER.maze)
@@ -127,9 +214,7 @@ def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
     assert found.figures["return"]["demonstrator"]["value"] > 0
     assert found.figures["best_cell"] == {"learnt": (1, 3), "true": (3, 1), "hit": False}
     goal = parse_task("goal:3,1", CORNER.maze)
-    np.testing.assert_array_equal(
-        found.arrays["true_reward_map"], reward_map(as_learnt(1.0), goal)[1]
-    )
+    np.testing.assert_array_equal(found.arrays["true_reward_map"], true_reward_map(goal))
     assert found.arrays["value_map"].shape == found.arrays["reward_map"].shape
     assert json.loads(json.dumps(found.figures))["task"] == task.name
 

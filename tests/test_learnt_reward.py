@@ -1,0 +1,288 @@
+"""A learnt reward: judging in environment units, guiding plans, and the way to disk and back."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from processes import run_python
+from tiny import STAGED, seeded, shake, tiny_reward, tiny_staged_reward
+from trailward.checkpoint import CheckpointError
+from trailward.diffuser import Diffuser
+from trailward.learnt_reward import LearntReward
+from trailward.memory import RemembersPast
+from trailward.reward import KnownReward, RewardConfig, StepRewardModel
+from trailward.trajectory import PlanSpec
+from trailward.value import Value
+
+CONFIGS = [
+    RewardConfig(hidden=(8,)),
+    RewardConfig(features=(1,), hidden=(4, 4)),
+    RewardConfig(hidden=(8,), features=(1, 0), num_local=6, local_frequency=2.0),
+    STAGED,
+    RewardConfig("staged", features=(1,), num_local=6, memory_radius=0.3),
+    RewardConfig("linear"),
+    RewardConfig("mlp", hidden=(8, 6, 4)),
+]
+OBSERVATIONS = np.random.default_rng(0).standard_normal((6, 2))
+
+
+def windows(spec: PlanSpec) -> torch.Tensor:
+    return torch.randn((3, spec.horizon, spec.transition_dim), generator=seeded())
+
+
+def with_value(reward: LearntReward) -> LearntReward:
+    """The same with a value whose weights are noise."""
+    value = Value(reward.spec, width=8, num_frequencies=2, num_stages=reward.num_stages)
+    shake(value, seed=3)
+    return replace(reward, value=value)
+
+
+def valued_reward(diffuser: Diffuser) -> LearntReward:
+    return with_value(tiny_reward(diffuser))
+
+
+@pytest.fixture
+def saved(diffuser: Diffuser, tmp_path: Path) -> Path:
+    return tiny_reward(diffuser).save(tmp_path / "reward")
+
+
+def test_only_rewards_of_steps_say_what_an_observation_is_worth(diffuser: Diffuser) -> None:
+    additive, linear = tiny_reward(diffuser), tiny_reward(diffuser, RewardConfig("linear"))
+    assert additive.is_additive
+    assert not linear.is_additive
+    assert isinstance(KnownReward(torch.sum, diffuser.normalizer, diffuser.spec), StepRewardModel)
+    with pytest.raises(TypeError, match="'linear' reward is of whole plans; learn an 'additive'"):
+        linear.step_rewards(OBSERVATIONS)
+
+
+@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3)])
+def test_step_rewards_keep_the_axes_and_take_environment_units(
+    axes: tuple[int, ...], diffuser: Diffuser
+) -> None:
+    reward = tiny_reward(diffuser)
+    observations = OBSERVATIONS[: int(np.prod(axes))].reshape(*axes, 2)
+    rewards = reward.step_rewards(observations)
+    normalized = diffuser.observation_normalizer.normalize(torch.from_numpy(observations).float())
+    expected = reward.model.step_rewards(normalized.reshape(1, -1, 2)).reshape(axes)
+    assert rewards.shape == axes
+    np.testing.assert_allclose(rewards, expected.detach().numpy(), rtol=1e-5)
+
+
+def test_plan_rewards_take_environment_units(action_diffuser: Diffuser) -> None:
+    reward, plans = tiny_reward(action_diffuser), windows(action_diffuser.spec)
+    rewards = reward.plan_rewards(action_diffuser.normalizer.unnormalize(plans))
+    np.testing.assert_allclose(rewards, reward.model(plans).detach().numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_a_saved_reward_comes_back_equal(
+    config: RewardConfig, diffuser: Diffuser, tmp_path: Path
+) -> None:
+    reward, plans = tiny_reward(diffuser, config), windows(diffuser.spec)
+    back = LearntReward.load(reward.save(tmp_path))
+    for name in ("spec", "config", "sampling", "diffuser_fingerprint", "provenance"):
+        assert getattr(back, name) == getattr(reward, name)
+    np.testing.assert_array_equal(back.plan_rewards(plans), reward.plan_rewards(plans))
+    assert not any(weight.requires_grad for weight in back.model.parameters())
+
+
+def test_a_saved_value_comes_back_equal_and_frozen(diffuser: Diffuser, tmp_path: Path) -> None:
+    reward, plans = valued_reward(diffuser), windows(diffuser.spec)
+    back = LearntReward.load(reward.save(tmp_path))
+    assert back.value is not None
+    assert back.value.to_config() == {"width": 8, "num_frequencies": 2, "num_stages": 1}
+    assert torch.equal(back.value(plans), reward.value(plans))
+    assert torch.equal(back.guide_model(plans), reward.guide_model(plans))
+    assert not any(weight.requires_grad for weight in back.value.parameters())
+
+
+def test_plans_are_guided_by_the_reward_and_its_value_if_there_is_one(diffuser: Diffuser) -> None:
+    reward, plans = valued_reward(diffuser), windows(diffuser.spec)
+    torch.testing.assert_close(reward.guide_model(plans), reward.model(plans) + reward.value(plans))
+    assert reward.value(plans).abs().min() > 1e-3
+    without = replace(reward, value=None)
+    assert without.guide_model is without.model
+
+
+def test_plans_of_a_staged_reward_are_guided_by_reward_and_value_of_their_stage(
+    diffuser: Diffuser,
+) -> None:
+    reward, plans = with_value(tiny_staged_reward(diffuser)), windows(diffuser.spec)
+    assert reward.value is not None
+    both = reward.model.stage_rewards(plans) + reward.value.stage_rewards(plans)
+    guide, seen = reward.guide_model, reward.model.memory.visited(plans)
+    assert isinstance(guide, RemembersPast)
+    torch.testing.assert_close(guide(plans), torch.where(seen, both[..., 1], both[..., 0]).mean(1))
+    torch.testing.assert_close(
+        guide.given(torch.ones(3, dtype=torch.bool))(plans), both[..., 1].mean(1)
+    )
+    assert torch.equal(guide.remember(plans), seen[:, -1])
+    assert seen.any()
+    assert not seen.all()
+
+
+def test_a_staged_reward_without_a_value_remembers_too(diffuser: Diffuser) -> None:
+    reward = tiny_staged_reward(diffuser)
+    assert isinstance(reward.guide_model, RemembersPast)
+    assert not isinstance(tiny_reward(diffuser).guide_model, RemembersPast)
+
+
+def test_a_staged_reward_judges_observations_by_those_before_them(diffuser: Diffuser) -> None:
+    """The axis before the last is time, whatever comes before that."""
+    reward = tiny_staged_reward(diffuser)
+    assert (reward.num_stages, tiny_reward(diffuser).num_stages) == (2, 1)
+    assert reward.is_additive
+    units = diffuser.observation_normalizer.unnormalize
+    far, middle = units(torch.full((2,), 5.0)).numpy(), units(torch.zeros(2)).numpy()
+    path = np.stack([far, middle, far])
+    first, then = (reward.step_rewards(path, stage=stage) for stage in (0, 1))
+    expected = [first[0], then[1], then[2]]
+    np.testing.assert_allclose(reward.step_rewards(path), expected, rtol=1e-5)
+    two = reward.step_rewards(np.stack([path, path[:1].repeat(3, 0)]))
+    np.testing.assert_allclose(two, [expected, 3 * [first[0]]], rtol=1e-5)
+    np.testing.assert_allclose(reward.step_rewards(far), first[0], rtol=1e-5)
+    assert abs(first - then).min() > 1e-3
+
+
+@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3)])
+def test_the_reward_of_a_stage_keeps_the_axes_and_takes_environment_units(
+    axes: tuple[int, ...], diffuser: Diffuser
+) -> None:
+    reward = tiny_staged_reward(diffuser)
+    observations = OBSERVATIONS[: int(np.prod(axes))].reshape(*axes, 2)
+    normalized = diffuser.observation_normalizer.normalize(torch.from_numpy(observations).float())
+    both = reward.model.stage_rewards(normalized.reshape(1, -1, 2)).reshape(*axes, 2).detach()
+    for stage in (0, 1):
+        rewards = reward.step_rewards(observations, stage=stage)
+        assert rewards.shape == axes
+        np.testing.assert_allclose(rewards, both[..., stage].numpy(), rtol=1e-5)
+
+
+def test_the_only_stage_of_an_additive_reward_is_its_reward(diffuser: Diffuser) -> None:
+    reward = tiny_reward(diffuser)
+    np.testing.assert_array_equal(
+        reward.step_rewards(OBSERVATIONS, stage=0), reward.step_rewards(OBSERVATIONS)
+    )
+
+
+def test_a_saved_staged_reward_comes_back_with_its_place_and_value(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    reward, plans = with_value(tiny_staged_reward(diffuser)), windows(diffuser.spec)
+    back = LearntReward.load(reward.save(tmp_path))
+    assert back.value is not None
+    assert (back.num_stages, back.value.num_stages) == (2, 2)
+    assert back.model.memory.radius == STAGED.memory_radius
+    assert torch.equal(back.guide_model(plans), reward.guide_model(plans))
+    np.testing.assert_array_equal(
+        back.step_rewards(OBSERVATIONS), reward.step_rewards(OBSERVATIONS)
+    )
+    every = torch.ones(3, dtype=torch.bool)
+    assert torch.equal(back.guide_model.given(every)(plans), reward.guide_model.given(every)(plans))
+
+
+def test_the_value_is_no_part_of_what_an_observation_is_worth(diffuser: Diffuser) -> None:
+    reward, without = valued_reward(diffuser), tiny_reward(diffuser)
+    np.testing.assert_array_equal(
+        reward.step_rewards(OBSERVATIONS), without.step_rewards(OBSERVATIONS)
+    )
+
+
+def test_a_reward_saved_before_there_were_values_can_be_read(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    del config["value"], config["reward"]["num_local"], config["reward"]["local_frequency"]
+    (saved / "config.json").write_text(json.dumps(config))
+    assert LearntReward.load(saved).value is None
+
+
+def test_a_reward_saved_before_there_were_stages_can_be_read(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    reward, plans = valued_reward(diffuser), windows(diffuser.spec)
+    config = json.loads((reward.save(tmp_path) / "config.json").read_text())
+    del config["value"]["num_stages"], config["reward"]["memory_radius"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert torch.equal(LearntReward.load(tmp_path).guide_model(plans), reward.guide_model(plans))
+
+
+def test_a_value_that_does_not_fit_its_configuration_is_refused(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    config = json.loads((valued_reward(diffuser).save(tmp_path) / "config.json").read_text())
+    config["value"]["width"] = 9
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="weights and configuration disagree"):
+        LearntReward.load(tmp_path)
+
+
+def test_a_saved_reward_works_in_a_fresh_process_without_data(
+    saved: Path, diffuser: Diffuser
+) -> None:
+    code = """
+import json, sys
+import numpy as np
+from trailward.learnt_reward import LearntReward
+observations = np.array(json.loads(sys.argv[2]))
+print(json.dumps(LearntReward.load(sys.argv[1]).step_rewards(observations).tolist()))
+"""
+    printed = run_python(code, saved, json.dumps(OBSERVATIONS.tolist()))
+    np.testing.assert_array_equal(
+        json.loads(printed), tiny_reward(diffuser).step_rewards(OBSERVATIONS)
+    )
+
+
+def test_a_missing_reward_is_refused(tmp_path: Path, saved: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nowhere holds no model: there is no config\.json"):
+        LearntReward.load(tmp_path / "nowhere")
+    (saved / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is missing"):
+        LearntReward.load(saved)
+
+
+def test_a_model_of_another_kind_is_refused(saved: Path, diffuser: Diffuser) -> None:
+    with pytest.raises(CheckpointError, match="kind 'reward', not 'diffuser'"):
+        Diffuser.load(saved)
+    with pytest.raises(CheckpointError, match="kind 'diffuser', not 'reward'"):
+        LearntReward.load(diffuser.save(saved))
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", None], ids=["empty", "text", "half"])
+def test_damaged_weights_are_refused(content: bytes | None, saved: Path) -> None:
+    path = saved / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors .* is damaged"):
+        LearntReward.load(saved)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"kind": 1}'])
+def test_a_damaged_configuration_is_refused(content: str, saved: Path) -> None:
+    (saved / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"is not JSON|holds a model of kind"):
+        LearntReward.load(saved)
+
+
+@pytest.mark.parametrize("missing", ["spec", "reward", "sampling", "provenance"])
+def test_an_incomplete_configuration_is_refused(missing: str, saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    del config[missing]
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="weights and configuration disagree"):
+        LearntReward.load(saved)
+
+
+def test_weights_that_do_not_fit_the_configuration_are_refused(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    config["reward"]["hidden"] = [9]
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="weights and configuration disagree"):
+        LearntReward.load(saved)
+
+
+def test_saving_again_replaces_the_model_whole(saved: Path, diffuser: Diffuser) -> None:
+    tiny_reward(diffuser, RewardConfig("linear")).save(saved)
+    assert LearntReward.load(saved).config.model == "linear"
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "weights.safetensors"]
