@@ -245,7 +245,9 @@ PRESETS: Mapping[str, Settings] = {
         training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
         reward=RewardConfig("staged", features=POSITION, num_local=64),
         sampling=SamplingConfig(num_steps=12, stop_step=0),
-        learning=LearningConfig(num_steps=240, num_rounds=2),
+        learning=LearningConfig(
+            num_steps=240, num_rounds=2, scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3)
+        ),
         evaluation=EvaluationConfig(episode_steps=600, num_candidates=8, replan_every=15),
     ),
     "thesis-umaze": Settings(

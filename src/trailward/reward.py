@@ -2,14 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from trailward.memory import Memory, Remembered, Times, WithMemory
+from trailward.dataset import Dataset
+from trailward.memory import Memory, Remembered, Times, WithMemory, fit_memory
 from trailward.networks.fourier_features import RandomFourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import PlanSpec, at_least
@@ -291,6 +292,36 @@ class RewardConfig:
             given["memory_radius"] = self.memory_radius
         own = {name: value for name, value in given.items() if value is not None}
         return REWARDS[self.model](spec, **own)
+
+
+def build_reward(
+    config: RewardConfig, demonstrations: Dataset, spec: PlanSpec, normalizer: Normalizer
+) -> tuple[nn.Module, RewardConfig, dict[str, float]]:
+    """A fresh reward model for demonstrations; a staged one only where they call for a memory.
+
+    Args:
+        config: what is asked for.
+        demonstrations: environment units.
+        spec: what a plan holds.
+        normalizer: of observations.
+
+    Returns:
+        The model, the configuration that builds it, and how well a memory explains the
+        demonstrations: ``memory_error`` and ``memory_error_without`` of ``staged``, else nothing.
+    """
+    state, model = torch.get_rng_state(), config.build(spec)
+    if not isinstance(model, StagedReward):
+        return model, config, {}
+    memory = model.memory
+    features = memory.features.tolist()
+    found = fit_memory(demonstrations, spec, normalizer, features=features, radius=memory.radius)
+    facts = {"memory_error": found.error, "memory_error_without": found.error_without}
+    if found.place is not None and found.is_needed:
+        memory.place.copy_(found.place)
+        return model, config, facts
+    torch.set_rng_state(state)  # as if additive had been asked for
+    config = replace(config, model="additive")
+    return config.build(spec), config, facts
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:

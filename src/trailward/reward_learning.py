@@ -34,10 +34,9 @@ from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
 from trailward.learnt_reward import LearntReward
 from trailward.matching import matching_loss
-from trailward.memory import fit_memory
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.progress import Report
-from trailward.reward import AdditiveReward, RewardConfig, StagedReward
+from trailward.reward import AdditiveReward, RewardConfig, StagedReward, build_reward
 from trailward.trajectory import at_least
 from trailward.typing import PerPlan, Plans, Scalar
 from trailward.value import Value, ValueConfig, fit_value
@@ -46,7 +45,7 @@ STATE = "learning.safetensors"
 _MAY_CHANGE = (
     "adjoint",
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
-    "max_gradient_norm", "diverged_norm",
+    "max_gradient_norm", "diverged_norm", "scale_factors",
 )  # fmt: skip
 _NUM_JUDGED, _JUDGED = 64, 999_999_937
 _NUM_PENALIZED = 64
@@ -70,6 +69,8 @@ class LearningConfig:
         local_penalty: weight of the mean square, over play data, of an additive reward's local
             part.
         num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
+        scale_factors: when all is learnt, the guide's scale is multiplied by the one of these that
+            does best on the held-out demonstrations; without any it stays as it is.
         evaluate_every: gradient steps between looks at the held-out demonstrations.
         patience: looks without improvement after which learning stops.
         max_gradient_norm: gradients are scaled down to this norm.
@@ -86,6 +87,7 @@ class LearningConfig:
     num_rounds: int = 1
     local_penalty: float = 0.3
     num_held_out: int = 1
+    scale_factors: tuple[float, ...] = (1.0,)
     evaluate_every: int = 20
     patience: int = 5
     max_gradient_norm: float = 1.0
@@ -100,6 +102,9 @@ class LearningConfig:
         at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience", "num_rounds")
         at_least(0, self, "local_penalty")
         at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
+        if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
+            msg = f"scale_factors are {self.scale_factors}; give at least one, all above 0"
+            raise ValueError(msg)
 
 
 def learn_reward(
@@ -162,7 +167,9 @@ def learn_reward(
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model, built, about_memory = _build(reward_config, diffuser, kept)
+        began = time.perf_counter()
+        normalizer = diffuser.observation_normalizer
+        model, built, explained = build_reward(reward_config, kept, diffuser.spec, normalizer)
         num_stages = 2 if isinstance(model, StagedReward) else 1
         value = Value(diffuser.spec, num_stages=num_stages) if config.num_rounds > 1 else None
     if value is not None:
@@ -175,7 +182,8 @@ def learn_reward(
             raise ValueError(msg)
     model.to(diffuser.device)
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
-    facts |= about_memory
+    facts |= explained
+    preparing = time.perf_counter() - began
     problem = _Problem(
         diffuser,
         Windows(demonstrations, diffuser.spec),
@@ -204,30 +212,11 @@ def learn_reward(
         "learning": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
     _learn(problem, model, learnt, facts, folder, identity, report)
+    began = time.perf_counter()
+    learnt = replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
+    facts["seconds"] += preparing + time.perf_counter() - began
+    learnt.save(folder)
     return learnt
-
-
-def _build(
-    config: RewardConfig, diffuser: Diffuser, demonstrations: Dataset
-) -> tuple[nn.Module, RewardConfig, dict[str, float]]:
-    """A fresh reward model, its configuration, and what a memory explains of demonstrations."""
-    state, model = torch.get_rng_state(), config.build(diffuser.spec)
-    if not isinstance(model, StagedReward):
-        return model, config, {}
-    found = fit_memory(
-        demonstrations,
-        diffuser.spec,
-        diffuser.observation_normalizer,
-        features=model.memory.features.tolist(),
-        radius=model.memory.radius,
-    )
-    facts = {"memory_error": found.error, "memory_error_without": found.error_without}
-    if found.place is not None and found.is_needed:
-        model.memory.place.copy_(found.place)
-        return model, config, facts
-    torch.set_rng_state(state)  # as if additive had been asked for
-    config = replace(config, model="additive")
-    return config.build(diffuser.spec), config, facts
 
 
 @dataclass(frozen=True)
@@ -271,10 +260,28 @@ class _Problem:
         value.load_state_dict(fitted.state_dict())
 
     @torch.no_grad()
-    def held_out_loss(self, model: Callable[[Plans], PerPlan]) -> float:
+    def held_out_loss(
+        self, model: Callable[[Plans], PerPlan], *, num_windows: int = _NUM_JUDGED
+    ) -> float:
         """Energy distance to the held-out demonstrations, with the same noise at each call."""
         kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
-        return self._loss(model, kept, EnergyDistance(), _NUM_JUDGED, _JUDGED).item()
+        return self._loss(model, kept, EnergyDistance(), num_windows, _JUDGED).item()
+
+    def best_sampling(self, model: Callable[[Plans], PerPlan]) -> SamplingConfig:
+        """How plans are best guided, by the held-out demonstrations."""
+        tried = [
+            replace(self.sampling, scale=factor * self.sampling.scale)
+            for factor in self.config.scale_factors
+        ]
+        if not self.config.num_held_out:
+            return self.sampling
+        if len(tried) == 1:
+            return tried[0]
+        losses = [
+            replace(self, sampling=sampling).held_out_loss(model, num_windows=4 * _NUM_JUDGED)
+            for sampling in tried
+        ]
+        return tried[losses.index(min(losses))]
 
     def _loss(
         self,
