@@ -19,7 +19,7 @@ def weights(policy: NetworkPolicy) -> torch.Tensor:
 
 
 def test_a_linear_controller_is_cloned() -> None:
-    policy = clone(linear_demonstrations(16), seed=0, num_epochs=40)
+    policy = clone(linear_demonstrations(16), seed=0, num_epochs=20)
     unseen = linear_demonstrations(1, seed=1).episodes[0].observations
     errors = policy(unseen) - linear_controller(unseen)
     assert np.sqrt((errors**2).mean()) < 0.05

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from adversaries import demonstrations, trained
 
-from linear_world import linear_demonstrations
 from trailward.baselines.behavioural_cloning import clone
 from trailward.baselines.imitation_library import NetworkPolicy
 from trailward.planner import Policy
@@ -14,14 +14,16 @@ from trailward.planner import Policy
 
 @functools.cache
 def cloned() -> NetworkPolicy:
-    return clone(linear_demonstrations(), seed=0, num_epochs=2)
+    return clone(demonstrations("maze"), seed=0, num_epochs=2)
 
 
 POLICIES: dict[str, Callable[[], Policy]] = {
     "cloned": lambda: NetworkPolicy(cloned().network),
     "cloned, drawn actions": lambda: NetworkPolicy(cloned().network, deterministic=False, seed=5),
+    "gail": lambda: trained("gail", "maze").policy,
+    "airl": lambda: trained("airl", "maze").policy,
 }
-OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 3))
+OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 4))
 
 
 def act(policy: Policy) -> np.ndarray:

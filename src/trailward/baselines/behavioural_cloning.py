@@ -9,7 +9,7 @@ import numpy as np
 from trailward.baselines.imitation_library import (
     NetworkPolicy,
     contained,
-    imitation_module,
+    library,
     trajectories,
 )
 from trailward.dataset import Dataset
@@ -35,7 +35,7 @@ def clone(
         demonstrations: environment units; at least 32 steps in all.
         seed: of weights and batches: the same seed, the same weights.
         num_epochs: passes over the demonstrations. The library's example makes one, over 50
-            episodes; on nine demonstrations returns rise until about the fiftieth.
+            episodes, its tuned settings 20; with nine demonstrations returns rise until then.
         action_space: bounds of the actions; [-1, 1] in every entry if None.
 
     Returns:
@@ -57,7 +57,7 @@ def clone(
     actions = action_space or gymnasium.spaces.Box(-1.0, 1.0, (demonstrations.action_dim,))
     observations = gymnasium.spaces.Box(-np.inf, np.inf, (demonstrations.observation_dim,))
     with contained(seed) as logger:
-        trainer = imitation_module("algorithms.bc").BC(
+        trainer = library("imitation.algorithms.bc").BC(
             observation_space=observations,
             action_space=actions,
             rng=np.random.default_rng(seed),

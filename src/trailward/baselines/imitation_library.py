@@ -27,13 +27,13 @@ _MISSING = (
 )
 
 
-def imitation_module(name: str) -> Any:
-    """A module of the library, such as ``algorithms.bc``.
+def library(module: str) -> Any:
+    """A module of ``imitation``, or of ``stable_baselines3``, which it builds on.
 
     Raises:
-        MissingExtraError: if the library, or what it imports, is not installed.
+        MissingExtraError: if one of them, or what they import, is not installed.
     """
-    return import_extra(f"imitation.{name}", _MISSING)
+    return import_extra(module, _MISSING)
 
 
 @dataclass
@@ -73,7 +73,7 @@ def trajectories(demonstrations: Dataset, action_space: gymnasium.spaces.Box) ->
     Raises:
         DataError: if the action space is of other actions or one of them is not in it.
     """
-    types = imitation_module("data.types")
+    types = library("imitation.data.types")
     if action_space.shape != (demonstrations.action_dim,):
         msg = (
             f"the action space has shape {action_space.shape}, the actions have "
@@ -117,7 +117,7 @@ def contained(seed: int) -> Iterator[Any]:
         np.random.seed(seed)
         torch.manual_seed(seed)
         try:
-            yield imitation_module("util.logger").configure(folder, format_strs=[])
+            yield library("imitation.util.logger").configure(folder, format_strs=[])
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
