@@ -47,6 +47,7 @@ $(INSTALLED): pyproject.toml
 
 .venv/.dev: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imitation==1.0.1
 	touch $@
 
 clean:

@@ -24,7 +24,7 @@ from trailward.config import (
     Train,
 )
 from trailward.diffusion_training import DivergedError
-from trailward.environments import MissingExtraError
+from trailward.extras import MissingExtraError
 from trailward.trajectory import DataError
 
 _RUN = {

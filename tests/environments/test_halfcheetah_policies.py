@@ -10,7 +10,6 @@ import pytest
 from safetensors.torch import load_file
 
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
-from trailward.environments import MissingExtraError
 from trailward.environments.halfcheetah import NetworkPolicy, ladder
 from trailward.environments.halfcheetah_policies import (
     STATE,
@@ -20,6 +19,7 @@ from trailward.environments.halfcheetah_policies import (
     spread,
     train_policies,
 )
+from trailward.extras import MissingExtraError
 from trailward.trajectory import DataError
 
 TINY = PolicyTrainingConfig(

@@ -6,7 +6,6 @@ relative to the strongest that each joint's motor can give.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trailward.checkpoint import CheckpointError, load_model, save_model, submodule
-from trailward.environments import MissingExtraError
+from trailward.extras import import_extra
 from trailward.pretrained import model_folder
 from trailward.typing import Actions, Observations
 
@@ -65,11 +64,9 @@ def make_env(*, episode_steps: int = EPISODE_STEPS) -> gymnasium.Env:
     Raises:
         MissingExtraError: if MuJoCo is not installed.
     """
-    try:
-        mujoco = import_module("mujoco")
-    except ImportError as error:
-        msg = "HalfCheetah needs MuJoCo: pip install 'trailward[halfcheetah]'"
-        raise MissingExtraError(msg) from error
+    mujoco = import_extra(
+        "mujoco", "HalfCheetah needs MuJoCo: pip install 'trailward[halfcheetah]'"
+    )
     mujoco.set_mju_user_warning(lambda message: None)  # Gymnasium's model has an old attribute
     try:
         return gymnasium.make(ENV_ID, max_episode_steps=episode_steps)

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from trailward.checkpoint import load_state, save_state
-from trailward.environments import MissingExtraError
 from trailward.environments.halfcheetah import (
     EPISODE_STEPS,
     NetworkPolicy,
@@ -27,6 +26,7 @@ from trailward.environments.halfcheetah import (
     make_env,
     save_ladder,
 )
+from trailward.extras import import_extra
 from trailward.progress import Report
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, at_least
@@ -244,15 +244,12 @@ class _Replay(nn.Module):
 
 
 def _build(config: PolicyTrainingConfig) -> Any:
-    try:
-        from sb3_contrib import TQC
-        from stable_baselines3.common.vec_env import DummyVecEnv
-    except ImportError as error:
-        msg = "training policies needs sb3-contrib: pip install 'trailward[halfcheetah,rl]'"
-        raise MissingExtraError(msg) from error
-    return TQC(
+    msg = "training policies needs sb3-contrib: pip install 'trailward[halfcheetah,rl]'"
+    contrib = import_extra("sb3_contrib", msg)
+    vec_env = import_extra("stable_baselines3.common.vec_env", msg)
+    return contrib.TQC(
         "MlpPolicy",
-        DummyVecEnv([_make_single for _ in range(config.num_envs)]),
+        vec_env.DummyVecEnv([_make_single for _ in range(config.num_envs)]),
         learning_rate=config.learning_rate,
         buffer_size=config.num_replay,
         learning_starts=config.num_random_steps,

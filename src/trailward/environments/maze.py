@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from trailward.environments import MissingExtraError
+from trailward.extras import import_extra
 from trailward.trajectory import DataError
 
 _Array = TypeVar("_Array", np.ndarray, Tensor)
@@ -277,12 +277,11 @@ def best_position(task: Task, *, margin: float = 0.25) -> np.ndarray:
 
 
 def _import_robotics() -> Any:
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # it prints notices about other tasks
-            import gymnasium_robotics
-    except ImportError as error:
-        msg = "mazes need gymnasium-robotics: pip install 'trailward[maze]'"
-        raise MissingExtraError(msg) from error
+    with contextlib.redirect_stderr(io.StringIO()):  # it prints notices about other tasks
+        gymnasium_robotics = import_extra(
+            "gymnasium_robotics",
+            "mazes need gymnasium-robotics: pip install 'trailward[maze]'",
+        )
     gymnasium.register_envs(gymnasium_robotics)
     return gymnasium_robotics
 

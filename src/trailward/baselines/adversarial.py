@@ -1,0 +1,296 @@
+"""GAIL and AIRL: a policy and a discriminator of it from the demonstrator, in turns.
+
+Not offline: the policy is trained by acting in the environment. Ho and Ermon 2016 (arXiv
+1606.03476); Fu et al. 2018 (arXiv 1710.11248).
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float
+
+from trailward.baselines.imitation_library import (
+    NetworkPolicy,
+    contained,
+    library,
+    trajectories,
+)
+from trailward.dataset import Dataset
+from trailward.trajectory import DataError, Episode, at_least
+
+MakeEnv = Callable[[], gymnasium.Env]
+
+
+@dataclass(frozen=True)
+class NetworkReward:
+    """A reward network of the library, environment units in, units of its own out.
+
+    Args:
+        network: an ``imitation.rewards.reward_nets.RewardNet``.
+    """
+
+    network: Any
+
+    def step_rewards(
+        self,
+        observations: Float[np.ndarray, "time observation"],
+        actions: Float[np.ndarray, "time action"],
+        next_observations: Float[np.ndarray, "time observation"],
+    ) -> Float[np.ndarray, "time"]:
+        """The reward of each transition; none of them counts as the end of an episode."""
+        ends = np.zeros(len(observations), dtype=bool)
+        rewards = self.network.predict(observations, actions, next_observations, ends)
+        return rewards.astype(np.float64)
+
+    def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:
+        """The reward of each of the episode's T environment steps."""
+        now, then = episode.observations[:-1], episode.observations[1:]
+        return self.step_rewards(now, episode.actions, then)
+
+
+@dataclass(frozen=True)
+class AdversarialResult:
+    """What GAIL and AIRL learn.
+
+    Attributes:
+        policy: takes its mean action.
+        reward: of transitions.
+        num_env_steps: what was really spent in the environment: whole rounds only.
+    """
+
+    policy: NetworkPolicy
+    reward: NetworkReward
+    num_env_steps: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent in the environment.
+
+    Attributes:
+        num_env_steps: environment steps in all; whole rounds of ``num_envs * rollout_steps``.
+        num_envs: environments side by side.
+        rollout_steps: steps in each of them between two updates.
+        episode_steps: after which episodes are cut; those of the demonstrations if None.
+
+    Raises:
+        ValueError: if a count is below 1 or the steps do not make a round.
+    """
+
+    num_env_steps: int
+    num_envs: int = 8
+    rollout_steps: int = 2048
+    episode_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_envs", "rollout_steps")
+        if self.episode_steps is not None:
+            at_least(1, self, "episode_steps")
+        if self.num_env_steps < self.round_steps:
+            msg = (
+                f"num_env_steps is {self.num_env_steps}, a round takes {self.num_envs} x "
+                f"{self.rollout_steps} = {self.round_steps}; give more of it, or fewer num_envs or "
+                "rollout_steps"
+            )
+            raise ValueError(msg)
+
+    @property
+    def round_steps(self) -> int:
+        """Environment steps of a round."""
+        return self.num_envs * self.rollout_steps
+
+
+@dataclass(frozen=True)
+class _Method:
+    trainer: tuple[str, str]
+    reward_net: str
+    generator: Mapping[str, Any]
+    num_updates: int
+    batch_size: int
+
+
+_GAIL = _Method(
+    ("imitation.algorithms.adversarial.gail", "GAIL"),
+    "BasicRewardNet",
+    {"learning_rate": 4e-4},
+    num_updates=8,
+    batch_size=1024,
+)
+_AIRL = _Method(
+    ("imitation.algorithms.adversarial.airl", "AIRL"),
+    "BasicShapedRewardNet",
+    {"learning_rate": 5e-4, "clip_range": 0.1, "vf_coef": 0.1},
+    num_updates=16,
+    batch_size=2048,
+)
+_GENERATOR = {"batch_size": 64, "ent_coef": 0.0, "gamma": 0.95, "n_epochs": 5}
+
+
+def gail(
+    demonstrations: Dataset,
+    make_env: MakeEnv,
+    *,
+    seed: int,
+    budget: Budget = Budget(800_000),
+    progress: Callable[[int], None] = lambda done: None,
+) -> AdversarialResult:
+    """Generative adversarial imitation learning, ``imitation.algorithms.adversarial.gail.GAIL``.
+
+    Everything is as in the library's example: PPO of Stable-Baselines3 with a network of two
+    layers of 64, learning rate 0.0004, discount 0.95, batches of 64, 5 epochs a round; a reward
+    network of two layers of 32 on normalised observation and action; 8 updates a round of 1024
+    demonstrated transitions (or all, if there are fewer) against the 512 latest of the policy.
+
+    The reward is ``-log(1 - D)``, D being the probability that the demonstrator made the
+    transition: it ranks behaviour against the policy it was trained with last.
+
+    Args:
+        demonstrations: environment units, as the environment returns them.
+        make_env: makes a new environment; it is closed afterwards. Its own reward is not used.
+        seed: of everything random.
+        budget: what may be spent in the environment; the library's example says that 800,000
+            steps match its expert.
+        progress: told the environment steps done so far.
+
+    Raises:
+        MissingExtraError: if the library is not installed.
+        DataError: if the demonstrations are not of this environment, or differ in length and no
+            ``episode_steps`` is given.
+        ValueError: if the environment's episodes differ in length.
+    """
+    return _train(_GAIL, demonstrations, make_env, seed, budget, progress)
+
+
+def airl(
+    demonstrations: Dataset,
+    make_env: MakeEnv,
+    *,
+    seed: int,
+    budget: Budget = Budget(2_000_000),
+    progress: Callable[[int], None] = lambda done: None,
+) -> AdversarialResult:
+    """Adversarial IRL, ``imitation.algorithms.adversarial.airl.AIRL``.
+
+    Everything is as in the library's example: PPO as for :func:`gail`, but learning rate 0.0005,
+    clipping at 0.1 and a value weight of 0.1; a reward network as for :func:`gail` plus a
+    potential of the observation that shapes it; 16 updates a round of 2048 demonstrated
+    transitions (or all, if there are fewer) against the 512 latest of the policy.
+
+    The reward is the network without the potential: the paper's g.
+
+    Args:
+        demonstrations: environment units, as the environment returns them.
+        make_env: makes a new environment; it is closed afterwards. Its own reward is not used.
+        seed: of everything random.
+        budget: what may be spent in the environment; the library's example says that 2,000,000
+            steps match its expert.
+        progress: told the environment steps done so far.
+
+    Raises:
+        MissingExtraError: if the library is not installed.
+        DataError: if the demonstrations are not of this environment, or differ in length and no
+            ``episode_steps`` is given.
+        ValueError: if the environment's episodes differ in length.
+    """
+    return _train(_AIRL, demonstrations, make_env, seed, budget, progress)
+
+
+def _train(
+    method: _Method,
+    demonstrations: Dataset,
+    make_env: MakeEnv,
+    seed: int,
+    budget: Budget,
+    progress: Callable[[int], None],
+) -> AdversarialResult:
+    episode_steps = budget.episode_steps or _common_length(demonstrations)
+    with contained(seed) as logger, _side_by_side(make_env, budget, episode_steps) as envs:
+        _check_observations(demonstrations, envs.observation_space)
+        learner = library("stable_baselines3").PPO(
+            "MlpPolicy",
+            envs,
+            n_steps=budget.rollout_steps,
+            seed=seed,
+            device="cpu",
+            **_GENERATOR,
+            **method.generator,
+        )
+        module, name = method.trainer
+        trainer = getattr(library(module), name)(
+            demonstrations=trajectories(demonstrations, envs.action_space),
+            demo_batch_size=min(method.batch_size, demonstrations.num_steps),
+            gen_replay_buffer_capacity=512,
+            n_disc_updates_per_round=method.num_updates,
+            venv=envs,
+            gen_algo=learner,
+            reward_net=getattr(library("imitation.rewards.reward_nets"), method.reward_net)(
+                observation_space=envs.observation_space,
+                action_space=envs.action_space,
+                normalize_input_layer=library("imitation.util.networks").RunningNorm,
+            ),
+            custom_logger=logger,
+        )
+        _run(trainer, budget, progress)
+    rounds = budget.num_env_steps // budget.round_steps
+    return AdversarialResult(
+        NetworkPolicy(trainer.policy),
+        NetworkReward(trainer.reward_test),
+        rounds * budget.round_steps,
+    )
+
+
+def _run(trainer: Any, budget: Budget, progress: Callable[[int], None]) -> None:
+    """Train, without the library's own progress bar."""
+    shown = sys.stderr
+
+    def after(index: int) -> None:
+        with contextlib.redirect_stderr(shown):
+            progress((index + 1) * budget.round_steps)
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            trainer.train(budget.num_env_steps, after)
+    except ValueError as error:
+        if "different length" not in str(error):
+            raise
+        msg = (
+            "episodes of the environment differ in length, which would tell the discriminator the "
+            "outcome; make one that never ends by itself, such as make_env of a maze"
+        )
+        raise ValueError(msg) from error
+
+
+@contextlib.contextmanager
+def _side_by_side(make_env: MakeEnv, budget: Budget, episode_steps: int) -> Iterator[Any]:
+    make = lambda: gymnasium.wrappers.TimeLimit(make_env(), episode_steps)
+    envs = library("stable_baselines3.common.vec_env").DummyVecEnv([make] * budget.num_envs)
+    try:
+        yield envs
+    finally:
+        envs.close()
+
+
+def _common_length(demonstrations: Dataset) -> int:
+    lengths = {len(episode) for episode in demonstrations.episodes}
+    if len(lengths) > 1:
+        msg = (
+            f"demonstrations have {min(lengths)} to {max(lengths)} steps; say after how many the "
+            "environment's episodes are cut: Budget(..., episode_steps=...)"
+        )
+        raise DataError(msg)
+    return lengths.pop()
+
+
+def _check_observations(demonstrations: Dataset, space: gymnasium.Space) -> None:
+    if space.shape != (demonstrations.observation_dim,):
+        msg = (
+            f"the environment's observations have shape {space.shape}, those of the demonstrations "
+            f"({demonstrations.observation_dim},); use demonstrations of the same environment"
+        )
+        raise DataError(msg)

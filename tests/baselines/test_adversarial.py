@@ -1,0 +1,136 @@
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from adversaries import ENVIRONMENTS, METHODS, TINY, demonstrations, train, trained
+
+from trailward.baselines.adversarial import Budget, NetworkReward
+from trailward.dataset import Dataset
+from trailward.extras import MissingExtraError
+from trailward.rollout import rollout
+from trailward.trajectory import DataError, Episode
+
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@every_method
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_is_learnt_acts_and_rewards(method: str, environment: str) -> None:
+    result = trained(method, environment)
+    assert result.num_env_steps == 128
+    (episode,) = rollout([ENVIRONMENTS[environment]()], result.policy, seeds=[5], num_steps=20)
+    rewards = result.reward(episode)
+    assert rewards.shape == (20,)
+    assert np.isfinite(rewards).all()
+    assert rewards.std() > 0
+
+
+@every_method
+def test_the_same_seed_gives_the_same_result(method: str) -> None:
+    episode = demonstrations("maze").episodes[0]
+    first, again = trained(method, "maze"), train(method, "maze")
+    other = train(method, "maze", seed=1)
+    now = episode.observations
+    assert np.array_equal(first.policy(now), again.policy(now))
+    assert np.array_equal(first.reward(episode), again.reward(episode))
+    assert not np.array_equal(first.policy(now), other.policy(now))
+    assert not np.array_equal(first.reward(episode), other.reward(episode))
+
+
+def test_the_reward_of_gail_is_minus_log_one_minus_d() -> None:
+    result, episode = trained("gail", "maze"), demonstrations("maze").episodes[0]
+    logits = NetworkReward(result.reward.network.base)(episode)
+    np.testing.assert_allclose(result.reward(episode), np.log1p(np.exp(logits)), rtol=1e-5)
+
+
+def test_the_reward_of_airl_is_not_shaped() -> None:
+    network = trained("airl", "maze").reward.network
+    assert type(network).__name__ == "BasicRewardNet"
+    assert not network.use_next_state
+
+
+def test_progress_is_told_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    data, told = demonstrations("maze"), []
+    torch.manual_seed(7), np.random.seed(7), random.seed(7)
+    expected = torch.rand(3), np.random.random(3)
+    torch.manual_seed(7), np.random.seed(7)
+    METHODS["gail"](data, ENVIRONMENTS["maze"], seed=0, budget=TINY, progress=told.append)
+    assert told == [64, 128]
+    assert torch.equal(torch.rand(3), expected[0])
+    assert np.array_equal(np.random.random(3), expected[1])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_budget_below_one_round_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_env_steps is 63, a round takes 2 x 32 = 64; give"):
+        replace(TINY, num_env_steps=63)
+
+
+@pytest.mark.parametrize("name", ["num_envs", "rollout_steps", "episode_steps"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+        replace(TINY, **{name: 0})
+
+
+def test_demonstrations_of_another_environment_are_refused() -> None:
+    with pytest.raises(DataError, match=r"shape \(17,\), those of the demonstrations \(4,\)"):
+        METHODS["gail"](demonstrations("maze"), ENVIRONMENTS["halfcheetah"], seed=0, budget=TINY)
+
+
+def test_demonstrations_of_several_lengths_need_a_length() -> None:
+    data = demonstrations("maze")
+    first = data.episodes[0]
+    shorter = Episode(first.observations[:31], first.actions[:30])
+    mixed = Dataset([*data.episodes, shorter])
+    with pytest.raises(DataError, match=r"have 30 to 40 steps; say .*episode_steps"):
+        METHODS["gail"](mixed, ENVIRONMENTS["maze"], seed=0, budget=TINY)
+    METHODS["gail"](mixed, ENVIRONMENTS["maze"], seed=0, budget=replace(TINY, episode_steps=40))
+
+
+class Fleeting(gymnasium.Env):
+    """Ends when it likes to."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+
+    def reset(self, **how: Any) -> tuple[np.ndarray, dict]:
+        super().reset(**how)
+        return np.zeros(4), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(4), 0.0, bool(self.np_random.random() < 0.2), False, {}
+
+
+@every_method
+def test_episodes_that_end_when_they_like_are_refused(method: str) -> None:
+    with pytest.raises(ValueError, match="differ in length, which would tell"):
+        METHODS[method](demonstrations("maze"), Fleeting, seed=0, budget=TINY)
+
+
+def test_environments_are_cut_and_closed() -> None:
+    closed: list[int] = []
+
+    class Watched(gymnasium.Wrapper):
+        def close(self) -> None:
+            closed.append(1)
+            super().close()
+
+    make: Callable[[], gymnasium.Env] = lambda: Watched(ENVIRONMENTS["maze"]())
+    METHODS["gail"](demonstrations("maze"), make, seed=0, budget=Budget(64, 2, 32))
+    assert len(closed) == 2
+
+
+@every_method
+def test_a_missing_library_is_an_error_that_names_the_command(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = demonstrations("maze")
+    monkeypatch.setitem(sys.modules, "imitation.util.logger", None)
+    with pytest.raises(MissingExtraError, match=r"pip install --no-deps imitation==1.0.1"):
+        METHODS[method](data, ENVIRONMENTS["maze"], seed=0, budget=TINY)
