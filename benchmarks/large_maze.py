@@ -33,7 +33,8 @@ GOALS = ("goal:5,4", "goal:3,2", "goal:5,8")
 """The first lies in a dead end, behind a wall from most starts."""
 ORDERED = "ordered:3,2-7,9"
 PER_STEP = "per step"
-"""The ordered task again, with a reward of single observations."""
+"""The ordered task again, with a reward of single observations; for two of the seeds only."""
+PER_STEP_SEEDS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Benchmark:
 
     out: Path = Path("runs/benchmark-large")
     """Folder of everything made; finished parts are kept."""
-    num_seeds: int = 5
-    """How many seeds, each of demonstrations, learning and evaluation."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each of demonstrations, learning and evaluation."""
     quick: bool = False
     """One seed, few steps."""
 
@@ -54,7 +55,7 @@ def main(benchmark: Benchmark) -> None:
     out = benchmark.out / ("quick" if benchmark.quick else "full")
     if benchmark.quick:
         shutil.rmtree(out, ignore_errors=True)
-    seeds = range(1 if benchmark.quick else benchmark.num_seeds)
+    seeds = (0,) if benchmark.quick else benchmark.seeds
     settings = PRESETS["large"].quick() if benchmark.quick else PRESETS["large"]
     play = out / "play-v0"
     if not play.exists():
@@ -65,8 +66,9 @@ def main(benchmark: Benchmark) -> None:
     for seed in seeds:
         for task in (CORNER, *GOALS, ORDERED):
             cells.setdefault(task, []).append(_cell(settings, task, seed, play, out))
-        beside = _cell(per_step, ORDERED, seed, play, out, suffix="-per-step")
-        cells.setdefault(PER_STEP, []).append(beside)
+        if seed in PER_STEP_SEEDS:
+            beside = _cell(per_step, ORDERED, seed, play, out, suffix="-per-step")
+            cells.setdefault(PER_STEP, []).append(beside)
     console.print(_table(cells))
     corner, goals = cells[CORNER], [cell for goal in GOALS for cell in cells[goal]]
     ordered, every = cells[ORDERED], corner + goals + cells[ORDERED]
@@ -81,7 +83,7 @@ def main(benchmark: Benchmark) -> None:
         "wall_fraction_unguided": _mean(every, "wall_fraction_unguided"),
         "ordered_task_success": _mean(ordered, "success"),
         "ordered_task_success_unguided": _mean(ordered, "success_unguided"),
-        "ordered_task_success_per_step": _mean(cells[PER_STEP], "success"),
+        "ordered_task_success_per_step": _mean(cells.get(PER_STEP, ()), "success"),
         "ordered_task_success_demonstrator": _mean(ordered, "success_demonstrator"),
         "learn_seconds": _mean(every, "learn_seconds"),
         "decision_ms": _mean(every, "decision_ms"),
@@ -92,7 +94,7 @@ def main(benchmark: Benchmark) -> None:
 def _cell(
     settings: Settings, task: str, seed: int, play: Path, out: Path, *, suffix: str = ""
 ) -> dict[str, Any]:
-    """Learn and judge one reward; kept as JSON once done, done again if settings changed."""
+    """Learn and judge one reward; kept as JSON once done, and again what settings changed of."""
     slug = task.replace(":", "-").replace(",", "-")
     folder = out / f"{slug}-{seed}{suffix}"
     kept = folder / "cell.json"
@@ -105,7 +107,8 @@ def _cell(
         before = json.loads(kept.read_text(encoding="utf-8"))
         if before["settings"] == now:
             return before["figures"]
-        shutil.rmtree(folder)
+        if any(before["settings"][name] != now[name] for name in now if name != "evaluation"):
+            shutil.rmtree(folder)
     demonstrations = out / f"demonstrations-{slug}-{seed}-v0"
     if not demonstrations.exists():
         job = Collect("demonstrations", demonstrations, "large", task, seed=1 + seed)
@@ -162,7 +165,9 @@ def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _mean(cells: Sequence[dict[str, Any]], key: str) -> float:
+def _mean(cells: Sequence[dict[str, Any]], key: str) -> float | None:
+    if not cells:
+        return None
     return float(np.mean([cell[key] for cell in cells]))
 
 

@@ -32,9 +32,5 @@ def test_the_large_maze_benchmark_prints_its_figures(tmp_path: Path) -> None:
     assert figures["best_cell_runs"] == 3
     assert 0 <= figures["wall_fraction"] < 0.5
     assert 0 < figures["erc_corner"] < 1
-    command = [
-        sys.executable, ROOT / "benchmarks/guide_scale.py", "--rewards", tmp_path / "quick",
-    ]  # fmt: skip
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    judged = json.loads(printed.splitlines()[-1])
-    assert judged["mean_distance"][str(judged["best"])] == min(judged["mean_distance"].values())
+    for policy in ("", "_unguided", "_per_step", "_demonstrator"):
+        assert 0 <= figures[f"ordered_task_success{policy}"] <= 1

@@ -111,22 +111,36 @@ def test_windows_say_where_in_their_episode_they_begin(spec: PlanSpec, dataset: 
     np.testing.assert_array_equal(values[:, 0, :2].numpy(), np.array(expected, "f4"))
 
 
-def test_a_history_is_all_that_was_observed_up_to_a_window() -> None:
+def test_a_history_is_all_that_was_observed_up_to_the_end_of_a_window() -> None:
+    """The second episode has 4 observations, the windows reach over 5."""
     dataset = random_walks([8, 3, 8])
     windows, indices = Windows(dataset, PlanSpec(3, 2, 2, 2)), torch.tensor([5, 9, 0, 3])
     assert windows.episode[indices].tolist() == [1, 2, 0, 0]
     assert windows.first[indices].tolist() == [0, 3, 0, 3]
     history = windows.history(indices).numpy()
-    for found, episode, last in zip(history, (1, 2, 0, 0), (0, 3, 0, 3), strict=True):
-        observations = dataset.episodes[episode].observations[: last + 1].astype("f4")
-        padding = np.repeat(observations[:1], 3 - last, axis=0)
-        np.testing.assert_array_equal(found, np.concatenate([padding, observations]))
+    assert history.shape == (4, 3 + 5, 2)
+    for found, episode, first in zip(history, (1, 2, 0, 0), (0, 3, 0, 3), strict=True):
+        observations = dataset.episodes[episode].observations[: first + 5].astype("f4")
+        front = np.repeat(observations[:1], 3 - first, axis=0)
+        behind = np.repeat(observations[-1:], first + 5 - len(observations), axis=0)
+        np.testing.assert_array_equal(found, np.concatenate([front, observations, behind]))
+        assert len(behind) == (episode == 1)
 
 
-def test_the_history_of_a_first_window_is_its_first_observation(dataset: Dataset) -> None:
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_a_history_ends_with_the_window_itself(spec: PlanSpec) -> None:
+    """At every environment step; short episodes are padded as their windows are."""
+    windows = Windows(random_walks([20, 3, 17]), spec)
+    every = torch.arange(len(windows))
+    history, expected = windows.history(every), spec.split(windows.gather(every)[0])[0]
+    backwards = history.flip(1)[:, :: spec.stride][:, : spec.horizon]
+    assert torch.equal(backwards.flip(1), expected)
+
+
+def test_the_history_of_a_first_window_has_nothing_before_it(dataset: Dataset) -> None:
     windows = Windows(dataset, PlanSpec(3, 2, 2, 2))
-    history = windows.history(torch.tensor([0]))
-    assert torch.equal(history, windows.gather(torch.tensor([0]))[0][:, :1])
+    history = windows.history(torch.tensor([0]))[0]
+    np.testing.assert_array_equal(history, dataset.episodes[0].observations[:5].astype("f4"))
 
 
 def test_a_subset_holds_the_windows_of_the_chosen_episodes() -> None:

@@ -59,7 +59,7 @@ def test_only_rewards_of_steps_say_what_an_observation_is_worth(diffuser: Diffus
         linear.step_rewards(OBSERVATIONS)
 
 
-@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3)])
+@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3), (0,), (0, 3), (3, 0)])
 def test_step_rewards_keep_the_axes_and_take_environment_units(
     axes: tuple[int, ...], diffuser: Diffuser
 ) -> None:
@@ -117,10 +117,10 @@ def test_plans_of_a_staged_reward_are_guided_by_reward_and_value_of_their_stage(
     guide, seen = reward.guide_model, reward.model.memory.visited(plans)
     assert isinstance(guide, RemembersPast)
     torch.testing.assert_close(guide(plans), torch.where(seen, both[..., 1], both[..., 0]).mean(1))
-    torch.testing.assert_close(
-        guide.given(torch.ones(3, dtype=torch.bool))(plans), both[..., 1].mean(1)
-    )
-    assert torch.equal(guide.remember(plans), seen[:, -1])
+    for stage in (0, 1):
+        given = guide.given(torch.full((3,), bool(stage)))
+        torch.testing.assert_close(given(plans), both[..., stage].mean(1))
+    assert torch.equal(guide.remember(plans), seen)
     assert seen.any()
     assert not seen.all()
 
@@ -148,7 +148,7 @@ def test_a_staged_reward_judges_observations_by_those_before_them(diffuser: Diff
     assert abs(first - then).min() > 1e-3
 
 
-@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3)])
+@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3), (0,), (0, 3), (3, 0)])
 def test_the_reward_of_a_stage_keeps_the_axes_and_takes_environment_units(
     axes: tuple[int, ...], diffuser: Diffuser
 ) -> None:
@@ -167,6 +167,21 @@ def test_the_only_stage_of_an_additive_reward_is_its_reward(diffuser: Diffuser) 
     np.testing.assert_array_equal(
         reward.step_rewards(OBSERVATIONS, stage=0), reward.step_rewards(OBSERVATIONS)
     )
+
+
+@pytest.mark.parametrize("axes", [(0,), (0, 3)])
+def test_a_staged_reward_of_no_observations_is_empty(
+    axes: tuple[int, ...], diffuser: Diffuser
+) -> None:
+    assert tiny_staged_reward(diffuser).step_rewards(np.zeros((*axes, 2))).shape == axes
+
+
+@pytest.mark.parametrize("stage", [-1, 2])
+def test_a_stage_that_is_not_there_is_refused(stage: int, diffuser: Diffuser) -> None:
+    with pytest.raises(ValueError, match=f"stage is {stage}; this reward has 2, from 0"):
+        tiny_staged_reward(diffuser).step_rewards(OBSERVATIONS, stage=stage)
+    with pytest.raises(ValueError, match="stage is 1; this reward has 1, from 0"):
+        tiny_reward(diffuser).step_rewards(OBSERVATIONS, stage=1)
 
 
 def test_a_saved_staged_reward_comes_back_with_its_place_and_value(

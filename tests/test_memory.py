@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tiny import corridor_walks, random_walks, seeded
+from trailward import memory
 from trailward.dataset import Dataset, Windows
 from trailward.guide import reward_gradient
 from trailward.memory import (
@@ -28,9 +29,9 @@ GATE, GOAL = -0.9, 0.9
 
 
 def memory_of(*place: float, features: tuple[int, ...] = (0, 1), radius: float = 0.7) -> Memory:
-    memory = Memory(features, radius=radius)
-    memory.place.copy_(torch.tensor(place))
-    return memory
+    made = Memory(features, radius=radius)
+    made.place.copy_(torch.tensor(place))
+    return made
 
 
 def paths(time: int = 30) -> Tensor:
@@ -39,11 +40,13 @@ def paths(time: int = 30) -> Tensor:
 
 
 def visited_by_brute_force(path: Tensor, *, before: bool = False) -> list[bool]:
-    """Whether the origin has been visited at each time, one observation after the other."""
-    answers = []
-    for observation in path.tolist():
-        before = before or np.hypot(*observation) < 0.7
+    """Whether the origin has been visited at each time, by many small steps between the times."""
+    answers, last = [], path[0].numpy()
+    for now in path.numpy():
+        between = np.linspace(last, now, 1001)
+        before = before or np.hypot(*between.T).min() < 0.7
         answers.append(bool(before))
+        last = now
     return answers
 
 
@@ -62,25 +65,30 @@ def fit(*stops: float, **changes) -> MemoryFit:
 
 
 def error_by_brute_force(
-    dataset: Dataset, *, visited: Callable[[Tensor], Tensor] | None = None, count: int = 3
+    dataset: Dataset,
+    *,
+    visited: Callable[[Tensor], Tensor] | None = None,
+    count: int = 3,
+    every: int = 1,
 ) -> float:
     """Each window against the median of its neighbours in other episodes, one by one.
 
     ``visited`` says of an episode's observations up to a window whether those windows alone are
-    neighbours that agree on it.
+    neighbours that agree on it; of ``every`` so many windows one is looked at.
     """
     windows = Windows(dataset, SPEC)
-    values, _ = windows.gather(torch.arange(len(windows)))
+    values, _ = windows.gather(torch.arange(0, len(windows), every))
+    episodes, firsts = windows.episode[::every].tolist(), windows.first[::every].tolist()
     pasts = [
         torch.from_numpy(dataset.episodes[episode].observations[: first + 1])
-        for episode, first in zip(windows.episode.tolist(), windows.first.tolist(), strict=True)
+        for episode, first in zip(episodes, firsts, strict=True)
     ]
     errors = []
-    for i in range(len(windows)):
+    for i in range(len(values)):
         others = [
             j
-            for j in range(len(windows))
-            if windows.episode[j] != windows.episode[i]
+            for j in range(len(values))
+            if episodes[j] != episodes[i]
             and (visited is None or visited(pasts[j]) == visited(pasts[i]))
         ]
         others.sort(key=lambda j: float((values[j, 0] - values[i, 0]).norm()))
@@ -110,6 +118,24 @@ def test_what_was_remembered_before_stays_so() -> None:
     assert memory_of(0.0, 0.0).visited(paths())[before].logical_not().any()
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ([(-3.0, 0.6), (3.0, 0.6)], [False, True]),
+        ([(-3.0, 0.8), (3.0, 0.8)], [False, False]),
+        ([(-3.0, 3.0), (1.0, -1.0), (5.0, -1.0)], [False, True, True]),
+        ([(1.0, 0.0), (5.0, 0.0), (5.0, 5.0)], [False, False, False]),
+        ([(5.0, 0.0), (1.0, 0.0), (1.0, 5.0)], [False, False, False]),
+    ],
+    ids=["over it", "past it", "askew", "away from it", "towards it"],
+)
+def test_a_long_stride_does_not_step_over_the_place(
+    path: list[tuple[float, float]], expected: list[bool]
+) -> None:
+    """The straight line counts between two observations, not beyond them."""
+    assert memory_of(0.0, 0.0).visited(torch.tensor([path])).tolist() == [expected]
+
+
 def test_a_fresh_memory_has_been_nowhere() -> None:
     assert not Memory((0, 1), radius=1e6).visited(paths()).any()
 
@@ -121,9 +147,9 @@ def test_the_radius_says_what_is_near() -> None:
 
 
 def test_a_place_is_made_of_the_features_alone() -> None:
-    memory = memory_of(0.0, features=(1,))
+    second = memory_of(0.0, features=(1,))
     path = torch.tensor([[[0.0, 5.0], [9.0, 0.1], [0.0, 5.0]]])
-    assert memory.visited(path).tolist() == [[False, True, True]]
+    assert second.visited(path).tolist() == [[False, True, True]]
 
 
 def test_a_place_is_kept_with_the_weights() -> None:
@@ -134,16 +160,14 @@ def test_a_place_is_kept_with_the_weights() -> None:
 
 @pytest.mark.parametrize("time", [1, 4, 17, 29])
 def test_an_episode_in_two_parts_is_the_episode_as_a_whole(time: int) -> None:
+    """The second begins with the observation that the first ended with."""
     model, whole = two_stages(), paths()
-    remembered = model.remember(whole[:, :time])
-    parts = [
-        model.step_rewards(whole[:, :time]),
-        model.given(remembered).step_rewards(whole[:, time:]),
-    ]
-    assert torch.equal(torch.cat(parts, 1), model.step_rewards(whole))
-    assert torch.equal(model.remember(whole[:, time:], remembered), model.remember(whole))
-    assert remembered.any()
-    assert not torch.equal(parts[1], model.step_rewards(whole[:, time:]))
+    first = model.remember(whole[:, :time])
+    then = model.remember(whole[:, time - 1 :], first[:, -1])
+    assert torch.equal(torch.cat([first, then[:, 1:]], 1), model.remember(whole))
+    assert torch.equal(then[:, 0], first[:, -1])
+    assert first[:, -1].any()
+    assert not torch.equal(then[:, 1:], model.remember(whole[:, time:]))
 
 
 def test_each_step_is_rewarded_in_its_stage() -> None:
@@ -156,16 +180,19 @@ def test_each_step_is_rewarded_in_its_stage() -> None:
     ]
     model = two_stages()
     assert isinstance(model, RemembersPast)
+    assert model.remember(paths()).tolist() == [visited_by_brute_force(path) for path in paths()]
     torch.testing.assert_close(model.step_rewards(paths()), torch.tensor(expected))
     torch.testing.assert_close(model(paths()), torch.tensor(expected).mean(1))
 
 
-def test_plans_after_the_visit_are_rewarded_in_the_second_stage_from_their_beginning() -> None:
+def test_plans_are_judged_in_the_stage_they_begin_in_wherever_they_lead() -> None:
     model = two_stages()
     every = torch.ones(6, dtype=torch.bool)
     torch.testing.assert_close(model.given(every)(paths()), -paths()[..., 0].mean(1))
-    assert torch.equal(model.given(~every)(paths()), model(paths()))
-    assert model.remembered is None
+    torch.testing.assert_close(model.given(~every)(paths()), paths()[..., 0].mean(1))
+    leading_there = model.remember(paths())[:, -1]
+    switched = (model.given(~every)(paths()) - model(paths())).abs() > 1e-3
+    assert torch.equal(switched, leading_there)
 
 
 def test_each_plan_is_given_its_own_past() -> None:
@@ -184,6 +211,7 @@ def test_the_gradient_of_a_step_is_that_of_its_stage() -> None:
 def test_the_place_where_demonstrators_turn_round_is_found(seed: int) -> None:
     found = fit(GATE, GOAL, seed=seed)
     assert found.is_needed
+    assert found.radius == 0.12
     assert found.error < 0.1 * found.error_without
     assert abs(found.place[0] - GATE) < 0.12
 
@@ -281,8 +309,44 @@ def test_entries_beside_the_features_do_not_matter() -> None:
 
 @pytest.mark.parametrize(("error", "needed"), [(0.49, True), (0.51, False)])
 def test_a_memory_must_take_half_of_the_error_away(error: float, needed: bool) -> None:
-    assert MemoryFit(torch.zeros(2), error, 1.0).is_needed == needed
-    assert not MemoryFit(None, error, 1.0).is_needed
+    assert MemoryFit(torch.zeros(2), error, 1.0, radius=0.1).is_needed == needed
+    assert not MemoryFit(None, error, 1.0, radius=0.1).is_needed
+
+
+@pytest.mark.parametrize(("radius", "needed"), [(0.29, True), (0.31, False)])
+def test_a_memory_must_take_more_error_away_than_a_radius(radius: float, needed: bool) -> None:
+    """The root of the error that is saved here is 0.3."""
+    assert MemoryFit(torch.zeros(2), 0.01, 0.1, radius=radius).is_needed == needed
+
+
+@pytest.mark.parametrize("fewer", [1, 20])
+def test_no_more_windows_are_predicted_than_asked_for(fewer: int) -> None:
+    """One window less is every second one."""
+    walks = corridor_walks(GATE, GOAL, count=3)
+    few = MemoryConfig(num_windows=len(Windows(walks, SPEC)) - fewer, num_neighbours=3)
+    found = fit_memory(walks, SPEC, UNCHANGED, features=(0, 1), radius=0.12, config=few)
+    expected = error_by_brute_force(walks, every=2)
+    assert found.error_without == pytest.approx(expected, rel=1e-3)
+    assert expected != pytest.approx(error_by_brute_force(walks), rel=1e-2)
+
+
+@pytest.mark.parametrize("fewer", [0, 1, 60])
+def test_no_more_places_are_tried_than_asked_for(
+    fewer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are common to these walks; the first error is the one without a memory."""
+    errors = []
+
+    def error(*arguments: object) -> float:
+        errors.append(arguments)
+        return 1.0
+
+    monkeypatch.setattr(memory, "_prediction_error", error)
+    walks = corridor_walks(GATE, GOAL, count=3)
+    count = sum(len(e.observations) for e in walks.episodes)
+    few = MemoryConfig(num_candidates=count - fewer)
+    fit_memory(walks, SPEC, UNCHANGED, features=(0, 1), radius=0.12, config=few)
+    assert (count - fewer) / 2 < len(errors) - 1 <= count - fewer
 
 
 @pytest.mark.parametrize("name", ["num_windows", "num_candidates", "num_neighbours"])

@@ -124,11 +124,15 @@ def test_what_came_before_decides_the_stage_of_a_staged_reward(
     model = staged(spec, hidden=(8,))
     assert isinstance(model, RemembersPast)
     remembered = model.remember(visiting)
-    assert remembered.tolist() == [True, True, False]
-    assert model.remember(visiting.flip(0), remembered).tolist() == [True, True, True]
-    torch.testing.assert_close(
-        model.given(torch.ones(3, dtype=torch.bool))(visiting), model.after(visiting)
-    )
+    assert remembered.tolist() == [[False] * 2 + [True] * 3, [True] * 5, [False] * 5]
+    again = model.remember(visiting.flip(0), remembered[:, -1])
+    assert again.tolist() == [[True] * 5, [True] * 5, [False] * 2 + [True] * 3]
+    for known, part in ((False, model.before), (True, model.after)):
+        given = model.given(torch.full((3,), known))
+        torch.testing.assert_close(given(visiting), part(visiting))
+    mixed = model.given(torch.tensor([True, False, False]))(visiting)
+    expected = [model.after(visiting)[0], *model.before(visiting)[1:]]
+    torch.testing.assert_close(mixed, torch.stack(expected))
 
 
 def test_before_a_place_is_known_a_staged_reward_stays_in_its_first_stage(

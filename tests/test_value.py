@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tiny import random_walks, seeded, shake, tiny_diffuser
 from trailward.dataset import Dataset, Windows
-from trailward.memory import Memory
+from trailward.memory import Memory, WithMemory
 from trailward.networks.fourier_features import FourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, Episode, PlanSpec
@@ -70,6 +70,23 @@ def test_the_best_place_is_one_where_somebody_stayed() -> None:
     """Node 1 has the higher reward, but is only passed through."""
     nodes, rewards = torch.tensor([[0, 1, 2, 2]]), torch.tensor([[0.0, 9.0, 1.0, 1.0]])
     assert graph_values(nodes, rewards, 3).argmax() == 2
+
+
+@pytest.mark.parametrize(("first_end", "best"), [(0, 0), (1, 2), (2, 2), (3, 3)])
+def test_the_best_place_is_none_of_the_nodes_before_the_first_end(
+    first_end: int, best: int
+) -> None:
+    nodes = torch.tensor([[0, 0, 1, 1, 2, 2, 3, 3]])
+    rewards = torch.tensor([[9.0, 9.0, -5.0, -5.0, 1.0, 1.0, 0.0, 0.0]])
+    values = graph_values(nodes, rewards, 4, first_end=first_end)
+    assert values[: best + 1].tolist() == list(range(-best, 1))
+
+
+def test_play_data_in_which_nobody_stays_after_the_first_end_is_refused() -> None:
+    nodes = torch.tensor([[0, 0, 1, 2]])
+    assert graph_values(nodes, torch.zeros(1, 4), 3).tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(DataError, match="nobody stays anywhere in the play data"):
+        graph_values(nodes, torch.zeros(1, 4), 3, first_end=1)
 
 
 def test_the_reward_of_a_node_is_the_mean_over_visits() -> None:
@@ -142,13 +159,7 @@ def value_on_a_chain(*, slope: float = 0.0, middle: float = -9.0) -> Value:
     return fit_value(rewards, chain(), unchanged(), memory=memory, config=config)
 
 
-UNCOMPARED = pytest.mark.xfail(strict=True, reason="the best place is sought in all stages")
-
-
-@pytest.mark.parametrize(
-    ("slope", "middle"),
-    [(0.0, -9.0), (50.0, -49.0), pytest.param(0.0, 9.0, marks=UNCOMPARED)],
-)
+@pytest.mark.parametrize(("slope", "middle"), [(0.0, -9.0), (50.0, -49.0), (0.0, 9.0)])
 def test_the_value_of_two_stages_leads_to_the_gate_first_and_then_to_the_goal(
     slope: float, middle: float
 ) -> None:
@@ -177,6 +188,17 @@ def test_without_a_memory_there_is_one_stage() -> None:
     value = fit_value(nearness, bend(), unchanged(), config=few)
     assert value.num_stages == 1
     assert value.stage_rewards(torch.zeros(3, 5, 2)).shape == (3, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("num_stages", "memory"), [(1, Memory((0, 1))), (2, None), (3, None), (3, Memory((0, 1)))]
+)
+def test_stages_and_memory_that_disagree_are_refused(
+    num_stages: int, memory: Memory | None
+) -> None:
+    rewards = lambda plans: nearness(plans).expand(-1, -1, num_stages)
+    with pytest.raises(ValueError, match=f"{num_stages} stages need a memory if there are 2"):
+        fit_value(rewards, bend(), unchanged(), memory=memory, config=CONFIG)
 
 
 def test_a_seed_decides_the_value_and_leaves_other_draws_alone() -> None:
@@ -277,3 +299,9 @@ def test_the_reward_to_go_is_the_sum_of_reward_and_value(spec: PlanSpec) -> None
     both = RewardToGo(lambda plan: reward(plan).sum((1, 2)), value)
     torch.testing.assert_close(both(plans), reward(plans).sum((1, 2)) + value(plans))
     assert value(plans).abs().min() > 1e-3
+
+
+def test_a_reward_that_remembers_is_not_added_to_a_value_as_a_whole(spec: PlanSpec) -> None:
+    remembering = WithMemory(Memory((0, 1)), lambda plan: plan)
+    with pytest.raises(TypeError, match="is added to its value by stage: WithMemory"):
+        RewardToGo(remembering, Value(spec, width=8, num_stages=2))

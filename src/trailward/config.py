@@ -248,7 +248,7 @@ PRESETS: Mapping[str, Settings] = {
         learning=LearningConfig(
             num_steps=240, num_rounds=2, scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3)
         ),
-        evaluation=EvaluationConfig(episode_steps=600, num_candidates=8, replan_every=15),
+        evaluation=EvaluationConfig(episode_steps=600, num_candidates=12, replan_every=15),
     ),
     "thesis-umaze": Settings(
         maze="umaze",

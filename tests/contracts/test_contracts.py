@@ -202,29 +202,51 @@ class TestRewardsThatRemember:
     def test_a_past_in_which_nothing_came_changes_nothing(self, name: str, spec: PlanSpec) -> None:
         model, plans = self.model(name, spec), plans_of(spec)
         nothing = torch.zeros(4, dtype=torch.bool)
-        assert torch.equal(model.given(nothing)(plans), model(plans))
         assert torch.equal(model.remember(plans, nothing), model.remember(plans))
 
     def test_what_is_remembered_is_not_forgotten(self, name: str, spec: PlanSpec) -> None:
         model, plans = self.model(name, spec), plans_of(spec)
-        assert not model.remember(plans).all()
+        found = model.remember(plans)
+        assert found.shape == (4, spec.horizon)
+        assert not found.all()
+        assert (found[:, 1:] >= found[:, :-1]).all()
         assert model.remember(plans, torch.ones(4, dtype=torch.bool)).all()
 
     @pytest.mark.parametrize("step", range(1, 5))
     def test_a_plan_in_two_parts_is_the_plan_as_a_whole(
         self, step: int, name: str, spec: PlanSpec
     ) -> None:
+        """What is remembered of it; the second part begins with the end of the first."""
         model, plans = self.model(name, spec), plans_of(spec)
-        past = model.remember(plans[:, :step])
-        first, then = model(plans[:, :step]), model.given(past)(plans[:, step:])
-        whole = (step * first + (5 - step) * then) / 5
-        torch.testing.assert_close(model(plans), whole)
-        assert torch.equal(model.remember(plans[:, step:], past), model.remember(plans))
+        first = model.remember(plans[:, :step])
+        then = model.remember(plans[:, step - 1 :], first[:, -1])
+        assert torch.equal(torch.cat([first, then[:, 1:]], 1), model.remember(plans))
+
+    @pytest.mark.parametrize("past", [False, True])
+    def test_plans_are_judged_in_the_stage_they_begin_in(
+        self, past: bool, name: str, spec: PlanSpec
+    ) -> None:
+        """So each step counts as it would alone."""
+        model, plans = self.model(name, spec), plans_of(spec)
+        given = model.given(torch.full((4,), past))
+        alone = torch.stack([given(step) for step in plans.split(1, dim=1)])
+        judged = Untouched(given)(plans)
+        assert judged.shape == (4,)
+        torch.testing.assert_close(judged, alone.mean(0))
+
+    def test_a_model_by_itself_switches_along_the_plan(self, name: str, spec: PlanSpec) -> None:
+        model, plans = self.model(name, spec), plans_of(spec)
+        found = model.remember(plans)
+        switches = found[:, 0] != found[:, -1]
+        differs = (model.given(found[:, 0])(plans) - model(plans)).abs() > 1e-5
+        assert torch.equal(differs, switches)
+        assert switches.any()
+        assert not switches.all()
 
     def test_each_plan_has_its_own_past(self, name: str, spec: PlanSpec) -> None:
         model, plans = self.model(name, spec), plans_of(spec)
         one = torch.tensor([True, False, False, False])
-        changed = model.given(one)(plans) != model(plans)
+        changed = model.given(one)(plans) != model.given(one & False)(plans)
         assert changed.tolist() == one.tolist()
 
 
