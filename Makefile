@@ -34,8 +34,8 @@ pretrained-maze:
 	cp runs/pretrained/$(MAZE)/config.json runs/pretrained/$(MAZE)/weights.safetensors \
 	  src/trailward/pretrained/$(MAZE)/
 
-pretrained-policies: .venv/.dev  ## remake the packaged HalfCheetah policies (about two hours)
-	$(BIN)/trailward policies --out runs/pretrained/policies
+pretrained-policies: .venv/.dev  ## remake the packaged HalfCheetah policies
+	$(BIN)/trailward policies --out runs/pretrained/policies --num-steps 140000 --num-policies 8
 	mkdir -p src/trailward/pretrained/halfcheetah_policies
 	cp runs/pretrained/policies/ladder/config.json runs/pretrained/policies/ladder/weights.safetensors \
 	  src/trailward/pretrained/halfcheetah_policies/

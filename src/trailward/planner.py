@@ -101,12 +101,12 @@ class Planner:
         """The best of the sampled plans from each observation, model space.
 
         A reward model that remembers judges them by what it was told of as many environments, in
-        the calls since :meth:`reset`.
+        the calls since :meth:`reset`; of others it knows these observations alone.
 
         Args:
             observations: environment units.
         """
-        reward_model = self._reward_model(len(observations))
+        reward_model = self._reward_model(observations)
         count = self.num_candidates if reward_model is not None else 1
         first = _normalized(self.diffuser, observations).repeat_interleave(count, dim=0)
         plans = self.diffuser.sample_plans(
@@ -131,13 +131,14 @@ class Planner:
             now = _normalized(self.diffuser, observations).unsqueeze(1)
             self._remembered = self.reward_model.remember(now, before)[:, -1]
 
-    def _reward_model(self, num_envs: int) -> Callable[[Plans], PerPlan] | None:
+    def _reward_model(self, observations: Observations) -> Callable[[Plans], PerPlan] | None:
         """The reward model of all candidates, given what is remembered of each environment."""
+        if not isinstance(self.reward_model, RemembersPast):
+            return self.reward_model
         remembered = self._remembered
-        if not isinstance(self.reward_model, RemembersPast) or remembered is None:
-            return self.reward_model
-        if len(remembered) != num_envs:
-            return self.reward_model
+        if remembered is None or len(remembered) != len(observations):
+            now = _normalized(self.diffuser, observations).unsqueeze(1)
+            remembered = self.reward_model.remember(now)[:, -1]
         return self.reward_model.given(remembered.repeat_interleave(self.num_candidates))
 
 

@@ -12,7 +12,6 @@ from minari.data_collector import EpisodeBuffer
 
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.dataset import Dataset, read_dataset, write_dataset
-from trailward.environments import MissingExtraError
 from trailward.environments.halfcheetah import (
     FORWARD_VELOCITY,
     LADDER,
@@ -31,6 +30,7 @@ from trailward.environments.halfcheetah_data import (
     collect_mixture,
     collect_play,
 )
+from trailward.extras import MissingExtraError
 from trailward.planner import Policy
 from trailward.pretrained import model_folder, packaged
 from trailward.rollout import rollout
