@@ -1,4 +1,4 @@
-"""Plans over states only, or with the actions between, in Large Maze: which are better for the time?
+"""Plans over states only, or with the actions between, in Large Maze: which are the better ones?
 
 Two diffusers that differ in nothing else are trained for as many gradient steps on the same play
 data, and their unguided plans are followed to the end. A table by plan contents is printed as one
