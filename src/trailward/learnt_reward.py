@@ -32,7 +32,8 @@ class LearntReward:
         observation_normalizer: the play data's, from environment units to model space.
         action_normalizer: the same for actions.
         config: constructor arguments of ``model``.
-        sampling: how plans were sampled and guided when it was learnt; plan with the same.
+        sampling: how to sample and guide plans with it: as when it was learnt, but for a scale
+            that may have been chosen on held-out demonstrations since.
         diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
         value: what lies beyond a plan's end, fitted to the reward; None if none was.

@@ -112,9 +112,8 @@ class RemembersPast(Protocol):
 class WithMemory:
     """Rewards by stage, as a reward model: the mean over time, each observation in its stage.
 
-    Plans are judged in the stage they begin in (:meth:`given`): their steps may be too far apart to
-    tell whether the place is visited between two of them, and what happens after a visit is for the
-    plans made after it.
+    Plans are judged in the stage they begin in (:meth:`given`): what happens after a visit is for
+    the plans made after it, and the two stages do not pull at one plan against each other.
 
     Args:
         memory: tells the stage.
