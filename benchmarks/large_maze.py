@@ -23,7 +23,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trailward.commands import collect, evaluate, learn, learn_command
+from trailward.collecting import collect
+from trailward.commands import evaluate, learn, learn_command
 from trailward.config import PRESETS, Collect, Evaluate, Settings
 from trailward.diffuser import Diffuser
 from trailward.pretrained import model_folder
@@ -59,7 +60,7 @@ def main(benchmark: Benchmark) -> None:
     settings = PRESETS["large"].quick() if benchmark.quick else PRESETS["large"]
     play = out / "play-v0"
     if not play.exists():
-        num_steps = min(400_000, settings.num_play_steps)
+        num_steps = min(400_000, settings.play.num_steps or 400_000)
         collect(Collect("play", play, "large", num_steps=num_steps, seed=77), _silent)
     per_step = replace(settings, reward=replace(settings.reward, model="additive"))
     cells: dict[str, list[dict[str, Any]]] = {}
@@ -112,7 +113,7 @@ def _cell(
     demonstrations = out / f"demonstrations-{slug}-{seed}-v0"
     if not demonstrations.exists():
         job = Collect("demonstrations", demonstrations, "large", task, seed=1 + seed)
-        collect(replace(job, episode_steps=settings.demonstration_steps), _silent)
+        collect(replace(job, episode_steps=settings.demonstrations.episode_steps), _silent)
     job = learn_command(
         settings,
         str(demonstrations),
@@ -132,7 +133,7 @@ def _cell(
         "large",
         "large",
         task,
-        judged,
+        evaluation=judged,
     )
     found = _figures(evaluate(job, _silent))
     kept.write_text(json.dumps({"settings": now, "figures": found}), encoding="utf-8")

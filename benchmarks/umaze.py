@@ -21,7 +21,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trailward.commands import collect, evaluate, learn, learn_command, train, train_command
+from trailward.collecting import collect
+from trailward.commands import evaluate, learn, learn_command, train, train_command
 from trailward.config import PRESETS, Collect, Evaluate, Settings
 from trailward.diffuser import Diffuser
 from trailward.pretrained import model_folder
@@ -51,7 +52,9 @@ def main(benchmark: Benchmark) -> None:
         shutil.rmtree(out, ignore_errors=True)
     seeds = range(1 if benchmark.quick else benchmark.num_seeds)
     ours = PRESETS["umaze"].quick() if benchmark.quick else PRESETS["umaze"]
-    play = _collected(Collect("play", out / "play-v0", num_steps=ours.num_play_steps // 2, seed=77))
+    play = _collected(
+        Collect("play", out / "play-v0", num_steps=(ours.play.num_steps or 0) // 2, seed=77)
+    )
     cells = {
         objective: [cell(ours, "umaze", objective, seed, play, out) for seed in seeds]
         for objective in OBJECTIVES

@@ -17,10 +17,10 @@ from trailward.dataset import Dataset, Windows
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError, logged_losses
 from trailward.learnt_reward import LearntReward
-from trailward.matching import matching_loss
+from trailward.matching import MatchingProblem, matching_loss
 from trailward.objective import OBJECTIVES
 from trailward.reward import RewardConfig, StagedReward
-from trailward.reward_learning import STATE, LearningConfig, _Problem, learn_reward
+from trailward.reward_learning import STATE, LearningConfig, learn_reward
 from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.value import Value, ValueConfig
 
@@ -351,7 +351,7 @@ def test_the_penalty_of_stages_is_the_sum_of_those_of_both() -> None:
     assert isinstance(model, StagedReward)
     demonstrations, play = Windows(DEMONSTRATIONS, SPEC), Windows(PLAY, SPEC)
     config = replace(CONFIG, local_penalty=2.0)
-    problem = _Problem(tiny_diffuser(SPEC), demonstrations, play, 3, SAMPLING, config)
+    problem = MatchingProblem(tiny_diffuser(SPEC), demonstrations, play, 3, SAMPLING, config)
     both, before, after = (problem.penalty(m, 0) for m in (model, model.before, model.after))
     torch.testing.assert_close(both, before + after)
     assert min(before, after) > 1e-4

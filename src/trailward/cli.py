@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from trailward import commands
+from trailward import collecting, commands
 from trailward.checkpoint import CheckpointError
 from trailward.config import (
     PRESETS,
@@ -28,7 +28,7 @@ from trailward.extras import MissingExtraError
 from trailward.trajectory import DataError
 
 _RUN = {
-    Collect: commands.collect,
+    Collect: collecting.collect,
     Policies: commands.policies,
     Train: commands.train,
     Learn: commands.learn,

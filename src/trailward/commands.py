@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from trailward.checkpoint import CheckpointError, provenance
+from trailward.collecting import check_made_for, collect
 from trailward.config import (
     PRESETS,
-    Collect,
     Demo,
     Evaluate,
     Learn,
@@ -23,17 +23,15 @@ from trailward.config import (
     Settings,
     Train,
 )
-from trailward.dataset import Dataset, free_folder, read_dataset, write_dataset
+from trailward.dataset import read_dataset
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import train_diffuser
-from trailward.environments import halfcheetah
-from trailward.environments.halfcheetah import NetworkPolicy
-from trailward.environments.halfcheetah_data import COLLECTORS
+from trailward.environments.halfcheetah import NetworkPolicy, ladder
+from trailward.environments.halfcheetah_evaluation import demonstrator_of, evaluate_on_halfcheetah
 from trailward.environments.halfcheetah_policies import package_policies, train_policies
 from trailward.environments.maze import parse_maze, parse_task
-from trailward.environments.maze_data import collect_demonstrations, collect_play, guided_expert
 from trailward.environments.maze_evaluation import evaluate_in_maze
-from trailward.evaluation import plan_observations
+from trailward.evaluation import Evaluation, plan_observations
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Planner
 from trailward.pretrained import model_folder
@@ -43,71 +41,6 @@ from trailward.reward_learning import learn_reward
 from trailward.trajectory import DataError, PlanSpec
 
 Say = Callable[[str], None]
-
-_MAZE_FLAGS = ["maze", "task", "demonstrator", "diffuser"]
-_KINDS = {"maze": ["play", "demonstrations"], "halfcheetah": list(COLLECTORS)}
-
-
-def collect(command: Collect, say: Say) -> Path:
-    """Record episodes and write them; refuses to write over data."""
-    _check_collect(command)
-    free_folder(command.out)
-    recorded = {"maze": _collect_in_maze, "halfcheetah": _collect_halfcheetah}
-    found, env_id = recorded[command.environment](command)
-    dataset = Dataset(found.episodes, provenance(command.seed, **found.provenance))
-    folder = write_dataset(dataset, command.out, env_id=env_id)
-    say(f"{len(dataset.episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
-    return folder
-
-
-def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:
-    maze = parse_maze(command.maze)
-    facts: dict[str, Any] = {"maze": command.maze, "what": command.what}
-    if command.what == "play":
-        num_steps = 200_000 if command.num_steps is None else command.num_steps
-        facts["action_noise"] = 0.5 if command.action_noise is None else command.action_noise
-        with progress("collecting", num_steps) as report:
-            episodes = collect_play(
-                maze,
-                num_steps=num_steps,
-                seed=command.seed,
-                episode_steps=command.episode_steps or 1000,
-                action_noise=facts["action_noise"],
-                progress=report,
-            )
-    else:
-        task = parse_task(command.task, maze)
-        expert = None
-        if command.demonstrator == "guided":
-            diffuser = Diffuser.load(model_folder(command.diffuser))
-            _check_made_for(diffuser.provenance.get("play", {}), "the diffuser", maze=command.maze)
-            expert = guided_expert(task, diffuser)
-        episodes = collect_demonstrations(
-            task,
-            num_episodes=9 if command.num_episodes is None else command.num_episodes,
-            seed=command.seed,
-            episode_steps=command.episode_steps or 300,
-            expert=expert,
-        )
-        facts |= {"task": task.name, "demonstrator": command.demonstrator}
-    return Dataset(episodes, facts), f"PointMaze {maze.name}"
-
-
-def _collect_halfcheetah(command: Collect) -> tuple[Dataset, str]:
-    settings: dict[str, Any] = {"seed": command.seed}
-    settings["episode_steps"] = length = command.episode_steps or halfcheetah.EPISODE_STEPS
-    if command.what in ("play", "mixture"):
-        total = 300_000 if command.num_steps is None else command.num_steps
-        settings["num_steps"] = total
-    else:
-        settings["num_episodes"] = 9 if command.num_episodes is None else command.num_episodes
-        total = settings["num_episodes"] * length
-    if command.action_noise is not None:
-        settings["action_noise"] = command.action_noise
-    policies = halfcheetah.ladder(command.policies)
-    with progress("collecting", total) as report:
-        found = COLLECTORS[command.what](policies, **settings, progress=report)
-    return found, halfcheetah.ENV_ID
 
 
 def policies(command: Policies, say: Say) -> list[NetworkPolicy]:
@@ -203,28 +136,47 @@ def plan(command: Plan, say: Say) -> list[list[list[float]]]:
 
 def evaluate(command: Evaluate, say: Say) -> dict[str, Any]:
     """Judge a reward; writes figures as JSON and arrays for the report."""
-    task = parse_task(command.task, parse_maze(command.maze))
-    diffuser = Diffuser.load(model_folder(command.diffuser))
-    play, demonstrations = read_dataset(command.play), read_dataset(command.demonstrations)
-    _check_made_for(play.provenance, "the play data", maze=command.maze)
-    _check_made_for(
-        demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
-    )
-    evaluation = evaluate_in_maze(
-        _load_reward(command.reward, diffuser),
-        diffuser,
-        task,
-        play,
-        demonstrations,
-        command.evaluation,
-        stage=lambda name: say(f"evaluating: {name}"),
-    )
+    judge = {"maze": _evaluate_in_maze, "halfcheetah": _evaluate_on_halfcheetah}
+    evaluation = judge[command.environment](command, lambda name: say(f"evaluating: {name}"))
     command.out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(command.out / "evaluation.npz", allow_pickle=False, **evaluation.arrays)
     path = command.out / "evaluation.json"
     path.write_text(json.dumps(evaluation.figures, indent=2) + "\n", encoding="utf-8")
     say(f"figures -> {path}")
     return evaluation.figures
+
+
+def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
+    task = parse_task(command.task, parse_maze(command.maze))
+    diffuser = Diffuser.load(model_folder(command.diffuser))
+    play, demonstrations = read_dataset(command.play), read_dataset(command.demonstrations)
+    check_made_for(play.provenance, "the play data", maze=command.maze)
+    check_made_for(
+        demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
+    )
+    return evaluate_in_maze(
+        _load_reward(command.reward, diffuser),
+        diffuser,
+        task,
+        play,
+        demonstrations,
+        command.evaluation,
+        stage=stage,
+    )
+
+
+def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
+    diffuser = Diffuser.load(model_folder(command.diffuser))
+    demonstrations = read_dataset(command.demonstrations)
+    return evaluate_on_halfcheetah(
+        _load_reward(command.reward, diffuser),
+        diffuser,
+        read_dataset(command.play),
+        demonstrations,
+        command.evaluation,
+        demonstrator=demonstrator_of(demonstrations, ladder(command.policies)),
+        stage=stage,
+    )
 
 
 def report(command: Report, say: Say) -> Path:
@@ -248,12 +200,13 @@ def demo(command: Demo, say: Say) -> dict[str, Any]:
     slug = command.task.replace(":", "-").replace(",", "-")
     play, demonstrations = out / "play-v0", out / f"demonstrations-{slug}-v0"
     if not play.exists():
-        num_steps = settings.num_play_steps if trains else min(200_000, settings.num_play_steps)
+        asked = settings.play.num_steps or 200_000
+        job = replace(settings.play, num_steps=asked if trains else min(200_000, asked))
         play_seed = seed if trains else seed + 100  # not what the packaged diffuser has seen
-        collect(Collect("play", play, settings.maze, num_steps=num_steps, seed=play_seed), say)
+        collect(replace(job, out=play, seed=play_seed), say)
     if not demonstrations.exists():
-        job = Collect("demonstrations", demonstrations, settings.maze, command.task, seed=seed + 1)
-        collect(replace(job, episode_steps=settings.demonstration_steps), say)
+        job = replace(settings.demonstrations, out=demonstrations, task=command.task)
+        collect(replace(job, seed=seed + 1), say)
     diffuser = str(out / "diffuser") if trains else str(settings.packaged)
     if trains:
         train(train_command(settings, str(play), Path(diffuser), seed=seed), say)
@@ -268,15 +221,13 @@ def demo(command: Demo, say: Say) -> dict[str, Any]:
         seed=seed,
     )
     learn(job, say)
-    evaluation = Evaluate(
+    evaluation = evaluate_command(
+        settings,
         reward,
-        str(play),
-        str(demonstrations),
         out / f"evaluation-{slug}-{command.objective}",
         diffuser,
-        settings.maze,
-        command.task,
-        settings.evaluation,
+        play=str(play),
+        demonstrations=str(demonstrations),
     )
     figures = evaluate(evaluation, say)
     report(Report(evaluation.out, out / "report", reward), say)
@@ -318,6 +269,24 @@ def learn_command(
     )
 
 
+def evaluate_command(
+    settings: Settings, reward: Path, out: Path, diffuser: str, *, play: str, demonstrations: str
+) -> Evaluate:
+    """The evaluation that a preset stands for, of the task that was demonstrated."""
+    task = read_dataset(demonstrations).provenance.get("task", Evaluate.task)
+    return Evaluate(
+        reward,
+        play,
+        demonstrations,
+        out,
+        diffuser,
+        settings.play.maze,
+        task,
+        settings.play.environment,
+        evaluation=settings.evaluation,
+    )
+
+
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     """Mark a folder as a demo's, and refuse one that was made with other settings."""
     mark = folder / "demo.json"
@@ -327,31 +296,6 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise DataError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(json.dumps(settings) + "\n", encoding="utf-8")
-
-
-def _check_collect(command: Collect) -> None:
-    """Refuse what makes no sense together, rather than leave a flag out of account."""
-    known = _KINDS[command.environment]
-    if command.what not in known:
-        msg = f"what is '{command.what}'; with environment '{command.environment}' it can be "
-        raise DataError(msg + f"{', '.join(known)}")
-    by_steps = command.what in ("play", "mixture")
-    unused = ["num_episodes"] if by_steps else ["num_steps"]
-    unused += ["policies"] if command.environment == "maze" else _MAZE_FLAGS
-    unused += ["action_noise"] if command.what in ("demonstrations", "expert") else []
-    for name in unused:
-        if getattr(command, name) != getattr(Collect, name):
-            flag = f"--{name.replace('_', '-')}"
-            use = f"--what {command.what} with environment '{command.environment}'"
-            raise DataError(f"{flag} plays no part in {use}; leave it out")
-
-
-def _check_made_for(provenance: Mapping[str, Any], what: str, **wanted: str) -> None:
-    """Refuse data that says it was made for another maze or task."""
-    for name, value in wanted.items():
-        if provenance.get(name, value) != value:
-            msg = f"{what}: {name} is {provenance[name]}, not {value}; give --{name} to match"
-            raise DataError(msg)
 
 
 def _device(name: str) -> str:

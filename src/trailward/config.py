@@ -13,12 +13,14 @@ import tyro
 from trailward.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion_training import TrainingConfig
 from trailward.environments.halfcheetah_policies import PolicyTrainingConfig
-from trailward.environments.maze_evaluation import EvaluationConfig
+from trailward.evaluation import EvaluationConfig
 from trailward.reward import RewardConfig
 from trailward.reward_learning import LearningConfig
 
-Preset = Literal["umaze", "large", "thesis-umaze"]
+Preset = Literal["umaze", "large", "halfcheetah", "thesis-umaze", "thesis-halfcheetah"]
 """Names of settings known to work; every flag can still be given."""
+
+Environment = Annotated[Literal["maze", "halfcheetah"], tyro.conf.arg(aliases=["--env"])]
 
 POSITION = (0, 1)
 
@@ -27,10 +29,11 @@ POSITION = (0, 1)
 class Collect:
     """Record episodes in a maze or of HalfCheetah and write them as a Minari dataset."""
 
-    what: Literal["play", "demonstrations", "mixture", "medium", "expert"]
+    what: Literal["play", "demonstrations", "mixture", "medium", "expert", "runner-up"]
     """In a maze: play (aimless wandering) or demonstrations (a demonstrator at a task). Of
     HalfCheetah: play (all policies but the best, with noise), mixture (play and 3% as many
-    episodes of the best), medium (a policy half as good, with noise) or expert (the best)."""
+    episodes of the best), medium (a policy half as good, with noise), expert (the best) or
+    runner-up (the best one that play has, without noise)."""
     out: Path
     """Folder of the dataset; '-v0' is appended if the name has no version."""
     maze: str = "umaze"
@@ -50,9 +53,7 @@ class Collect:
     """The shortest way, or the thesis's: plans guided by the true reward."""
     diffuser: str = "umaze"
     """Whose plans the guided demonstrator follows: a folder, or a packaged one's name."""
-    environment: Annotated[Literal["maze", "halfcheetah"], tyro.conf.arg(aliases=["--env"])] = (
-        "maze"
-    )
+    environment: Environment = "maze"
     """Where; --maze, --task, --demonstrator and --diffuser are for mazes."""
     policies: Path | None = None
     """HalfCheetah's policies: the folder 'ladder' in one that 'trailward policies' made; the
@@ -135,7 +136,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge a learnt reward and its planner by the true reward of a maze task."""
+    """Judge a learnt reward and its planner by the true reward."""
 
     reward: Path
     """The learnt reward's folder."""
@@ -151,6 +152,10 @@ class Evaluate:
     """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
     task: str = "corner"
     """The true reward: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
+    environment: Environment = "maze"
+    """Where; --maze and --task are for mazes."""
+    policies: Path | None = None
+    """HalfCheetah's policies, to find the demonstrator among; the packaged ones if not given."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
@@ -168,14 +173,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Demo:
-    """The whole job on one maze: data, diffuser, reward, evaluation, report."""
+    """The whole job in one environment: data, diffuser, reward, evaluation, report."""
 
     out: Path = Path("runs/demo")
     """Folder of everything made; run again, it goes on where it was."""
     preset: Preset = "umaze"
     """Which settings are used."""
     task: str = "corner"
-    """The true reward that is demonstrated and judged by: corner, goal:ROW,COLUMN, ordered:..."""
+    """The true reward that is demonstrated and judged by: corner, goal:ROW,COLUMN, ordered:...;
+    HalfCheetah has one of its own."""
     objective: str = "mmd_gaussian"
     """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy."""
     from_scratch: bool = False
@@ -190,10 +196,9 @@ class Demo:
 class Settings:
     """What a preset sets: the settings of every stage."""
 
-    maze: str
+    play: Collect
+    demonstrations: Collect
     packaged: str | None
-    num_play_steps: int
-    demonstration_steps: int
     horizon: int
     stride: int
     with_actions: bool
@@ -208,7 +213,7 @@ class Settings:
         """The same stages with next to no work in each."""
         return replace(
             self,
-            num_play_steps=20_000,
+            play=replace(self.play, num_steps=20_000),
             training=replace(
                 self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
             ),
@@ -217,12 +222,14 @@ class Settings:
         )
 
 
+_ANY = Path("runs/data")
+"""Where data goes is for the job to say."""
+
 PRESETS: Mapping[str, Settings] = {
     "umaze": Settings(
-        maze="umaze",
+        play=Collect("play", _ANY, "umaze", num_steps=400_000),
+        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
         packaged="umaze",
-        num_play_steps=400_000,
-        demonstration_steps=300,
         horizon=16,
         stride=8,
         with_actions=False,
@@ -234,10 +241,9 @@ PRESETS: Mapping[str, Settings] = {
         evaluation=EvaluationConfig(),
     ),
     "large": Settings(
-        maze="large",
+        play=Collect("play", _ANY, "large", num_steps=1_200_000),
+        demonstrations=Collect("demonstrations", _ANY, "large", episode_steps=600),
         packaged="large",
-        num_play_steps=1_200_000,
-        demonstration_steps=600,
         horizon=16,
         stride=15,
         with_actions=False,
@@ -246,15 +252,44 @@ PRESETS: Mapping[str, Settings] = {
         reward=RewardConfig("staged", features=POSITION, num_local=64),
         sampling=SamplingConfig(num_steps=12, stop_step=0),
         learning=LearningConfig(
-            num_steps=240, num_rounds=2, scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3)
+            num_steps=240,
+            num_rounds=2,
+            scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3),
+            stop_steps=(0, 8, 16),
         ),
-        evaluation=EvaluationConfig(episode_steps=600, num_candidates=12, replan_every=15),
+        evaluation=EvaluationConfig(episode_steps=600, num_candidates=12),
+    ),
+    "halfcheetah": Settings(
+        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
+        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=5),
+        packaged="halfcheetah_mixture",
+        horizon=8,
+        stride=1,
+        with_actions=True,
+        denoiser=DenoiserConfig(network="mlp", width=256, depth=4),
+        training=TrainingConfig(
+            num_steps=40_000,
+            batch_size=256,
+            optimizer="adam",
+            normalizer="gaussian",
+            action_weight=5.0,
+        ),
+        reward=RewardConfig(hidden=(128, 128)),
+        sampling=SamplingConfig(num_steps=5, scale=1.0),
+        learning=LearningConfig(
+            starts="both", batch_size=64, weight_decay=1.0, num_held_out=0, evaluate_every=50
+        ),
+        evaluation=EvaluationConfig(
+            num_episodes=10,
+            episode_steps=1000,
+            num_candidates=8,
+            choose="reward",
+        ),
     ),
     "thesis-umaze": Settings(
-        maze="umaze",
+        play=Collect("play", _ANY, "umaze", num_steps=400_000),
+        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
         packaged=None,
-        num_play_steps=400_000,
-        demonstration_steps=300,
         horizon=128,
         stride=1,
         with_actions=True,

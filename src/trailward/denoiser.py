@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.conditioning import Condition
@@ -83,6 +84,7 @@ def denoising_loss(
     noise: Plans,
     condition: Condition,
     weighted: bool = True,
+    importance: Float[Tensor, "horizon transition"] | None = None,
 ) -> Scalar:
     """Mean squared error of the clean estimate, over the entries that are real and not known.
 
@@ -98,13 +100,17 @@ def denoising_loss(
         noise: standard normal, of the shape of ``clean``.
         condition: the known entries, as they will be when sampling.
         weighted: whether to weight by signal-to-noise ratio.
+        importance: how much each entry counts; all the same if None.
     """
     alpha_bar = torch.tensor(schedule.alpha_bars, device=clean.device, dtype=clean.dtype)[step]
     signal = alpha_bar.sqrt().reshape(-1, 1, 1)
     noisy = condition(signal * clean + (1 - alpha_bar).sqrt().reshape(-1, 1, 1) * noise)
-    counted = mask.unsqueeze(-1) & ~condition.known
+    counted = (mask.unsqueeze(-1) & ~condition.known).float()
+    if importance is not None:
+        counted = counted * importance
     error = (denoiser(noisy, step) - clean).square() * counted
-    per_plan = error.sum((1, 2)) / (counted.sum((1, 2)) + (~counted).all(dim=(1, 2)))
+    total = counted.sum((1, 2))
+    per_plan = error.sum((1, 2)) / (total + (total == 0))
     if not weighted:
         return per_plan.mean()
     ratio = alpha_bar / (1 - alpha_bar)

@@ -32,9 +32,9 @@ class DenoiserConfig:
     """Constructor arguments of a denoiser.
 
     Attributes:
-        network: ``transformer`` or ``unet``.
+        network: ``transformer``, ``mlp`` or ``unet``.
         width: its width.
-        depth: layers of the transformer; the U-Net's levels are its ``multipliers``.
+        depth: layers of the transformer and the MLP; the U-Net's levels are its ``multipliers``.
         multipliers: channels of the U-Net's levels, in units of ``width``.
         parameterization: what the network predicts: ``clean``, ``noise`` or ``velocity``.
         num_diffusion_steps: steps of the cosine schedule.
@@ -57,11 +57,7 @@ class DenoiserConfig:
             if getattr(self, name) not in family:
                 msg = f"{name} '{getattr(self, name)}' is unknown; choose {' or '.join(family)}"
                 raise ValueError(msg)
-        own = (
-            {"depth": self.depth}
-            if self.network == "transformer"
-            else {"multipliers": self.multipliers}
-        )
+        own = {"multipliers": self.multipliers} if self.network == "unet" else {"depth": self.depth}
         network = NETWORKS[self.network](spec.transition_dim, spec.horizon, width=self.width, **own)
         schedule = cosine_schedule(self.num_diffusion_steps)
         return PARAMETERIZATIONS[self.parameterization](network, schedule), schedule
@@ -79,6 +75,8 @@ class SamplingConfig:
         stop_step: diffusion steps below this one are not guided.
         repeats: corrections in one reverse step (``noisy`` only).
         use_variance: whether to scale by the posterior variance (``noisy`` only).
+        temperature: standard deviation of the noise that plans are made from; below 1 they vary
+            less and keep to what is likely.
     """
 
     sampler: str = "ddim"
@@ -88,13 +86,14 @@ class SamplingConfig:
     stop_step: int = 16
     repeats: int = 2
     use_variance: bool = True
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.guide not in GUIDES:
             raise ValueError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
         parse_reverse_step(self.sampler)
         at_least(1, self, "num_steps", "repeats")
-        at_least(0, self, "scale", "stop_step")
+        at_least(0, self, "scale", "stop_step", "temperature")
 
     def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
         """The guide of a reward model."""
@@ -184,6 +183,7 @@ class Diffuser:
             generator=generator,
             reverse_step=parse_reverse_step(sampling.sampler),
             guide=None if reward_model is None else sampling.build_guide(reward_model),
+            temperature=sampling.temperature,
             adjoint=adjoint,
         )
 

@@ -5,10 +5,12 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -49,6 +51,8 @@ class TrainingConfig:
         average_decay: of the exponential moving average of the weights.
         optimizer: ``muon`` or ``adam``; see :func:`build_optimizers`.
         weighted: whether the loss weights by signal-to-noise ratio.
+        action_weight: how much the actions that follow the first observation count in the loss,
+            where plans carry actions; everything else counts 1.
         normalizer: ``limits`` or ``gaussian``.
         checkpoint_every: gradient steps between checkpoints.
         num_inverse_dynamics_steps: gradient steps of the inverse-dynamics model.
@@ -63,6 +67,7 @@ class TrainingConfig:
     average_decay: float = 0.999
     optimizer: str = "muon"
     weighted: bool = True
+    action_weight: float = 1.0
     normalizer: str = "limits"
     checkpoint_every: int = 1000
     num_inverse_dynamics_steps: int = 4000
@@ -77,6 +82,7 @@ class TrainingConfig:
         at_least(1, self, "num_steps", "batch_size", "checkpoint_every")
         at_least(1, self, "num_inverse_dynamics_steps")
         at_least(0, self, "num_warmup", "learning_rate", "max_gradient_norm", "average_decay")
+        at_least(0, self, "action_weight")
 
 
 def train_diffuser(
@@ -190,6 +196,14 @@ class _Batches:
     normalizer: Normalizer
     config: TrainingConfig
 
+    @cached_property
+    def importance(self) -> Float[torch.Tensor, "horizon transition"]:
+        """How much each entry of a plan counts in the loss."""
+        spec = self.windows.spec
+        weights = torch.ones(spec.horizon, spec.transition_dim)
+        weights[0, spec.observation_dim :] = self.config.action_weight
+        return weights.to(self.normalizer.shift.device)
+
     def loss(self, denoiser: nn.Module, schedule: NoiseSchedule, step: int) -> torch.Tensor:
         """The denoising loss of the batch of one gradient step."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
@@ -206,6 +220,7 @@ class _Batches:
             noise=noise.to(clean.device),
             condition=condition_on(spec, spec.split(clean)[0][:, 0]),
             weighted=self.config.weighted,
+            importance=self.importance,
         )
 
 

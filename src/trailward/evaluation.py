@@ -1,19 +1,73 @@
 """How good a reward and a behaviour are: returns, ERC, best cell, dynamics error, intervals."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from trailward.dataset import Dataset
 from trailward.diffuser import Diffuser
+from trailward.learnt_reward import LearntReward
 from trailward.planner import PlanFollower, Planner, Policy
-from trailward.trajectory import Episode
+from trailward.trajectory import Episode, at_least
+from trailward.typing import Observations
 
 _RESAMPLES = 2000
 PLANS_AT_ONCE = 50
 """How many plans :func:`dynamics_error` follows side by side."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How much is run to judge a reward.
+
+    Attributes:
+        num_episodes: roll-outs of each policy, from the same starts.
+        episode_steps: environment steps of a roll-out.
+        num_windows: play windows for ERC.
+        num_plans: plans for the dynamics error (mazes only), from random play observations.
+        num_candidates: plans the planner chooses the best from.
+        choose: how it chooses: ``plausible`` or ``reward``.
+        replan_every: environment steps between plans; the plans' stride if None.
+        seed: of starts, windows and noise.
+    """
+
+    num_episodes: int = 20
+    episode_steps: int = 300
+    num_windows: int = 2000
+    num_plans: int = 200
+    num_candidates: int = 1
+    choose: str = "plausible"
+    replan_every: int | None = None
+    seed: int = 1000
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
+        at_least(1, self, "num_candidates")
+
+    def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
+        """The planner that is judged, or the unguided one beside it."""
+        return Planner(
+            diffuser,
+            learnt.sampling,
+            learnt.guide_model if guided else None,
+            self.num_candidates,
+            self.replan_every,
+            self.seed,
+            self.choose,
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures (JSON values) and the arrays that pictures are drawn from."""
+
+    figures: dict[str, Any]
+    arrays: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -117,6 +171,47 @@ def return_fraction(
         return float((judged - zero) / (one - zero)) if one != zero else float("nan")
 
     return bootstrap(fraction, np.stack([returns, unguided, demonstrator], axis=1), seed=seed)
+
+
+def judge_behaviour(
+    policies: Mapping[str, Policy], run: Callable[[Policy], list[Episode]]
+) -> tuple[dict[str, list[Episode]], dict[str, Any]]:
+    """Roll policies out and compare their returns.
+
+    Args:
+        policies: ``unguided``, ``learnt`` and, if there is one, ``demonstrator``.
+        run: rolls a policy out from the same starts each time, with recorded rewards.
+
+    Returns:
+        The episodes by policy, and figures: ``return``, ``return_fraction`` (None without a
+        demonstrator, or if it returns what the unguided planner does) and ``rollout_seconds``.
+    """
+    found, seconds = {}, {}
+    for name, policy in policies.items():
+        began = time.perf_counter()
+        found[name] = run(policy)
+        seconds[name] = time.perf_counter() - began
+    returns = {name: Dataset(episodes).returns for name, episodes in found.items()}
+    ends = returns["unguided"], returns.get("demonstrator", returns["unguided"])
+    fraction = None
+    if not np.isclose(ends[0].mean(), ends[1].mean()):
+        fraction = asdict(return_fraction(returns["learnt"], *ends))
+    figures = {
+        "return": {k: asdict(bootstrap(lambda r: float(r.mean()), v)) for k, v in returns.items()},
+        "return_fraction": fraction,
+        "rollout_seconds": seconds,
+    }
+    return found, figures
+
+
+def decision_ms(planner: Planner, starts: Observations, *, count: int = 10) -> float:
+    """Median milliseconds of a planning decision for as many environments as there are starts."""
+    seconds = []
+    for _ in range(count):
+        began = time.perf_counter()
+        planner.plan(starts)
+        seconds.append(time.perf_counter() - began)
+    return 1000 * float(np.median(seconds))
 
 
 @dataclass(frozen=True)

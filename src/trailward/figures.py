@@ -15,6 +15,11 @@ Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 _MARGIN = 0.15
 _WALL, _PLAY, _UNGUIDED, _GUIDED, _DEMO = "#39424e", "#9aa5b1", "#c77d0a", "#0b6e6e", "#b3266b"
+_RUNNERS = (
+    ("unguided", "unguided", _UNGUIDED),
+    ("learnt", "learnt reward", _GUIDED),
+    ("demonstrator", "demonstrator", _DEMO),
+)
 
 
 def summary_figure(arrays: Arrays) -> Figure:
@@ -96,6 +101,61 @@ def correlation_figure(arrays: Arrays, figures: Mapping[str, Any]) -> Figure:
         )
         ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def velocity_figure(arrays: Arrays) -> Figure:
+    """Forward velocity over time: demonstrations, and each policy's mean and range."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    ax = figure.subplots()
+    for name, label, colour in _RUNNERS:
+        if f"velocities_{name}" not in arrays:
+            continue
+        speeds = _smooth(arrays[f"velocities_{name}"])
+        steps = np.arange(speeds.shape[1])
+        ax.fill_between(steps, speeds.min(0), speeds.max(0), color=colour, alpha=0.15, lw=0)
+        ax.plot(steps, speeds.mean(0), color=colour, label=label, lw=1.6)
+    ax.set(xlabel="environment step", ylabel="forward velocity (m/s)")
+    ax.legend(frameon=False, ncols=len(_RUNNERS), loc="upper left", bbox_to_anchor=(0, 1.14))
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def reward_by_velocity_figure(arrays: Arrays) -> Figure:
+    """Learnt reward against forward velocity, over play steps, and its mean in bins."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = figure.subplots()
+    speeds, rewards = arrays["reward_by_velocity"]
+    ax.plot(speeds, rewards, ".", ms=3, color=_GUIDED, alpha=0.25, mec="none")
+    low, high = np.quantile(speeds, [0.005, 0.995])
+    edges = np.linspace(low, high, 21)
+    bins = np.digitize(speeds, edges)
+    centers = [speeds[bins == b].mean() for b in range(1, 21) if (bins == b).any()]
+    means = [rewards[bins == b].mean() for b in range(1, 21) if (bins == b).any()]
+    ax.plot(centers, means, "o-", ms=4, color=_DEMO, lw=1.5, label="mean")
+    ax.set(xlabel="forward velocity (m/s)", ylabel="learnt reward")
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def frames_figure(arrays: Arrays) -> Figure:
+    """A strip of frames for each policy."""
+    strips = [row for row in _RUNNERS if f"frames_{row[0]}" in arrays]
+    figure = Figure(figsize=(12, 1.25 * len(strips)), layout="constrained")
+    for ax, (name, label, colour) in zip(
+        np.atleast_1d(figure.subplots(len(strips), 1)), strips, strict=True
+    ):
+        ax.imshow(np.concatenate(list(arrays[f"frames_{name}"]), axis=1))
+        ax.set(xticks=[], yticks=[])
+        ax.set_ylabel(label, color=colour)
+        ax.spines[:].set_visible(False)
+    return figure
+
+
+def _smooth(values: np.ndarray, width: int = 25) -> np.ndarray:
+    """The running mean of each row, over as many entries."""
+    width = min(width, values.shape[1])
+    return np.stack([np.convolve(row, np.ones(width) / width, "valid") for row in values])
 
 
 def loss_figure(curves: Curves) -> Figure:

@@ -13,11 +13,12 @@ from jaxtyping import Float
 from torch import nn
 
 from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.dataset import Dataset, Windows
 from trailward.diffuser import SamplingConfig
 from trailward.memory import WithMemory
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.reward import RewardConfig, StagedReward, StepRewardModel
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.typing import PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
@@ -81,12 +82,12 @@ class LearntReward:
             stage: of a reward with stages: the reward in this one, whatever came before.
 
         Raises:
-            TypeError: if the reward model rewards whole plans only.
+            TypeError: if the reward model rewards whole plans only, or sees actions too.
             ValueError: if there is no such stage.
         """
-        if not isinstance(self.model, StepRewardModel):
-            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
-            raise TypeError(msg)
+        if self.config.sees_actions:
+            raise TypeError("this reward sees actions too; judge episodes, by episode_rewards")
+        model = self._step_model()
         if stage is not None and not 0 <= stage < self.num_stages:
             raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
         axes = observations.shape[:-1]
@@ -97,15 +98,59 @@ class LearntReward:
         if isinstance(self.model, StagedReward) and stage is not None:
             rewards = self.model.stage_rewards(paths)[..., stage]
         else:
-            rewards = self.model.step_rewards(paths)
+            rewards = model.step_rewards(paths)
         return rewards.reshape(axes).cpu().numpy().astype(np.float64)
+
+    @torch.no_grad()
+    def episode_rewards(self, episode: Episode) -> Float[np.ndarray, "time"]:
+        """Learnt reward of each step of an episode (environment units), in learnt units.
+
+        The last observation counts too, unless the reward sees actions: then those observations
+        do that are followed by as many actions as a plan step holds.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only.
+            DataError: if the reward sees actions and there are fewer.
+        """
+        if not self.config.sees_actions:
+            return self.step_rewards(episode.observations)
+        stride = self.spec.stride
+        if len(episode) < stride:
+            raise DataError(f"the episode has {len(episode)} actions; a plan step takes {stride}")
+        actions = torch.as_tensor(episode.actions, dtype=torch.float32, device=self.device)
+        chunks = actions.unfold(0, stride, 1).transpose(1, 2)
+        observations = torch.as_tensor(
+            episode.observations[: len(chunks)], dtype=torch.float32, device=self.device
+        )
+        steps = self._normalizer.normalize(self.spec.join(observations, chunks))
+        rewards = self._step_model().step_rewards(steps.unsqueeze(0))[0]
+        return rewards.cpu().numpy().astype(np.float64)
 
     @torch.no_grad()
     def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
         """Learnt reward of whole windows (environment units), in learnt units."""
-        joined = join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
-        rewards = self.model(joined.normalize(windows.to(self.device)))
+        rewards = self.model(self._normalizer.normalize(windows.to(self.device)))
         return rewards.cpu().numpy().astype(np.float64)
+
+    def mean_reward(self, episode: Episode) -> float:
+        """Mean learnt reward of a whole episode; of its windows end to end, if the reward is of
+        whole plans.
+        """  # noqa: D205
+        if self.is_additive:
+            return float(self.episode_rewards(episode).mean())
+        windows = Windows(Dataset([episode]), self.spec)
+        drawn, _ = windows.gather(torch.arange(0, len(windows), self.spec.num_observations))
+        return float(self.plan_rewards(drawn).mean())
+
+    @property
+    def _normalizer(self) -> Normalizer:
+        return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+
+    def _step_model(self) -> StepRewardModel:
+        if not isinstance(self.model, StepRewardModel):
+            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
+            raise TypeError(msg)
+        return self.model
 
     @property
     def device(self) -> torch.device:

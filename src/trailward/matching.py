@@ -1,15 +1,101 @@
 """What a reward is learnt by: how far the plans it guides are from demonstrations."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from trailward.adjoint import Adjoint, full
+from trailward.adjoint import Adjoint, full, parse_adjoint
 from trailward.dataset import Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.memory import RemembersPast
-from trailward.objective import Objective
+from trailward.objective import OBJECTIVES, EnergyDistance, Objective
+from trailward.reward import AdditiveReward, StagedReward
+from trailward.trajectory import at_least
 from trailward.typing import PerPlan, Plans, Scalar
+from trailward.value import Value, ValueConfig, fit_value
+
+STARTS = ("demonstrations", "play", "both")
+"""Where sampled plans start while a reward is learnt."""
+
+_NUM_JUDGED, _JUDGED = 64, 999_999_937
+_NUM_PENALIZED = 64
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """How a reward is learnt.
+
+    Attributes:
+        objective: ``mse``, ``mmd_gaussian``, ``mmd_matern``, ``mmd_matern32``, ``mmd_matern52`` or
+            ``energy``.
+        starts: where plans start: at the first observations of the ``demonstrations``' windows
+            that they are compared with, at those of ``play`` windows, or half and half
+            (``both``). From where demonstrations pass, play data may well continue like them by
+            itself, and little is left to learn a reward from. Objectives that compare each plan
+            with its own demonstration (``mse``) need ``demonstrations``.
+        num_steps: gradient steps at most.
+        batch_size: demonstration windows, and so plans, in a batch.
+        learning_rate: of Adam, falling to a tenth linearly.
+        weight_decay: decoupled (AdamW); keeps the reward smooth and its pull on plans moderate.
+            Without it the reward grows for as long as it is learnt, and drives plans off the play
+            data.
+        adjoint: ``full``, ``checkpointed`` or ``last:K``.
+        num_rounds: rounds of equal length; a value is fitted after each but the last.
+        local_penalty: weight of the mean square, over play data, of an additive reward's local
+            part.
+        num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
+        scale_factors: when all is learnt, the guide's scale is multiplied by one of these, ...
+        stop_steps: ... and its ``stop_step`` becomes one of these (stays as it is, if there are
+            none): the pair that does best on the held-out demonstrations.
+        evaluate_every: gradient steps between looks at the held-out demonstrations.
+        patience: looks without improvement after which learning stops.
+        max_gradient_norm: gradients are scaled down to this norm.
+        diverged_norm: a gradient larger than this, or not finite, stops learning with an error.
+        seed: of weights, batches and noise.
+    """
+
+    objective: str = "mmd_gaussian"
+    starts: str = "demonstrations"
+    num_steps: int = 200
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 5.0
+    adjoint: str = "full"
+    num_rounds: int = 1
+    local_penalty: float = 0.3
+    num_held_out: int = 1
+    scale_factors: tuple[float, ...] = (1.0,)
+    stop_steps: tuple[int, ...] = ()
+    evaluate_every: int = 20
+    patience: int = 5
+    max_gradient_norm: float = 1.0
+    diverged_norm: float = 1e6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            raise ValueError(f"objective '{self.objective}' is unknown; choose one of {known}")
+        if self.starts not in STARTS:
+            raise ValueError(f"starts is '{self.starts}'; choose {', '.join(STARTS)}")
+        if self.objective == "mse" and self.starts != "demonstrations":
+            msg = (
+                f"starts is '{self.starts}', but 'mse' compares each plan with the demonstration "
+                "it starts from: choose 'demonstrations', or another objective"
+            )
+            raise ValueError(msg)
+        parse_adjoint(self.adjoint)
+        at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience", "num_rounds")
+        at_least(0, self, "local_penalty")
+        at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
+        if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
+            msg = f"scale_factors are {self.scale_factors}; give at least one, all above 0"
+            raise ValueError(msg)
+        if any(stop_step < 0 for stop_step in self.stop_steps):
+            raise ValueError(f"stop_steps are {self.stop_steps}; none may be below 0")
 
 
 def matching_loss(
@@ -21,9 +107,10 @@ def matching_loss(
     objective: Objective,
     sampling: SamplingConfig,
     generator: torch.Generator,
+    starts: Float[Tensor, "plan observation"] | None = None,
     adjoint: Adjoint = full,
 ) -> Scalar:
-    """The objective between demonstrations and guided plans from where they start.
+    """The objective between demonstrations and guided plans.
 
     Args:
         diffuser: frozen.
@@ -35,20 +122,26 @@ def matching_loss(
         objective: how plans and demonstrations are compared, model space.
         sampling: how plans are sampled and guided.
         generator: of the plans' noise.
+        starts: where the plans start, model space; where the demonstrations do if None.
         adjoint: how gradients go back through sampling.
 
     Raises:
-        ValueError: if no differentiated step is guided, so that nothing could be learnt.
+        ValueError: if no differentiated step is guided, so that nothing could be learnt, or
+            ``starts`` are given to a reward model that remembers.
     """
     demonstrations, mask = windows.batch(indices, diffuser.normalizer)
     if isinstance(reward_model, RemembersPast):
+        if starts is not None:
+            raise ValueError("a reward that remembers needs plans to start as demonstrations do")
         history = windows.history(indices).to(diffuser.device)
         known = reward_model.remember(diffuser.observation_normalizer.normalize(history))
         known = known.flip(1)[:, :: diffuser.spec.stride][:, : diffuser.spec.horizon].flip(1)
         reward_model = reward_model.given(known[:, 0])
         mask[:, 1:] &= known[:, :-1] == known[:, :1]
+    if starts is None:
+        starts = diffuser.spec.split(demonstrations)[0][:, 0]
     plans = diffuser.sample_plans(
-        diffuser.spec.split(demonstrations)[0][:, 0],
+        starts,
         sampling,
         generator=generator,
         reward_model=reward_model,
@@ -61,3 +154,104 @@ def matching_loss(
         )
         raise ValueError(msg)
     return objective(plans, demonstrations, None if bool(mask.all()) else mask)
+
+
+@dataclass(frozen=True)
+class MatchingProblem:
+    """What is learnt from what: the loss of a gradient step and of the held-out demonstrations."""
+
+    diffuser: Diffuser
+    windows: Windows
+    play: Windows | None
+    num_learnt: int
+    sampling: SamplingConfig
+    config: LearningConfig
+
+    def loss(self, model: Callable[[Plans], PerPlan], step: int) -> Scalar:
+        """The objective of one gradient step's batch."""
+        kept = self.windows.subset(lambda episode: episode < self.num_learnt)
+        objective = OBJECTIVES[self.config.objective]
+        return self._loss(model, kept, objective, self.config.batch_size, step)
+
+    def penalty(self, model: nn.Module, step: int) -> Scalar:
+        """How large the reward's local part is on play data."""
+        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
+            return torch.zeros((), device=self.diffuser.device)
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
+        picks = self.play.draw(_NUM_PENALIZED, generator)
+        plans, _ = self.play.batch(picks, self.diffuser.normalizer)
+        squares = model.local_rewards(plans).square().mean((0, 1))
+        return self.config.local_penalty * squares.sum()
+
+    def fit_value(self, model: nn.Module, value: Value) -> None:
+        """Fit the value, in place, to the reward as it is now."""
+        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
+            raise ValueError("a value needs play data and an additive or staged reward")
+        fitted = fit_value(
+            model.stage_rewards,
+            self.play,
+            self.diffuser.normalizer,
+            memory=model.memory if isinstance(model, StagedReward) else None,
+            config=ValueConfig(seed=self.config.seed),
+        )
+        value.load_state_dict(fitted.state_dict())
+
+    @torch.no_grad()
+    def held_out_loss(
+        self, model: Callable[[Plans], PerPlan], *, num_windows: int = _NUM_JUDGED
+    ) -> float:
+        """Energy distance to the held-out demonstrations, with the same noise at each call."""
+        kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
+        return self._loss(model, kept, EnergyDistance(), num_windows, _JUDGED).item()
+
+    def best_sampling(self, model: Callable[[Plans], PerPlan]) -> SamplingConfig:
+        """How plans are best guided, by the held-out demonstrations."""
+        tried = [
+            replace(self.sampling, scale=factor * self.sampling.scale, stop_step=stop_step)
+            for stop_step in self.config.stop_steps or (self.sampling.stop_step,)
+            for factor in self.config.scale_factors
+        ]
+        if not self.config.num_held_out:
+            return self.sampling
+        if len(tried) == 1:
+            return tried[0]
+        losses = [
+            replace(self, sampling=sampling).held_out_loss(model, num_windows=4 * _NUM_JUDGED)
+            for sampling in tried
+        ]
+        return tried[losses.index(min(losses))]
+
+    def _loss(
+        self,
+        model: Callable[[Plans], PerPlan],
+        kept: torch.Tensor,
+        objective: Objective,
+        size: int,
+        draw: int,
+    ) -> Scalar:
+        seed = self.config.seed * 1_000_000_007 + draw
+        picks = torch.randint(len(kept), (size,), generator=torch.Generator().manual_seed(seed))
+        picks = kept[picks]
+        return matching_loss(
+            self.diffuser,
+            model,
+            self.windows,
+            picks,
+            objective=objective,
+            sampling=self.sampling,
+            generator=torch.Generator(self.diffuser.device).manual_seed(seed),
+            starts=self._starts(picks, seed),
+            adjoint=parse_adjoint(self.config.adjoint),
+        )
+
+    def _starts(self, picks: torch.Tensor, seed: int) -> Float[Tensor, "plan observation"] | None:
+        """Where plans start, model space; None is where the picked windows do."""
+        if self.config.starts == "demonstrations" or self.play is None:
+            return None
+        drawn = self.play.draw(len(picks), torch.Generator().manual_seed(seed + 1))
+        normalizer, split = self.diffuser.normalizer, self.diffuser.spec.split
+        starts = split(self.play.batch(drawn, normalizer)[0])[0][:, 0]
+        if self.config.starts == "both":
+            half = len(picks) // 2
+            starts[:half] = split(self.windows.batch(picks[:half], normalizer)[0])[0][:, 0]
+        return starts

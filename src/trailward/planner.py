@@ -45,7 +45,8 @@ class Planner:
         choose: which of them is kept: the most ``plausible`` one
             (:meth:`~trailward.diffuser.Diffuser.implausibility`; guidance has seen to the reward
             already), or the one of highest ``reward``.
-        replan_every: environment steps between plans, 1 to the plan's reach.
+        replan_every: environment steps between plans, 1 to the plan's reach; the plan's stride if
+            None.
         seed: of the plans' noise.
 
     Raises:
@@ -57,7 +58,7 @@ class Planner:
     sampling: SamplingConfig
     reward_model: Callable[[Plans], PerPlan] | None = None
     num_candidates: int = 1
-    replan_every: int = 8
+    replan_every: int | None = None
     seed: int = 0
     choose: str = "plausible"
     _follower: "PlanFollower | None" = field(default=None, init=False)
@@ -70,9 +71,10 @@ class Planner:
         reach = spec.num_observations - 1
         if reach < 1:
             raise ValueError("plans of one observation lead nowhere; use a horizon of at least 2")
-        if not 1 <= self.replan_every <= reach:
+        self._replan_every = spec.stride if self.replan_every is None else self.replan_every
+        if not 1 <= self._replan_every <= reach:
             msg = (
-                f"replan_every is {self.replan_every} environment steps; "
+                f"replan_every is {self._replan_every} environment steps; "
                 f"a plan reaches over {reach}, so choose 1 to {reach}"
             )
             raise ValueError(msg)
@@ -90,7 +92,7 @@ class Planner:
         follower = self._follower
         if (
             follower is None
-            or follower.age >= self.replan_every
+            or follower.age >= self._replan_every
             or len(follower.plans) != len(observations)
         ):
             follower = self._follower = PlanFollower(self.diffuser, self.plan(observations))

@@ -30,6 +30,20 @@ _CAPTIONS = {
         "Play data and demonstrations; plans before and after learning, from the same starts; "
         "and the paths that the planner then executed.",
     ),
+    "frames": (
+        "What it looks like",
+        "Frames from the middle of an episode, four environment steps apart.",
+    ),
+    "velocity": (
+        "Does it run?",
+        "Forward velocity over time (running mean of 25 steps): the mean over episodes and, "
+        "shaded, the slowest to the fastest.",
+    ),
+    "reward_by_velocity": (
+        "The learnt reward against forward velocity",
+        "Each dot is a step of play data. The true reward is forward velocity, but for 0.1 of "
+        "the squared action; learning was never told.",
+    ),
     "erc": (
         "Does the learnt reward rank as the true one does?",
         "Each dot is a window (left) or a whole episode (right) of play data.",
@@ -82,14 +96,23 @@ def write_report(
             points = list(logged_losses(reward_folder, tag))
             curves |= {tag: points} if points else {}
     out.mkdir(parents=True, exist_ok=True)
-    pictures = {
-        "summary": draw.summary_figure(arrays),
-        "reward": draw.reward_figure(arrays),
-        "trajectories": draw.trajectories_figure(arrays),
-        "erc": draw.correlation_figure(arrays, figures),
-        "dynamics": draw.dynamics_figure(arrays, figures["dynamics_error"]["environment_steps"]),
-        "dynamics_map": draw.dynamics_map_figure(arrays),
-    }
+    pictures = {"erc": draw.correlation_figure(arrays, figures)}
+    if "maze" in figures:
+        steps = figures["dynamics_error"]["environment_steps"]
+        pictures |= {
+            "summary": draw.summary_figure(arrays),
+            "reward": draw.reward_figure(arrays),
+            "trajectories": draw.trajectories_figure(arrays),
+            "dynamics": draw.dynamics_figure(arrays, steps),
+            "dynamics_map": draw.dynamics_map_figure(arrays),
+        }
+    else:
+        pictures |= {
+            "velocity": draw.velocity_figure(arrays),
+            "reward_by_velocity": draw.reward_by_velocity_figure(arrays),
+        }
+        if "frames_learnt" in arrays:
+            pictures["frames"] = draw.frames_figure(arrays)
     if curves:
         pictures["loss"] = draw.loss_figure(curves)
     for name, picture in pictures.items():
@@ -102,19 +125,24 @@ def write_report(
 
 def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The main figures as rows: what, value with its interval, what it means."""
-    returns, dynamics = figures["return"], figures["dynamics_error"]
-    best, spec = figures["best_cell"], figures["evaluation"]
+    returns = figures["return"]
     rows = [
-        ("Return, unguided planner", _interval(returns["unguided"]), "play data as it is"),
-        ("Return, learnt reward", _interval(returns["learnt"]), "the same planner, guided"),
-        ("Return, demonstrator", _interval(returns["demonstrator"]), "from the same starts"),
+        (f"Return, {name}", _interval(returns[key]), meaning)
+        for key, name, meaning in (
+            ("unguided", "unguided planner", "play data as it is"),
+            ("learnt", "learnt reward", "the same planner, guided"),
+            ("demonstrator", "demonstrator", "from the same starts"),
+        )
+        if key in returns
     ]
+    if "score" in figures:
+        score = f"{figures['score']['learnt']:.1f}"
+        rows.append(("Normalised score, learnt reward", score, "D4RL's: 0 random, 100 expert"))
     if figures["return_fraction"]:
         meaning = "0: unguided, 1: demonstrator"
         rows.append(("Return fraction", _interval(figures["return_fraction"]), meaning))
-    if figures["ordered_success"]:
-        for name, share in figures["ordered_success"].items():
-            rows.append((f"One before the other, {name}", f"{100 * share:.0f} %", "of roll-outs"))
+    for name, share in (figures.get("ordered_success") or {}).items():
+        rows.append((f"One before the other, {name}", f"{100 * share:.0f} %", "of roll-outs"))
     for name, what in (("windows", "play windows"), ("episodes", "whole play episodes")):
         erc = figures[f"erc_{name}"]
         meaning = f"{erc['pearson']['count']} {what}; 0 is best"
@@ -123,16 +151,24 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             (f"Pearson, {what}", _interval(erc["pearson"]), "1 is best"),
             (f"Spearman, {what}", _interval(erc["spearman"]), "1 is best"),
         ]
+    if "maze" in figures:
+        rows += _maze_rows(figures)
+    count = 1 if "maze" in figures else figures["evaluation"]["num_episodes"]
+    where = f"for {count} environment" + "s together" * (count > 1)
+    return [*rows, ("A planning decision", f"{figures['decision_ms']:.0f} ms", where)]
+
+
+def _maze_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    dynamics, best = figures["dynamics_error"], figures["best_cell"]
     hit = "the true one" if best["hit"] else f"the true one is {tuple(best['true'])}"
-    rows += [
+    num_plans = figures["evaluation"]["num_plans"]
+    return [
         ("Best cell of the learnt reward", str(tuple(best["learnt"])), hit),
         ("Dynamics error after 16 steps, guided", _metres(dynamics["learnt"]["at_16"]),
-         f"unguided {_metres(dynamics['unguided']['at_16'])}; {spec['num_plans']} plans"),
+         f"unguided {_metres(dynamics['unguided']['at_16'])}; {num_plans} plans"),
         ("Plan points inside a wall, guided", f"{100 * dynamics['learnt']['wall_fraction']:.1f} %",
          f"unguided {100 * dynamics['unguided']['wall_fraction']:.1f} %"),
-        ("A planning decision", f"{figures['decision_ms']:.0f} ms", "for one environment"),
     ]  # fmt: skip
-    return rows
 
 
 def _metres(distance: float | None) -> str:
@@ -150,8 +186,10 @@ def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
     )
     sections = "".join(_section(name, out / f"{name}.png") for name in names)
     count = figures["num_demonstrations"]
+    where = figures.get("environment") or f"{figures['maze']}, task {figures['task']}"
+    plural = "" if count == 1 else "s"
     subtitle = (
-        f"{figures['maze']}, task {figures['task']}: a reward learnt from {count} demonstrations "
+        f"{where}: a reward learnt from {count} demonstration{plural} "
         f"with the {figures['objective']} objective"
     )
     return _PAGE.substitute(

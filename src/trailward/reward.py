@@ -82,7 +82,7 @@ class MLPReward(nn.Module):
 
 
 class AdditiveReward(nn.Module):
-    """The mean over plan steps of a small network on the step's observation (the default).
+    """The mean over plan steps of a small network on each of them (the default).
 
     A plain network is smooth: it can say "further this way is better", not "here and nowhere
     else". With ``num_local`` a second network, on random Fourier features, is added that can.
@@ -92,21 +92,25 @@ class AdditiveReward(nn.Module):
     Args:
         spec: what a plan holds.
         features: entries of the observation that it may see; all if None.
+        sees_actions: whether it sees the actions that follow the observation too, so that it can
+            say how to act, not only where to be.
         hidden: widths of the hidden layers.
         num_local: random Fourier features of the local part; 0 leaves it out.
         local_frequency: of the local part, radians a unit of model space: its finest detail.
 
     Raises:
-        ValueError: if a feature is not an entry of the observation.
+        ValueError: if a feature is not an entry of the observation, or it is to see actions and
+            plans have none.
     """
 
-    features: Tensor
+    inputs: Tensor
 
     def __init__(
         self,
         spec: PlanSpec,
         *,
         features: Sequence[int] | None = None,
+        sees_actions: bool = False,
         hidden: Sequence[int] = (64, 64),
         num_local: int = 0,
         local_frequency: float = 8.0,
@@ -120,7 +124,11 @@ class AdditiveReward(nn.Module):
                 f"each in 0 to {spec.observation_dim - 1}"
             )
             raise ValueError(msg)
-        self.register_buffer("features", torch.tensor(chosen), persistent=False)
+        if sees_actions and not spec.with_actions:
+            raise ValueError("sees_actions: plans are over states only; train one with_actions")
+        if sees_actions:
+            chosen += tuple(range(spec.observation_dim, spec.transition_dim))
+        self.register_buffer("inputs", torch.tensor(chosen), persistent=False)
         self.network = _mlp([len(chosen), *hidden, 1])
         self.local: nn.Sequential | None = None
         if num_local:
@@ -133,11 +141,11 @@ class AdditiveReward(nn.Module):
         """The local part of :meth:`step_rewards`; zero if there is none."""
         if self.local is None:
             return plan.new_zeros(plan.shape[:2])
-        return self.local(plan[..., self.features]).squeeze(-1)
+        return self.local(plan[..., self.inputs]).squeeze(-1)
 
     def step_rewards(self, plan: Plans) -> StepRewards:
         """The reward of each plan step by itself."""
-        return self.network(plan[..., self.features]).squeeze(-1) + self.local_rewards(plan)
+        return self.network(plan[..., self.inputs]).squeeze(-1) + self.local_rewards(plan)
 
     def stage_rewards(self, plan: Plans) -> StageRewards:
         """The same, in the only stage there is."""
@@ -173,7 +181,8 @@ class StagedReward(nn.Module):
         super().__init__()
         self.before = AdditiveReward(spec, features=features, **additive)
         self.after = AdditiveReward(spec, features=features, **additive)
-        self.memory = Memory(self.before.features.tolist(), radius=memory_radius)
+        seen = range(spec.observation_dim) if features is None else features
+        self.memory = Memory(seen, radius=memory_radius)
 
     def stage_rewards(self, plan: Plans) -> StageRewards:
         """The reward of each plan step by itself, before the visit and after it."""
@@ -248,6 +257,7 @@ class RewardConfig:
             call for no memory; ``linear`` or ``mlp``.
         features: entries of the observation that the reward may see; all if None (not for
             ``linear`` and ``mlp``, which see all).
+        sees_actions: whether ``additive`` and ``staged`` see actions too; the others see all.
         hidden: widths of the hidden layers of ``additive`` and ``staged`` (64, 64 if None) and
             of ``mlp`` (384, 128, 64 if None: the thesis's).
         num_local: random Fourier features of the local part of ``additive`` and ``staged``; 0
@@ -259,6 +269,7 @@ class RewardConfig:
 
     model: str = "additive"
     features: tuple[int, ...] | None = None
+    sees_actions: bool = False
     hidden: tuple[int, ...] | None = None
     num_local: int = 0
     local_frequency: float = 8.0
@@ -285,7 +296,11 @@ class RewardConfig:
         if self.num_local and not of_steps:
             msg = f"num_local {self.num_local} is for additive rewards, not for '{self.model}'"
             raise ValueError(msg)
+        if self.sees_actions and not of_steps:
+            raise ValueError(f"sees_actions is for additive rewards; '{self.model}' sees all")
         given: dict[str, Any] = {"features": self.features, "hidden": self.hidden}
+        if self.sees_actions:
+            given["sees_actions"] = True
         if self.num_local:
             given |= {"num_local": self.num_local, "local_frequency": self.local_frequency}
         if self.model == "staged":

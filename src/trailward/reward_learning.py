@@ -19,7 +19,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,84 +27,23 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from trailward.adjoint import parse_adjoint
 from trailward.checkpoint import load_state, save_state
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
 from trailward.learnt_reward import LearntReward
-from trailward.matching import matching_loss
-from trailward.objective import OBJECTIVES, EnergyDistance, Objective
+from trailward.matching import LearningConfig, MatchingProblem
 from trailward.progress import Report
 from trailward.reward import AdditiveReward, RewardConfig, StagedReward, build_reward
-from trailward.trajectory import at_least
-from trailward.typing import PerPlan, Plans, Scalar
-from trailward.value import Value, ValueConfig, fit_value
+from trailward.typing import PerPlan, Plans
+from trailward.value import Value
 
 STATE = "learning.safetensors"
 _MAY_CHANGE = (
     "adjoint",
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
-    "max_gradient_norm", "diverged_norm", "scale_factors",
+    "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps",
 )  # fmt: skip
-_NUM_JUDGED, _JUDGED = 64, 999_999_937
-_NUM_PENALIZED = 64
-
-
-@dataclass(frozen=True)
-class LearningConfig:
-    """How a reward is learnt.
-
-    Attributes:
-        objective: ``mse``, ``mmd_gaussian``, ``mmd_matern``, ``mmd_matern32``, ``mmd_matern52`` or
-            ``energy``.
-        num_steps: gradient steps at most.
-        batch_size: demonstration windows, and so plans, in a batch.
-        learning_rate: of Adam, falling to a tenth linearly.
-        weight_decay: decoupled (AdamW); keeps the reward smooth and its pull on plans moderate.
-            Without it the reward grows for as long as it is learnt, and drives plans off the play
-            data.
-        adjoint: ``full``, ``checkpointed`` or ``last:K``.
-        num_rounds: rounds of equal length; a value is fitted after each but the last.
-        local_penalty: weight of the mean square, over play data, of an additive reward's local
-            part.
-        num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
-        scale_factors: when all is learnt, the guide's scale is multiplied by the one of these that
-            does best on the held-out demonstrations; without any it stays as it is.
-        evaluate_every: gradient steps between looks at the held-out demonstrations.
-        patience: looks without improvement after which learning stops.
-        max_gradient_norm: gradients are scaled down to this norm.
-        diverged_norm: a gradient larger than this, or not finite, stops learning with an error.
-        seed: of weights, batches and noise.
-    """
-
-    objective: str = "mmd_gaussian"
-    num_steps: int = 200
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    weight_decay: float = 5.0
-    adjoint: str = "full"
-    num_rounds: int = 1
-    local_penalty: float = 0.3
-    num_held_out: int = 1
-    scale_factors: tuple[float, ...] = (1.0,)
-    evaluate_every: int = 20
-    patience: int = 5
-    max_gradient_norm: float = 1.0
-    diverged_norm: float = 1e6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
-            raise ValueError(f"objective '{self.objective}' is unknown; choose one of {known}")
-        parse_adjoint(self.adjoint)
-        at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience", "num_rounds")
-        at_least(0, self, "local_penalty")
-        at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
-        if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
-            msg = f"scale_factors are {self.scale_factors}; give at least one, all above 0"
-            raise ValueError(msg)
 
 
 def learn_reward(
@@ -128,8 +67,8 @@ def learn_reward(
         diffuser: of the play data.
         demonstrations: environment units; they are normalised as the play data was.
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
-        play: play data, environment units; needed by a value (more than one round) and by a
-            reward's local part, else not read.
+        play: play data, environment units; needed by a value (more than one round), by a
+            reward's local part and by ``starts`` elsewhere than at demonstrations, else not read.
         reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
             does not explain the demonstrations.
         sampling: how plans are sampled and guided.
@@ -156,11 +95,16 @@ def learn_reward(
             "held out; at least one must remain to learn from"
         )
         raise ValueError(msg)
-    needs_play = config.num_rounds > 1 or (reward_config.num_local and config.local_penalty)
+    needs_play = (
+        config.num_rounds > 1
+        or (reward_config.num_local and config.local_penalty)
+        or config.starts != "demonstrations"
+    )
     if needs_play and play is None:
         msg = (
-            f"num_rounds is {config.num_rounds} and num_local {reward_config.num_local}: both a "
-            "value and a local part need play data; give it, or set them to 1 and 0"
+            f"num_rounds is {config.num_rounds}, num_local {reward_config.num_local}, starts "
+            f"'{config.starts}': a value, a local part and starts elsewhere need play data; give "
+            "it, or set them to 1, 0 and 'demonstrations'"
         )
         raise ValueError(msg)
     folder = Path(folder)
@@ -184,7 +128,7 @@ def learn_reward(
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
     facts |= explained
     preparing = time.perf_counter() - began
-    problem = _Problem(
+    problem = MatchingProblem(
         diffuser,
         Windows(demonstrations, diffuser.spec),
         Windows(play, diffuser.spec) if needs_play and play else None,
@@ -219,94 +163,8 @@ def learn_reward(
     return learnt
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What is learnt from what: the loss of a gradient step and of the held-out demonstrations."""
-
-    diffuser: Diffuser
-    windows: Windows
-    play: Windows | None
-    num_learnt: int
-    sampling: SamplingConfig
-    config: LearningConfig
-
-    def loss(self, model: Callable[[Plans], PerPlan], step: int) -> Scalar:
-        """The objective of one gradient step's batch."""
-        kept = self.windows.subset(lambda episode: episode < self.num_learnt)
-        objective = OBJECTIVES[self.config.objective]
-        return self._loss(model, kept, objective, self.config.batch_size, step)
-
-    def penalty(self, model: nn.Module, step: int) -> Scalar:
-        """How large the reward's local part is on play data."""
-        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
-            return torch.zeros((), device=self.diffuser.device)
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
-        picks = self.play.draw(_NUM_PENALIZED, generator)
-        plans, _ = self.play.batch(picks, self.diffuser.normalizer)
-        squares = model.local_rewards(plans).square().mean((0, 1))
-        return self.config.local_penalty * squares.sum()
-
-    def fit_value(self, model: nn.Module, value: Value) -> None:
-        """Fit the value, in place, to the reward as it is now."""
-        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
-            raise ValueError("a value needs play data and an additive or staged reward")
-        fitted = fit_value(
-            model.stage_rewards,
-            self.play,
-            self.diffuser.normalizer,
-            memory=model.memory if isinstance(model, StagedReward) else None,
-            config=ValueConfig(seed=self.config.seed),
-        )
-        value.load_state_dict(fitted.state_dict())
-
-    @torch.no_grad()
-    def held_out_loss(
-        self, model: Callable[[Plans], PerPlan], *, num_windows: int = _NUM_JUDGED
-    ) -> float:
-        """Energy distance to the held-out demonstrations, with the same noise at each call."""
-        kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
-        return self._loss(model, kept, EnergyDistance(), num_windows, _JUDGED).item()
-
-    def best_sampling(self, model: Callable[[Plans], PerPlan]) -> SamplingConfig:
-        """How plans are best guided, by the held-out demonstrations."""
-        tried = [
-            replace(self.sampling, scale=factor * self.sampling.scale)
-            for factor in self.config.scale_factors
-        ]
-        if not self.config.num_held_out:
-            return self.sampling
-        if len(tried) == 1:
-            return tried[0]
-        losses = [
-            replace(self, sampling=sampling).held_out_loss(model, num_windows=4 * _NUM_JUDGED)
-            for sampling in tried
-        ]
-        return tried[losses.index(min(losses))]
-
-    def _loss(
-        self,
-        model: Callable[[Plans], PerPlan],
-        kept: torch.Tensor,
-        objective: Objective,
-        size: int,
-        draw: int,
-    ) -> Scalar:
-        seed = self.config.seed * 1_000_000_007 + draw
-        picks = torch.randint(len(kept), (size,), generator=torch.Generator().manual_seed(seed))
-        return matching_loss(
-            self.diffuser,
-            model,
-            self.windows,
-            kept[picks],
-            objective=objective,
-            sampling=self.sampling,
-            generator=torch.Generator(self.diffuser.device).manual_seed(seed),
-            adjoint=parse_adjoint(self.config.adjoint),
-        )
-
-
 def _learn(
-    problem: _Problem,
+    problem: MatchingProblem,
     model: nn.Module,
     learnt: LearntReward,
     facts: dict[str, Any],
@@ -366,7 +224,11 @@ def _guide_model(
 
 
 def _judge(
-    problem: _Problem, model: nn.Module, learnt: LearntReward, facts: dict, log: SummaryWriter
+    problem: MatchingProblem,
+    model: nn.Module,
+    learnt: LearntReward,
+    facts: dict,
+    log: SummaryWriter,
 ) -> None:
     """Keep the weights if they do better on the held-out demonstrations than any in the round."""
     held_out = -float(facts["step"])

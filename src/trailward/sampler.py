@@ -64,6 +64,7 @@ def sample(
     generator: torch.Generator,
     reverse_step: ReverseStep = ddim_step,
     guide: Guide | None = None,
+    temperature: float = 1.0,
     adjoint: Adjoint = full,
 ) -> Plans:
     """Plans from noise, one for each row of the condition, in model space.
@@ -75,13 +76,15 @@ def sample(
         generator: of all noise, on the condition's device.
         reverse_step: such as :func:`ddim_step`.
         guide: corrects every step; None for unguided plans.
+        temperature: standard deviation of all noise; below 1 plans keep to what is likely
+            (low-temperature sampling, arXiv 2211.15657).
         adjoint: how gradients go back.
     """
     shape, device = condition.values.shape, condition.values.device
     advance = partial(_advance, denoiser, condition, reverse_step, guide or NoGuide())
-    plan = condition(torch.randn(shape, generator=generator, device=device))
+    plan = condition(temperature * torch.randn(shape, generator=generator, device=device))
     for index, move in enumerate(moves):
-        noise = torch.randn(shape, generator=generator, device=device)
+        noise = temperature * torch.randn(shape, generator=generator, device=device)
         plan = adjoint(partial(advance, move), len(moves) - index)(plan, noise)
     return plan
 

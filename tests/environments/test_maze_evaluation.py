@@ -14,14 +14,13 @@ from trailward.diffuser import SamplingConfig
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, collect_play
 from trailward.environments.maze_evaluation import (
-    Evaluation,
-    EvaluationConfig,
     evaluate_in_maze,
     reward_map,
     standing_rewards,
     true_reward_map,
     value_map,
 )
+from trailward.evaluation import Evaluation, EvaluationConfig
 from trailward.figures import _error_map, reward_figure
 from trailward.learnt_reward import LearntReward
 from trailward.memory import RemembersPast

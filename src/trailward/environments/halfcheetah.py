@@ -58,8 +58,12 @@ LADDER = "halfcheetah_policies"
 _KIND = "policies"
 
 
-def make_env(*, episode_steps: int = EPISODE_STEPS) -> gymnasium.Env:
+def make_env(*, episode_steps: int = EPISODE_STEPS, **options: Any) -> gymnasium.Env:
     """HalfCheetah-v5; it never ends by itself, only after ``episode_steps``.
+
+    Args:
+        episode_steps: environment steps.
+        options: further arguments of ``gymnasium.make``, such as ``render_mode``.
 
     Raises:
         MissingExtraError: if MuJoCo is not installed.
@@ -69,9 +73,17 @@ def make_env(*, episode_steps: int = EPISODE_STEPS) -> gymnasium.Env:
     )
     mujoco.set_mju_user_warning(lambda message: None)  # Gymnasium's model has an old attribute
     try:
-        return gymnasium.make(ENV_ID, max_episode_steps=episode_steps)
+        return gymnasium.make(ENV_ID, max_episode_steps=episode_steps, **options)
     finally:
         mujoco.set_mju_user_warning(None)
+
+
+def set_state(env: gymnasium.Env, observation: np.ndarray) -> None:
+    """Put an environment in the state that an observation shows, at the origin of the track."""
+    simulator: Any = env.unwrapped
+    positions = simulator.init_qpos.copy()
+    positions[0], positions[1:] = 0.0, observation[: len(positions) - 1]
+    simulator.set_state(positions, observation[len(positions) - 1 :])
 
 
 def normalized_score(returns: float | np.ndarray) -> Any:

@@ -28,7 +28,7 @@ BEST_FRACTION = 0.03
 """Episodes of the best policy in a mixture, for each episode of play data."""
 
 _ENVS_AT_ONCE = 50
-_STREAMS = ("play", "best", "medium", "expert", "order")
+_STREAMS = ("play", "best", "medium", "expert", "order", "runner-up")
 
 Told = Callable[[int], None]
 
@@ -137,10 +137,31 @@ def collect_expert(
         episode_steps: environment steps of an episode.
         progress: told the environment steps done so far.
     """
-    best = _checked(policies)[-1]
-    recorder = _Recorder(seed, episode_steps, progress)
-    found = recorder.record(best, num_episodes, "expert")
-    return recorder.dataset("expert", found, policies=[_named(best, num_episodes)])
+    return _demonstrations(
+        "expert", _checked(policies)[-1], num_episodes, _Recorder(seed, episode_steps, progress)
+    )
+
+
+def collect_runner_up(
+    policies: Sequence[NetworkPolicy],
+    *,
+    num_episodes: int,
+    seed: int,
+    episode_steps: int = EPISODE_STEPS,
+    progress: Told = _silent,
+) -> Dataset:
+    """Demonstrations of the best policy that is in the play data too, without noise.
+
+    Args:
+        policies: as for :func:`collect_play`.
+        num_episodes: how many.
+        seed: of the starts.
+        episode_steps: environment steps of an episode.
+        progress: told the environment steps done so far.
+    """
+    return _demonstrations(
+        "runner-up", _checked(policies)[-2], num_episodes, _Recorder(seed, episode_steps, progress)
+    )
 
 
 COLLECTORS: Mapping[str, Callable[..., Dataset]] = {
@@ -148,6 +169,7 @@ COLLECTORS: Mapping[str, Callable[..., Dataset]] = {
     "mixture": collect_mixture,
     "medium": collect_medium,
     "expert": collect_expert,
+    "runner-up": collect_runner_up,
 }
 """What can be collected, by the name that ``trailward collect --what`` knows it by."""
 
@@ -194,6 +216,13 @@ class _Recorder:
         about = {"environment": ENV_ID, "what": what, "returns": returns}
         scale = {"score_0": RANDOM_RETURN, "score_100": EXPERT_RETURN}
         return Dataset(shuffled.episodes, {**about, **scale, **facts})
+
+
+def _demonstrations(
+    what: str, policy: NetworkPolicy, num_episodes: int, recorder: _Recorder
+) -> Dataset:
+    found = recorder.record(policy, num_episodes, what)
+    return recorder.dataset(what, found, policies=[_named(policy, num_episodes)])
 
 
 def _play(

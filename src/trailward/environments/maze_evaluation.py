@@ -1,8 +1,7 @@
 """Judge a learnt reward and the planner that uses it in a maze, by the true reward."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -17,70 +16,22 @@ from trailward.environments.maze_data import run_from, run_seeds, waypoint_exper
 from trailward.evaluation import (
     PLANS_AT_ONCE,
     DynamicsError,
-    bootstrap,
+    Evaluation,
+    EvaluationConfig,
+    decision_ms,
     dynamics_error,
     episode_return_correlation,
+    judge_behaviour,
     plan_observations,
-    return_fraction,
     windows_of,
 )
 from trailward.learnt_reward import LearntReward
-from trailward.planner import Planner
-from trailward.trajectory import Episode, at_least
+from trailward.trajectory import Episode
 
 _POSITION = (0, 1)
 _MAP_CELLS = 20
 
 Envs = Sequence[gymnasium.Env]
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """How much is run to judge a reward.
-
-    Attributes:
-        num_episodes: roll-outs of each policy, from the same starts.
-        episode_steps: environment steps of a roll-out.
-        num_windows: play windows for ERC.
-        num_plans: plans for the dynamics error, from random play observations.
-        num_candidates: plans the planner chooses the best from.
-        choose: how it chooses: ``plausible`` or ``reward``.
-        replan_every: environment steps between plans.
-        seed: of starts, windows and noise.
-    """
-
-    num_episodes: int = 20
-    episode_steps: int = 300
-    num_windows: int = 2000
-    num_plans: int = 200
-    num_candidates: int = 1
-    choose: str = "plausible"
-    replan_every: int = 8
-    seed: int = 1000
-
-    def __post_init__(self) -> None:
-        at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
-        at_least(1, self, "num_candidates", "replan_every")
-
-    def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
-        """The planner that is judged, or the unguided one beside it."""
-        return Planner(
-            diffuser,
-            learnt.sampling,
-            learnt.guide_model if guided else None,
-            self.num_candidates,
-            self.replan_every,
-            self.seed,
-            self.choose,
-        )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures (JSON values) and the arrays that pictures are drawn from."""
-
-    figures: dict[str, Any]
-    arrays: dict[str, np.ndarray]
 
 
 def evaluate_in_maze(
@@ -228,42 +179,24 @@ def _behaviour(
         "learnt": config.planner(diffuser, learnt, guided=True),
         "demonstrator": waypoint_expert(task),
     }
-    returns, arrays, seconds, success = {}, {}, {}, {}
-    for name, policy in policies.items():
-        began = time.perf_counter()
-        episodes = run_seeds(envs, task, policy, seeds, config.episode_steps)
-        seconds[name] = time.perf_counter() - began
-        returns[name] = Dataset(episodes).returns
-        if isinstance(task, OrderedTask):
-            success[name] = float(np.mean([task.success(e.observations) for e in episodes]))
-        arrays[f"executed_{name}"] = _paths(episodes)
+    found, figures = judge_behaviour(
+        policies, lambda policy: run_seeds(envs, task, policy, seeds, config.episode_steps)
+    )
+    arrays = {f"executed_{name}": _paths(episodes) for name, episodes in found.items()}
+    success = {
+        name: float(np.mean([task.success(e.observations) for e in episodes]))
+        for name, episodes in found.items()
+        if isinstance(task, OrderedTask)
+    }
     starts = arrays["executed_learnt"][:, 0]
     for name in ("unguided", "learnt"):
         planned = config.planner(diffuser, learnt, guided=name == "learnt").plan(starts)
         arrays[f"plans_{name}"] = plan_observations(diffuser, planned)
-    fraction = None
-    if not np.isclose(returns["unguided"].mean(), returns["demonstrator"].mean()):
-        fraction = asdict(
-            return_fraction(returns["learnt"], returns["unguided"], returns["demonstrator"])
-        )
-    figures = {
-        "return": {k: asdict(bootstrap(lambda r: float(r.mean()), v)) for k, v in returns.items()},
-        "return_fraction": fraction,
+    figures |= {
         "ordered_success": success or None,
-        "decision_ms": _decision_ms(config.planner(diffuser, learnt, guided=True), starts[:1]),
-        "rollout_seconds": seconds,
+        "decision_ms": decision_ms(config.planner(diffuser, learnt, guided=True), starts[:1]),
     }
     return Evaluation(figures, arrays)
-
-
-def _decision_ms(planner: Planner, start: np.ndarray, *, count: int = 10) -> float:
-    """Median milliseconds of a planning decision for one environment."""
-    seconds = []
-    for _ in range(count):
-        began = time.perf_counter()
-        planner.plan(start)
-        seconds.append(time.perf_counter() - began)
-    return 1000 * float(np.median(seconds))
 
 
 def _rewards(
@@ -275,7 +208,10 @@ def _rewards(
     drawn = drawn[mask.all(1)]
     pairs = {
         "windows": (learnt.plan_rewards(drawn), _true_mean(task, learnt.spec.split(drawn)[0])),
-        "episodes": _episode_returns(learnt, task, play),
+        "episodes": (
+            np.array([learnt.mean_reward(episode) for episode in play.episodes]),
+            np.array([task.step_rewards(e.observations).mean() for e in play.episodes]),
+        ),
     }
     figures: dict[str, Any] = {
         f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()
@@ -296,22 +232,6 @@ def _rewards(
             maps["first_value_map"] = value_map(learnt, task, stage=0)
     arrays = {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()}
     return Evaluation(figures, arrays | maps)
-
-
-def _episode_returns(
-    learnt: LearntReward, task: Task, play: Dataset
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean reward of each whole episode; of its consecutive windows, for rewards of plans."""
-    true = np.array([task.step_rewards(e.observations).mean() for e in play.episodes])
-    if learnt.is_additive:
-        return np.array([learnt.step_rewards(e.observations).mean() for e in play.episodes]), true
-    length = learnt.spec.num_observations
-    means = []
-    for episode in play.episodes:
-        windows = Windows(Dataset([episode]), learnt.spec)
-        drawn, _ = windows.gather(torch.arange(0, len(windows), length))
-        means.append(learnt.plan_rewards(drawn).mean())
-    return np.array(means), true
 
 
 def _dynamics(

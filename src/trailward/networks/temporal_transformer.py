@@ -34,8 +34,8 @@ class TemporalTransformer(nn.Module):
         self.embed_step = StepEmbedding(width, 4 * width)
         self.blocks = nn.ModuleList([_Block(width, heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulate = _zeroed(nn.Linear(width, 2 * width))
-        self.out = _zeroed(nn.Linear(width, transition_dim))
+        self.modulate = zeroed(nn.Linear(width, 2 * width))
+        self.out = zeroed(nn.Linear(width, transition_dim))
 
     def forward(self, noisy: Plans, step: Steps) -> Plans:
         """The network's prediction, of the shape of ``noisy``."""
@@ -57,7 +57,7 @@ class _Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
         )
-        self.modulate = _zeroed(nn.Linear(width, 6 * width))
+        self.modulate = zeroed(nn.Linear(width, 6 * width))
 
     def forward(
         self, tokens: Float[Tensor, "batch horizon width"], level: Float[Tensor, "batch 1 width"]
@@ -75,7 +75,8 @@ class _Block(nn.Module):
         return self.attended(mixed.transpose(1, 2).flatten(2))
 
 
-def _zeroed(layer: nn.Linear) -> nn.Linear:
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """The layer with all weights 0: it adds nothing before it is trained."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
