@@ -275,15 +275,20 @@ PRESETS: Mapping[str, Settings] = {
             action_weight=5.0,
         ),
         reward=RewardConfig(hidden=(128, 128)),
-        sampling=SamplingConfig(num_steps=5, scale=1.0),
+        sampling=SamplingConfig(num_steps=5, scale=1.0, temperature=0.5),
         learning=LearningConfig(
-            starts="both", batch_size=64, weight_decay=1.0, num_held_out=0, evaluate_every=50
+            starts="both",
+            num_steps=400,
+            batch_size=64,
+            weight_decay=0.1,
+            value_discount=0.95,
+            num_held_out=0,
+            evaluate_every=50,
         ),
         evaluation=EvaluationConfig(
             num_episodes=10,
             episode_steps=1000,
             num_candidates=8,
-            choose="reward",
         ),
     ),
     "thesis-umaze": Settings(

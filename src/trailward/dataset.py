@@ -176,6 +176,22 @@ class Windows:
         wanted = start - torch.minimum(back, first)
         return self._observations[torch.minimum(wanted, self._last[indices, None])]
 
+    def steps(self) -> list[Float[torch.Tensor, "time transition"]]:
+        """Every plan step of each episode by environment step, environment units.
+
+        Where plans carry actions, the last observations, with too few after them, are left out.
+        """
+        reach = self.spec.stride if self.spec.with_actions else 0
+        last = torch.unique(self._last)
+        begin = torch.cat([last.new_zeros(1), last[:-1] + 1])
+        found = []
+        for first, end in zip(begin.tolist(), last.tolist(), strict=True):
+            times = torch.arange(first, end + 1 - reach)
+            between = times.unsqueeze(-1) + torch.arange(self.spec.stride)
+            between = between.clamp(max=end)
+            found.append(self.spec.join(self._observations[times], self._actions[between]))
+        return found
+
     def subset(self, keep: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Indices of the windows whose episode number satisfies ``keep``."""
         return torch.nonzero(keep(self.episode)).squeeze(-1)

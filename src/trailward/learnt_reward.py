@@ -52,9 +52,14 @@ class LearntReward:
 
     @property
     def guide_model(self) -> Callable[[Plans], PerPlan]:
-        """What guides plans: the reward, with the value added if there is one."""
+        """What guides plans: the reward, with the value added if there is one.
+
+        A discounted value holds the reward already and takes its place.
+        """
         if self.value is None:
             return self.model
+        if self.value.discount:
+            return self.value
         if not isinstance(self.model, StagedReward):
             return RewardToGo(self.model, self.value)
         reward, value = self.model.stage_rewards, self.value.stage_rewards

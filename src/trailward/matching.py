@@ -15,7 +15,7 @@ from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.reward import AdditiveReward, StagedReward
 from trailward.trajectory import at_least
 from trailward.typing import PerPlan, Plans, Scalar
-from trailward.value import Value, ValueConfig, fit_value
+from trailward.value import DISCOUNTED, Value, ValueConfig, fit_discounted_value, fit_value
 
 STARTS = ("demonstrations", "play", "both")
 """Where sampled plans start while a reward is learnt."""
@@ -44,6 +44,9 @@ class LearningConfig:
             data.
         adjoint: ``full``, ``checkpointed`` or ``last:K``.
         num_rounds: rounds of equal length; a value is fitted after each but the last.
+        value_discount: above 0, a value is fitted to the reward when all is learnt, discounted by
+            this much an environment step, and guides plans in its place
+            (:func:`~trailward.value.fit_discounted_value`).
         local_penalty: weight of the mean square, over play data, of an additive reward's local
             part.
         num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none.
@@ -65,6 +68,7 @@ class LearningConfig:
     weight_decay: float = 5.0
     adjoint: str = "full"
     num_rounds: int = 1
+    value_discount: float = 0.0
     local_penalty: float = 0.3
     num_held_out: int = 1
     scale_factors: tuple[float, ...] = (1.0,)
@@ -85,6 +89,15 @@ class LearningConfig:
             msg = (
                 f"starts is '{self.starts}', but 'mse' compares each plan with the demonstration "
                 "it starts from: choose 'demonstrations', or another objective"
+            )
+            raise ValueError(msg)
+        if not 0 <= self.value_discount < 1:
+            msg = f"value_discount is {self.value_discount}; it must be at least 0 and below 1"
+            raise ValueError(msg)
+        if self.value_discount and self.num_rounds > 1:
+            msg = (
+                f"num_rounds is {self.num_rounds} and value_discount {self.value_discount}: the "
+                "value of rounds is another one; set either to 1 round or to a discount of 0"
             )
             raise ValueError(msg)
         parse_adjoint(self.adjoint)
@@ -195,6 +208,18 @@ class MatchingProblem:
             config=ValueConfig(seed=self.config.seed),
         )
         value.load_state_dict(fitted.state_dict())
+
+    def discounted_value(self, model: nn.Module) -> Value:
+        """What follows each observation of the play data, under the reward."""
+        if self.play is None or not isinstance(model, AdditiveReward):
+            raise ValueError("a discounted value needs play data and an additive reward")
+        return fit_discounted_value(
+            model.step_rewards,
+            self.play,
+            self.diffuser.normalizer,
+            discount=self.config.value_discount,
+            config=replace(DISCOUNTED, seed=self.config.seed),
+        )
 
     @torch.no_grad()
     def held_out_loss(

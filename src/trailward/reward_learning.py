@@ -43,6 +43,7 @@ _MAY_CHANGE = (
     "adjoint",
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
     "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps",
+    "value_discount",
 )  # fmt: skip
 
 
@@ -99,12 +100,13 @@ def learn_reward(
         config.num_rounds > 1
         or (reward_config.num_local and config.local_penalty)
         or config.starts != "demonstrations"
+        or config.value_discount > 0
     )
     if needs_play and play is None:
         msg = (
             f"num_rounds is {config.num_rounds}, num_local {reward_config.num_local}, starts "
-            f"'{config.starts}': a value, a local part and starts elsewhere need play data; give "
-            "it, or set them to 1, 0 and 'demonstrations'"
+            f"'{config.starts}', value_discount {config.value_discount}: a value, a local part and "
+            "starts elsewhere need play data; give it, or set them to 1, 0, 'demonstrations' and 0"
         )
         raise ValueError(msg)
     folder = Path(folder)
@@ -116,14 +118,16 @@ def learn_reward(
         model, built, explained = build_reward(reward_config, kept, diffuser.spec, normalizer)
         num_stages = 2 if isinstance(model, StagedReward) else 1
         value = Value(diffuser.spec, num_stages=num_stages) if config.num_rounds > 1 else None
+    kinds = AdditiveReward if config.value_discount else AdditiveReward | StagedReward
+    if (config.value_discount or value is not None) and not isinstance(model, kinds):
+        msg = (
+            f"a value (num_rounds {config.num_rounds}, value_discount {config.value_discount}) "
+            f"needs a reward of single observations, a discounted one an additive reward; "
+            f"'{built.model}' is none: use 'additive'"
+        )
+        raise ValueError(msg)
     if value is not None:
         value.to(diffuser.device).requires_grad_(requires_grad=False)
-        if not isinstance(model, AdditiveReward | StagedReward):
-            msg = (
-                f"a value, so num_rounds {config.num_rounds}, needs a reward of single "
-                f"observations; '{built.model}' rewards whole plans: use 'additive'"
-            )
-            raise ValueError(msg)
     model.to(diffuser.device)
     facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
     facts |= explained
@@ -157,6 +161,8 @@ def learn_reward(
     }
     _learn(problem, model, learnt, facts, folder, identity, report)
     began = time.perf_counter()
+    if config.value_discount:
+        learnt = replace(learnt, value=problem.discounted_value(learnt.model))
     learnt = replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
     facts["seconds"] += preparing + time.perf_counter() - began
     learnt.save(folder)

@@ -13,6 +13,9 @@ which is undiscounted: the relative value of average-reward control with a price
 1994, ch. 8 and 9). So its slope is never flat, however far away, and a place that is merely rather
 good is never a reason to stay. A small network is fitted to the graph's values, so that plans can
 be guided by its gradient.
+
+Where there is no place to stay, as in a gait, :func:`fit_discounted_value` fits what followed in
+the play data: the discounted mean of the rewards from an observation on.
 """
 
 from collections.abc import Callable
@@ -65,25 +68,40 @@ class ValueConfig:
         at_least(0, self, "regret", "num_frequencies", "learning_rate")
 
 
+DISCOUNTED = ValueConfig(
+    width=256, num_frequencies=0, num_steps=3000, batch_size=512, learning_rate=2e-3
+)
+"""How a discounted value is fitted: it is smooth, and of many entries."""
+
+
 class Value(nn.Module):
-    """The value of each observation of a plan, scaled to mean 0 and deviation 1 on play data.
+    """The value of each observation of a plan.
 
     It is a reward model whose plan reward is the mean over plan steps, so that a plan guided by
-    it heads for the best place by a way that exists.
+    it heads for the best place by a way that exists. It either is a time to go, scaled to mean 0
+    and deviation 1 on play data, which is added to the reward; or a discounted mean of rewards,
+    in their unit, which takes the reward's place.
 
     Args:
         spec: what a plan holds.
         width: of the two hidden layers.
         num_frequencies: octaves of sines and cosines seen of each entry.
         num_stages: values of each observation: one for each stage of a reward with a memory.
+        discount: of a discounted mean of rewards, an environment step; 0 for a time to go.
     """
 
     def __init__(
-        self, spec: PlanSpec, *, width: int = 128, num_frequencies: int = 4, num_stages: int = 1
+        self,
+        spec: PlanSpec,
+        *,
+        width: int = 128,
+        num_frequencies: int = 4,
+        num_stages: int = 1,
+        discount: float = 0.0,
     ) -> None:
         super().__init__()
         self.spec, self.width, self.num_frequencies = spec, width, num_frequencies
-        self.num_stages = num_stages
+        self.num_stages, self.discount = num_stages, discount
         features = FourierFeatures(spec.observation_dim, num_frequencies)
         self.network = nn.Sequential(
             features,
@@ -100,6 +118,7 @@ class Value(nn.Module):
             "width": self.width,
             "num_frequencies": self.num_frequencies,
             "num_stages": self.num_stages,
+            "discount": self.discount,
         }
 
     def stage_rewards(self, plan: Plans) -> StageRewards:
@@ -210,6 +229,57 @@ def fit_value(
     return value.requires_grad_(requires_grad=False).eval()
 
 
+def fit_discounted_value(
+    step_rewards: Callable[[Plans], StepRewards],
+    play: Windows,
+    normalizer: Normalizer,
+    *,
+    discount: float,
+    config: ValueConfig = DISCOUNTED,
+) -> Value:
+    """Fit what followed each observation of the play data.
+
+    ``V(s_t) = (1 - discount) * sum_k discount^k r(s_t+k)``, the Monte Carlo value of whoever made
+    the play data (Sutton and Barto 2018, ch. 5), as a mean, so that its unit is the reward's. An
+    episode's last reward counts as if it went on.
+
+    Args:
+        step_rewards: the reward of each plan step, model space.
+        play: windows of play data, environment units.
+        normalizer: of transitions.
+        discount: of an environment step, above 0 and below 1.
+        config: how it is regressed.
+
+    Returns:
+        The value, frozen, in the unit of the rewards.
+    """
+    device = normalizer.shift.device
+    steps = [normalizer.normalize(path.to(device)) for path in play.steps() if len(path)]
+    with torch.no_grad():
+        rewards = [step_rewards(path.unsqueeze(0))[0] for path in steps]
+    length = max(len(path) for path in rewards)
+    padded = torch.stack([torch.cat([r, r[-1:].expand(length - len(r))]) for r in rewards])
+    onward, values = padded[:, -1], torch.empty_like(padded)
+    for time in reversed(range(length)):
+        onward = (1 - discount) * padded[:, time] + discount * onward
+        values[:, time] = onward
+    targets = torch.cat([row[: len(r)] for row, r in zip(values, rewards, strict=True)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        value = Value(
+            play.spec,
+            width=config.width,
+            num_frequencies=config.num_frequencies,
+            discount=discount,
+        )
+    value.to(device)
+    generator = torch.Generator().manual_seed(config.seed)
+    states = play.spec.split(torch.cat(steps))[0]
+    _regress(value, states, targets.unsqueeze(-1), generator, config)
+    _rescale(value.network[-1], targets.std(), targets.mean())  # back to the rewards' unit
+    return value.requires_grad_(requires_grad=False).eval()
+
+
 def graph_values(
     nodes: Int[Tensor, "window horizon"],
     rewards: Float[Tensor, "window horizon"],
@@ -272,6 +342,15 @@ def _nearest(
     states: Float[Tensor, "state observation"], prototypes: Float[Tensor, "node observation"]
 ) -> Int[Tensor, "state"]:
     return torch.cat([torch.cdist(s, prototypes).argmin(1) for s in states.split(_AT_ONCE)])
+
+
+@torch.no_grad()
+def _rescale(last: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    """Scale and shift what a linear layer gives."""
+    for name, weights in last.named_parameters():
+        weights.mul_(scale)
+        if name == "bias":
+            weights.add_(shift)
 
 
 def _regress(

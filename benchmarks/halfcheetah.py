@@ -1,0 +1,249 @@
+"""The figures on HalfCheetah: a table, then one JSON object as the last line.
+
+Three regimes: ``mixture`` (the play data holds a few episodes of the demonstrator among worse
+ones, unlabelled), ``in_support`` (demonstrations of the best policy that play has) and
+``out_of_support`` (of a policy better than all play data). For each, with five demonstrations and
+with one, and for each seed: a reward learnt from the packaged diffuser, judged by returns over 10
+episodes and by ERC over whole episodes of play data that the diffuser has not seen; beside it
+behavioural cloning by the imitation library. Figures are means over seeds, with the 95% bootstrap
+interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 for the demonstrator.
+``erc_by_starts`` tells what it matters where plans start while learning. Everything it reads it
+made itself; a run that is interrupted goes on where it was (``--out``).
+
+    .venv/bin/python benchmarks/halfcheetah.py            # the full thing, about 70 minutes
+    .venv/bin/python benchmarks/halfcheetah.py --quick    # shows that it runs
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from trailward.baselines.behavioural_cloning import clone
+from trailward.collecting import collect
+from trailward.commands import evaluate, evaluate_command, learn, learn_command
+from trailward.config import PRESETS, Settings
+from trailward.dataset import read_dataset
+from trailward.diffuser import Diffuser
+from trailward.environments.halfcheetah import ladder, make_env
+from trailward.evaluation import bootstrap, episode_return_correlation
+from trailward.matching import STARTS
+from trailward.pretrained import model_folder
+from trailward.rollout import rollout
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What the play data holds, what its diffuser is called, and who demonstrates."""
+
+    play: str
+    diffuser: str
+    demonstrator: str
+
+
+REGIMES = {
+    "mixture": Regime("mixture", "halfcheetah_mixture", "expert"),
+    "in_support": Regime("play", "halfcheetah_play", "runner-up"),
+    "out_of_support": Regime("play", "halfcheetah_play", "expert"),
+}
+NUM_DEMONSTRATIONS = (5, 1)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """HalfCheetah, over regimes, numbers of demonstrations and seeds."""
+
+    out: Path = Path("runs/benchmark-halfcheetah")
+    """Folder of everything made; finished parts are kept."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each of demonstrations, learning and evaluation."""
+    quick: bool = False
+    """One seed, few steps."""
+
+
+def main(benchmark: Benchmark) -> None:
+    """Run every cell and print what they show."""
+    console = Console(width=130)
+    out = benchmark.out / ("quick" if benchmark.quick else "full")
+    if benchmark.quick:
+        shutil.rmtree(out, ignore_errors=True)
+    seeds = (0,) if benchmark.quick else benchmark.seeds
+    settings = PRESETS["halfcheetah"].quick() if benchmark.quick else PRESETS["halfcheetah"]
+    cells: dict[tuple[str, int], list[dict[str, float]]] = {}
+    ercs: dict[str, list[float]] = {}
+    for seed in seeds:
+        for count in NUM_DEMONSTRATIONS:
+            for name in REGIMES:
+                cells.setdefault((name, count), []).append(_cell(settings, name, count, seed, out))
+        for starts in STARTS:
+            ercs.setdefault(starts, []).append(_erc(settings, starts, seed, out))
+    console.print(_table(cells))
+    every = [cell for found in cells.values() for cell in found]
+    console.print("ERC distance in mixture by where plans start:", _intervals(ercs))
+    result = {
+        **{name: _summary(cells[name, 5]) for name in REGIMES},
+        "one_demonstration": {name: _summary(cells[name, 1]) for name in REGIMES},
+        "erc_by_starts": _intervals(ercs),
+        "learn_seconds": float(np.mean([cell["learn_seconds"] for cell in every])),
+        "decision_ms_10_envs": float(np.mean([cell["decision_ms"] for cell in every])),
+    }
+    print(json.dumps(result))
+
+
+def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> dict[str, float]:
+    """Learn and judge one reward, and clone; kept as JSON once done, anew if settings changed."""
+    regime, folder = REGIMES[name], out / f"{name}-{count}-{seed}"
+    kept, now = folder / "cell.json", _settings(settings, regime)
+    if kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before["settings"] == now:
+            return before["figures"]
+        shutil.rmtree(folder)
+    play, demonstrations = _data(settings, regime, count, seed, out)
+    reward = folder / "reward"
+    job = learn_command(
+        settings,
+        str(demonstrations),
+        regime.diffuser,
+        reward,
+        play=str(play),
+        objective=settings.learning.objective,
+        seed=seed,
+    )
+    learn(job, _silent)
+    job = evaluate_command(
+        settings,
+        reward,
+        folder,
+        regime.diffuser,
+        play=str(play),
+        demonstrations=str(demonstrations),
+    )
+    judged = replace(job.evaluation, seed=job.evaluation.seed + 1000 * seed)
+    found = evaluate(replace(job, evaluation=judged), _silent)
+    epochs = 50 if settings.learning == PRESETS["halfcheetah"].learning else 1
+    policy = clone(read_dataset(demonstrations), seed=seed, num_epochs=epochs)
+    envs = [make_env(episode_steps=judged.episode_steps) for _ in range(judged.num_episodes)]
+    starts = range(judged.seed, judged.seed + judged.num_episodes)
+    cloned = rollout(envs, policy, seeds=starts, num_steps=judged.episode_steps)
+    figures = {
+        "return": found["return"]["learnt"]["value"],
+        "return_unguided": found["return"]["unguided"]["value"],
+        "return_demonstrator": found["return"]["demonstrator"]["value"],
+        "return_fraction": found["return_fraction"]["value"],
+        "return_bc": float(np.mean([e.rewards.sum() for e in cloned if e.rewards is not None])),
+        "erc": found["erc_episodes"]["distance"]["value"],
+        "erc_windows": found["erc_windows"]["distance"]["value"],
+        "learn_seconds": found["learnt"]["seconds"],
+        "decision_ms": found["decision_ms"],
+    }
+    kept.write_text(json.dumps({"settings": now, "figures": figures}), encoding="utf-8")
+    return figures
+
+
+def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
+    """ERC distance over whole episodes in mixture, with plans that start there while learning."""
+    regime, folder = REGIMES["mixture"], out / f"starts-{starts}-{seed}"
+    settings = replace(settings, learning=replace(settings.learning, starts=starts))
+    kept, now = folder / "cell.json", _settings(settings, regime)
+    if kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before["settings"] == now:
+            return before["erc"]
+        shutil.rmtree(folder)
+    play, demonstrations = _data(settings, regime, 5, seed, out)
+    job = learn_command(
+        settings,
+        str(demonstrations),
+        regime.diffuser,
+        folder / "reward",
+        play=str(play),
+        objective=settings.learning.objective,
+        seed=seed,
+    )
+    learnt, judged = learn(job, _silent), read_dataset(play)
+    found = np.array([learnt.mean_reward(episode) for episode in judged.episodes])
+    true = judged.returns / [len(episode) for episode in judged.episodes]
+    erc = episode_return_correlation(found, true).distance.value
+    kept.write_text(json.dumps({"settings": now, "erc": erc}), encoding="utf-8")
+    return erc
+
+
+def _settings(settings: Settings, regime: Regime) -> dict[str, Any]:
+    """What a cell depends on, as JSON values."""
+    names = ("reward", "sampling", "learning", "evaluation")
+    now = {name: asdict(getattr(settings, name)) for name in names}
+    made_from = {
+        "diffuser": Diffuser.load(model_folder(regime.diffuser)).fingerprint,
+        "ladder": [policy.facts["step"] for policy in ladder()],
+    }
+    return json.loads(json.dumps(now | made_from))
+
+
+def _data(
+    settings: Settings, regime: Regime, count: int, seed: int, out: Path
+) -> tuple[Path, Path]:
+    """Play data that the diffuser has not seen, and demonstrations."""
+    play = out / f"{regime.play}-v0"
+    if not play.exists():
+        num_steps = min(200_000, settings.play.num_steps or 200_000)
+        collect(
+            replace(settings.play, what=regime.play, out=play, num_steps=num_steps, seed=77),
+            _silent,
+        )
+    demonstrations = out / f"{regime.demonstrator}-{count}-{seed}-v0"
+    if not demonstrations.exists():
+        job = replace(settings.demonstrations, what=regime.demonstrator, num_episodes=count)
+        collect(replace(job, out=demonstrations, seed=1 + seed), _silent)
+    return play, demonstrations
+
+
+def _summary(cells: Sequence[dict[str, float]]) -> dict[str, Any]:
+    named = {
+        "return": "return",
+        "return_fraction": "return_fraction",
+        "bc_return": "return_bc",
+        "demonstrator_return": "return_demonstrator",
+        "unguided_return": "return_unguided",
+        "erc": "erc",
+        "erc_windows": "erc_windows",
+    }
+    intervals = _intervals({name: [cell[key] for cell in cells] for name, key in named.items()})
+    means = {name: interval[0] for name, interval in intervals.items()}
+    return means | {"intervals": {name: interval[1:] for name, interval in intervals.items()}}
+
+
+def _intervals(values: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Mean and 95% bootstrap interval over seeds of each."""
+    found = {}
+    for name, each in values.items():
+        estimate = bootstrap(lambda sample: float(sample.mean()), np.array(each))
+        found[name] = [estimate.value, estimate.low, estimate.high]
+    return found
+
+
+def _table(cells: dict[tuple[str, int], list[dict[str, float]]]) -> Table:
+    columns = [f"{name}, {count} demo{'s' * (count > 1)}" for name, count in cells]
+    table = Table("mean over seeds [95%]", *columns, title="HalfCheetah")
+    for key in next(iter(cells.values()))[0]:
+        rows = [_intervals({key: [cell[key] for cell in found]})[key] for found in cells.values()]
+        digits = 0 if rows[0][0] > 20 else 3
+        table.add_row(
+            key, *(f"{m:.{digits}f} [{a:.{digits}f}, {b:.{digits}f}]" for m, a, b in rows)
+        )
+    return table
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the table says it all."""
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark))
