@@ -322,6 +322,39 @@ PRESETS: Mapping[str, Settings] = {
         ),
         evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
     ),
+    "thesis-halfcheetah": Settings(
+        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
+        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=10),
+        packaged=None,
+        horizon=4,
+        stride=1,
+        with_actions=True,
+        denoiser=DenoiserConfig(
+            network="unet", width=32, multipliers=(1, 4, 8), num_diffusion_steps=20
+        ),
+        training=TrainingConfig(
+            num_steps=5000,
+            batch_size=32,
+            learning_rate=2e-4,
+            num_warmup=1,
+            optimizer="adam",
+            weighted=False,
+            average_decay=0.995,
+            normalizer="gaussian",
+        ),
+        reward=RewardConfig("conv"),
+        sampling=SamplingConfig("ddpm", 20, "noisy", 0.1, 0, 2, use_variance=True),
+        learning=LearningConfig(
+            num_steps=60,
+            batch_size=256,
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            evaluate_every=10,
+            patience=1000,
+            num_held_out=0,
+        ),
+        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000, replan_every=1),
+    ),
 }
-"""``umaze`` and ``large`` are ours; ``thesis-umaze`` is the published one, as far as
-docs/thesis.md says."""
+"""``umaze``, ``large`` and ``halfcheetah`` are ours; those of the thesis are the published ones, as
+far as docs/thesis.md says."""

@@ -81,6 +81,35 @@ class MLPReward(nn.Module):
         return self.network(plan.flatten(1)).squeeze(-1)
 
 
+class ConvReward(nn.Module):
+    """The thesis's model for HalfCheetah, after Diffuser's value network: convolutions over time.
+
+    Each layer halves the number of plan steps; what is left is mapped to one number. It holds one
+    horizon only, and cannot say what one observation is worth.
+
+    Args:
+        spec: what a plan holds.
+        hidden: channels of the convolutions, and then the width of the last hidden layer.
+    """
+
+    def __init__(self, spec: PlanSpec, *, hidden: Sequence[int] = (32, 64, 128)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        length = spec.horizon
+        for inputs, outputs in itertools.pairwise([spec.transition_dim, *hidden[:-1]]):
+            layers += [nn.Conv1d(inputs, outputs, 5, stride=2, padding=2), nn.SiLU()]
+            length = (length + 1) // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.network = _mlp(
+            [length * (hidden[-2] if layers else spec.transition_dim), hidden[-1], 1]
+        )
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """One number a plan."""
+        features = self.convolutions(plan.transpose(1, 2))
+        return self.network(features.flatten(1)).squeeze(-1)
+
+
 class AdditiveReward(nn.Module):
     """The mean over plan steps of a small network on each of them (the default).
 
@@ -244,6 +273,7 @@ REWARDS = {
     "staged": StagedReward,
     "linear": LinearReward,
     "mlp": MLPReward,
+    "conv": ConvReward,
 }
 """By the name used in flags and saved configurations."""
 
@@ -254,12 +284,12 @@ class RewardConfig:
 
     Attributes:
         model: ``additive``; ``staged``, which learning makes ``additive`` if the demonstrations
-            call for no memory; ``linear`` or ``mlp``.
+            call for no memory; ``linear``, ``mlp`` or ``conv``.
         features: entries of the observation that the reward may see; all if None (not for
-            ``linear`` and ``mlp``, which see all).
+            ``linear``, ``mlp`` and ``conv``, which see all).
         sees_actions: whether ``additive`` and ``staged`` see actions too; the others see all.
-        hidden: widths of the hidden layers of ``additive`` and ``staged`` (64, 64 if None) and
-            of ``mlp`` (384, 128, 64 if None: the thesis's).
+        hidden: widths of the hidden layers of ``additive`` and ``staged`` (64, 64 if None), of
+            ``mlp`` (384, 128, 64 if None: the thesis's) and of ``conv`` (32, 64, 128 if None).
         num_local: random Fourier features of the local part of ``additive`` and ``staged``; 0
             leaves it out.
         local_frequency: its finest detail, radians a unit of model space.

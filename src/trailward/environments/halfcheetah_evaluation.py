@@ -31,7 +31,8 @@ from trailward.planner import Policy
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode
 
-_FRAMES, _EVERY, _SIZE = 8, 4, (160, 240)
+_FRAMES, _EVERY = 8, 4
+_SIZE, _CROP = (320, 480), (slice(90, 250), slice(130, 370))
 
 
 def evaluate_on_halfcheetah(
@@ -153,7 +154,7 @@ def film(
         frames = []
         for observation in shown:
             set_state(env, observation)
-            frames.append(np.asarray(env.render(), dtype=np.uint8))
+            frames.append(np.asarray(env.render(), dtype=np.uint8)[_CROP])
     except Exception as error:  # noqa: BLE001 - each backend of OpenGL fails in its own way
         tell(f"no frames, as MuJoCo cannot render here: {error}")
         return None
