@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-slow check pretrained pretrained-maze pretrained-policies clean
+.PHONY: demo test test-slow check pretrained pretrained-maze pretrained-policies \
+  pretrained-halfcheetah clean
 
 demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report/index.html
 	$(BIN)/trailward demo --out runs/demo
@@ -35,10 +36,22 @@ pretrained-maze:
 	  src/trailward/pretrained/$(MAZE)/
 
 pretrained-policies: .venv/.dev  ## remake the packaged HalfCheetah policies
-	$(BIN)/trailward policies --out runs/pretrained/policies --num-steps 140000 --num-policies 8
+	$(BIN)/trailward policies --out runs/pretrained/policies --num-steps 300000 --num-policies 8
 	mkdir -p src/trailward/pretrained/halfcheetah_policies
 	cp runs/pretrained/policies/ladder/config.json runs/pretrained/policies/ladder/weights.safetensors \
 	  src/trailward/pretrained/halfcheetah_policies/
+
+pretrained-halfcheetah: .venv/.dev  ## remake the packaged HalfCheetah diffusers (half an hour)
+	for what in play mixture; do \
+	  test -d runs/pretrained/cheetah-$$what-v0 || $(BIN)/trailward collect --env halfcheetah \
+	    --what $$what --out runs/pretrained/cheetah-$$what; \
+	  $(BIN)/trailward train --play runs/pretrained/cheetah-$$what-v0 --preset halfcheetah \
+	    --out runs/pretrained/halfcheetah-$$what && \
+	  mkdir -p src/trailward/pretrained/halfcheetah_$$what && \
+	  cp runs/pretrained/halfcheetah-$$what/config.json \
+	    runs/pretrained/halfcheetah-$$what/weights.safetensors \
+	    src/trailward/pretrained/halfcheetah_$$what/ || exit 1; \
+	done
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

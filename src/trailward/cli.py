@@ -81,8 +81,14 @@ def _verbs(preset: str | None) -> Any:
     if settings is not None:
         defaults[Train] = {name: getattr(settings, name) for name in _TRAIN}
         defaults[Learn] = {name: getattr(settings, name) for name in _LEARN}
+        defaults[Evaluate] = {
+            "evaluation": settings.evaluation,
+            "environment": settings.play.environment,
+            "maze": settings.play.maze,
+        }
         if settings.packaged is not None:
-            defaults[Learn]["diffuser"] = settings.packaged
+            for kind in (Learn, Evaluate):
+                defaults[kind]["diffuser"] = settings.packaged
     verbs = [
         Annotated[
             partial(kind, **defaults[kind]) if kind in defaults else kind,

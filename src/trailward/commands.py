@@ -197,7 +197,8 @@ def demo(command: Demo, say: Say) -> dict[str, Any]:
     out, seed = command.out, command.seed
     trains = command.from_scratch or settings.packaged is None
     _claim(out, {"preset": command.preset, "quick": command.quick, "seed": seed, "trains": trains})
-    slug = command.task.replace(":", "-").replace(",", "-")
+    in_maze = settings.play.environment == "maze"
+    slug = command.task.replace(":", "-").replace(",", "-") if in_maze else "running"
     play, demonstrations = out / "play-v0", out / f"demonstrations-{slug}-v0"
     if not play.exists():
         asked = settings.play.num_steps or 200_000

@@ -108,7 +108,8 @@ class Learn:
     diffuser: str
     """A diffuser's folder, or the name of a packaged one; a preset may name it."""
     play: str | None = None
-    """Play data: needed by more than one round and by a reward's local part."""
+    """Play data: needed by a value, by a reward's local part and by starts elsewhere than at
+    demonstrations."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -156,6 +157,8 @@ class Evaluate:
     """Where; --maze and --task are for mazes."""
     policies: Path | None = None
     """HalfCheetah's policies, to find the demonstrator among; the packaged ones if not given."""
+    preset: Preset | None = None
+    """Settings known to work, as the defaults of environment, maze, diffuser and evaluation."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 

@@ -34,10 +34,10 @@ class LearntReward:
         action_normalizer: the same for actions.
         config: constructor arguments of ``model``.
         sampling: how to sample and guide plans with it: as when it was learnt, but for a scale
-            that may have been chosen on held-out demonstrations since.
+            and a stop step that may have been chosen on held-out demonstrations since.
         diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
-        value: what lies beyond a plan's end, fitted to the reward; None if none was.
+        value: where plans should lead, fitted to the reward; None if none was.
     """
 
     model: nn.Module

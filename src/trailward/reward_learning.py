@@ -126,6 +126,12 @@ def learn_reward(
             f"'{built.model}' is none: use 'additive'"
         )
         raise ValueError(msg)
+    if isinstance(model, StagedReward) and config.starts != "demonstrations":
+        msg = (
+            f"starts is '{config.starts}', but a reward that remembers needs plans to start as "
+            "demonstrations do: choose 'demonstrations'"
+        )
+        raise ValueError(msg)
     if value is not None:
         value.to(diffuser.device).requires_grad_(requires_grad=False)
     model.to(diffuser.device)

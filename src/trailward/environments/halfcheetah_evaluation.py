@@ -51,7 +51,7 @@ def evaluate_on_halfcheetah(
         learnt: the reward judged.
         diffuser: the planner's.
         play: episodes that ERC is measured over, with their true rewards.
-        demonstrations: shown in the pictures.
+        demonstrations: counted, and shown in place of the demonstrator if there is none.
         config: how much is run.
         demonstrator: the policy that demonstrated; without it there is no return fraction.
         stage: told what is being done.
@@ -78,7 +78,7 @@ def evaluate_on_halfcheetah(
     stage("correlation with the true reward")
     pairs = _pairs(learnt, play, config)
     speeds = {name: _velocities(found) for name, found in episodes.items()}
-    speeds["demonstrations"] = _velocities(demonstrations.episodes[: config.num_episodes])
+    speeds.setdefault("demonstrator", _velocities(demonstrations.episodes))
     facts = {
         "environment": ENV_ID,
         "objective": learnt.provenance.get("objective"),

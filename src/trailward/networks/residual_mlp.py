@@ -18,19 +18,19 @@ class ResidualMLP(nn.Module):
     Args:
         transition_dim: entries of a plan step.
         horizon: plan steps.
-        width: entries of the hidden vector; even.
+        width: entries of the hidden vector; a multiple of 8.
         depth: residual layers.
 
     Raises:
-        ValueError: if ``width`` is odd.
+        ValueError: if ``width`` is not.
     """
 
     def __init__(
         self, transition_dim: int, horizon: int, *, width: int = 512, depth: int = 4
     ) -> None:
         super().__init__()
-        if width % 2:
-            raise ValueError(f"width {width} must be even")
+        if width % 8:
+            raise ValueError(f"width {width} must be a multiple of 8")
         entries, level = horizon * transition_dim, width // 4
         self.embed = nn.Linear(entries, width)
         self.embed_step = StepEmbedding(level, level)
