@@ -34,3 +34,19 @@ def test_the_large_maze_benchmark_prints_its_figures(tmp_path: Path) -> None:
     assert 0 < figures["erc_corner"] < 1
     for policy in ("", "_unguided", "_per_step", "_demonstrator"):
         assert 0 <= figures[f"ordered_task_success{policy}"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_halfcheetah_benchmark_prints_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/halfcheetah.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    for regime in ("mixture", "in_support", "out_of_support"):
+        for found in (figures[regime], figures["one_demonstration"][regime]):
+            assert found["demonstrator_return"] > 1000
+            assert 0 <= found["erc"] <= 1
+            low, high = found["intervals"]["bc_return"]
+            assert low <= found["bc_return"] <= high
+    assert set(figures["erc_by_starts"]) == {"demonstrations", "play", "both"}
+    assert figures["decision_ms_10_envs"] > 0

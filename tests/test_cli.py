@@ -5,11 +5,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from trailward.cli import main
+from trailward.collecting import _check_collect
+from trailward.config import PRESETS, Preset
 from trailward.dataset import read_dataset
+from trailward.environments import halfcheetah_evaluation
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
@@ -115,6 +119,13 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
             "--action-noise plays no part in --what expert",
         ),
         (
+            [
+                "collect", "--env=halfcheetah", "--what=runner-up", "--out={}/new",
+                "--action-noise=1",
+            ],
+            "--action-noise plays no part in --what runner-up",
+        ),
+        (
             ["collect", "--env=halfcheetah", "--what=play", "--out={}/new", "--policies={}/play"],
             "play holds no model",
         ),
@@ -195,7 +206,7 @@ def test_policies_are_trained_packaged_and_rolled_out(
     config = json.loads((tmp_path / "policies/ladder/config.json").read_text())
     assert config["provenance"]["seed"] == config["provenance"]["training"]["seed"] == 3
     ladder = f"--policies={tmp_path}/policies/ladder"
-    sizes = {"play": 4, "mixture": 5, "medium": 2, "expert": 2}
+    sizes = {"play": 4, "mixture": 5, "medium": 2, "expert": 2, "runner-up": 2}
     for what, count in sizes.items():
         size = "--num-steps=40" if what in ("play", "mixture") else "--num-episodes=2"
         arguments = [f"--what={what}", size, "--episode-steps=10", f"--out={tmp_path}/{what}"]
@@ -204,6 +215,56 @@ def test_policies_are_trained_packaged_and_rolled_out(
         assert len(data.episodes) == count
         assert (data.provenance["seed"], data.provenance["what"]) == (5, what)
         assert data.provenance["environment"] == "HalfCheetah-v5"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_a_preset_collects_can_be_collected(name: str) -> None:
+    settings, cheetah = PRESETS[name], name.endswith("halfcheetah")
+    for job in (settings.play, settings.demonstrations, settings.quick().play):
+        _check_collect(job)
+        assert job.environment == ("halfcheetah" if cheetah else "maze")
+    assert settings.quick().play.num_steps == 20_000
+    assert set(PRESETS) == set(get_args(Preset))
+
+
+def test_a_reward_is_learnt_judged_and_reported_on_halfcheetah(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halfcheetah_evaluation, "film", lambda episode, tell: None)
+
+    def run(*arguments: str) -> None:
+        assert main(arguments) == 0, arguments
+
+    cheetah, given = "--env=halfcheetah", f"--demonstrations={tmp_path}/expert"
+    short = ["--episode-steps=16", "--seed=3"]
+    run("collect", cheetah, "--what=play", f"--out={tmp_path}/play", "--num-steps=160", *short)
+    run("collect", cheetah, "--what=expert", f"--out={tmp_path}/expert", "--num-episodes=3", *short)
+    run(
+        "train", f"--play={tmp_path}/play", f"--out={tmp_path}/diffuser", *TINY, "--horizon=4",
+        "--stride=1", "--with-actions", "--denoiser.network=mlp",
+    )  # fmt: skip
+    run(
+        "learn", given, f"--play={tmp_path}/play", f"--out={tmp_path}/reward",
+        f"--diffuser={tmp_path}/diffuser", "--learning.num-steps=2", "--learning.batch-size=4",
+        "--learning.evaluate-every=1", "--learning.starts=both", "--sampling.num-steps=3",
+    )  # fmt: skip
+    run(
+        "evaluate", cheetah, f"--reward={tmp_path}/reward", f"--play={tmp_path}/play", given,
+        f"--out={tmp_path}/evaluation", f"--diffuser={tmp_path}/diffuser",
+        "--evaluation.num-episodes=2", "--evaluation.episode-steps=16",
+        "--evaluation.num-windows=100",
+    )  # fmt: skip
+    figures = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+    assert figures["environment"] == "HalfCheetah-v5"
+    assert figures["return"]["demonstrator"]["count"] == 2
+    assert "score" not in figures  # it is of 1000 steps
+    run(
+        "report", f"--evaluation={tmp_path}/evaluation", f"--out={tmp_path}/report",
+        f"--reward={tmp_path}/reward",
+    )  # fmt: skip
+    for picture in ("velocity", "reward_by_velocity", "erc", "loss"):
+        assert (tmp_path / f"report/{picture}.png").exists()
+    assert "HalfCheetah-v5" in (tmp_path / "report/index.html").read_text()
 
 
 def test_help_tells_every_verb() -> None:

@@ -143,6 +143,24 @@ def test_the_history_of_a_first_window_has_nothing_before_it(dataset: Dataset) -
     np.testing.assert_array_equal(history, dataset.episodes[0].observations[:5].astype("f4"))
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_steps_are_all_plan_steps_of_each_episode(spec: PlanSpec) -> None:
+    """By environment step, joined by hand; the fourth episode is shorter than a plan step."""
+    dataset = random_walks([8, 20, 3, 1, 7])
+    found = Windows(dataset, spec).steps()
+    assert len(found) == 5
+    for steps, episode in zip(found, dataset.episodes, strict=True):
+        reach = spec.stride if spec.with_actions else 0
+        expected = []
+        for time in range(len(episode) + 1 - reach):
+            entries = [episode.observations[time]]
+            if spec.with_actions:
+                entries += [episode.actions[time + later] for later in range(spec.stride)]
+            expected.append(np.concatenate(entries))
+        wanted = np.array(expected, "f4").reshape(-1, spec.transition_dim)
+        np.testing.assert_array_equal(steps.numpy(), wanted)
+
+
 def test_a_subset_holds_the_windows_of_the_chosen_episodes() -> None:
     windows = Windows(random_walks([8, 8, 8]), PlanSpec(3, 2, 2, 2))
     assert windows.subset(lambda episode: episode >= 1).tolist() == list(range(5, 15))

@@ -106,6 +106,45 @@ def test_a_plan_counts_the_same_however_much_of_it_is_masked() -> None:
     torch.testing.assert_close(loss(CLEAN, zero, mask=mask, weighted=False), expected)
 
 
+def test_important_entries_count_more_in_the_mean() -> None:
+    importance = 0.1 + torch.rand((5, 3), generator=seeded(1))
+    zero = CleanPrediction(Oracle(torch.zeros(4, 5, 3)), SCHEDULE)
+    mask = ALL.clone()
+    mask[2, 1:] = False
+    per_plan = [
+        (plan.square() * importance)[real].sum() / importance[real].sum()
+        for plan, real in zip(CLEAN, mask, strict=True)
+    ]
+    value = loss(CLEAN, zero, mask=mask, weighted=False, importance=importance)
+    torch.testing.assert_close(value, torch.stack(per_plan).mean().float())
+
+
+@pytest.mark.parametrize("size", [1.0, 7.0])
+def test_equal_importance_of_all_entries_changes_nothing(size: float) -> None:
+    value = loss(CLEAN, EntryByEntry(), importance=torch.full((5, 3), size))
+    torch.testing.assert_close(value, loss(CLEAN, EntryByEntry()))
+
+
+def test_entries_of_no_importance_do_not_enter_the_loss() -> None:
+    importance = torch.ones(5, 3)
+    importance[1:, 2] = 0
+    other = torch.where(importance.bool(), CLEAN, CLEAN + 100)
+    value = loss(CLEAN, EntryByEntry(), importance=importance)
+    assert torch.equal(value, loss(other, EntryByEntry(), importance=importance))
+    assert loss(CLEAN, EntryByEntry(), importance=torch.zeros(5, 3)) == 0
+
+
+def test_known_entries_stay_out_however_important_they_are() -> None:
+    condition = condition_on(SPEC, CLEAN[:, 0, :2].float())
+    usual, important = torch.ones(5, 3), torch.ones(5, 3)
+    important[0, :2] = 100
+    values = [
+        loss(CLEAN, EntryByEntry(), condition=condition, importance=importance)
+        for importance in (usual, important)
+    ]
+    assert torch.equal(*values)
+
+
 def test_known_entries_do_not_enter_the_loss() -> None:
     condition = condition_on(SPEC, CLEAN[:, 0, :2].float())
     network = shake(TemporalTransformer(3, 5, width=8, depth=1), size=0.5)

@@ -11,8 +11,10 @@ from torch import nn
 
 from processes import run_python
 from tiny import random_walks, seeded, tiny_diffuser
+from trailward import diffusion_training
 from trailward.checkpoint import CheckpointError
 from trailward.dataset import Dataset
+from trailward.denoiser import denoising_loss
 from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion_training import (
     STATE,
@@ -226,7 +228,32 @@ def test_every_gradient_step_sees_other_windows_and_noise(tmp_path: Path) -> Non
     assert len(set(losses)) == 3
 
 
-@pytest.mark.parametrize("network", ["transformer", "unet"])
+@pytest.mark.parametrize("with_actions", [True, False])
+def test_only_the_actions_after_the_first_observation_get_their_weight(
+    with_actions: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watching(*arguments, importance: torch.Tensor, **options) -> torch.Tensor:
+        seen.append(importance)
+        return denoising_loss(*arguments, importance=importance, **options)
+
+    monkeypatch.setattr(diffusion_training, "denoising_loss", watching)
+    spec, config = replace(SPEC, with_actions=with_actions), replace(CONFIG, num_steps=2)
+    config = replace(config, action_weight=5.0, num_inverse_dynamics_steps=1)
+    train_diffuser(random_walks(), spec, tmp_path, denoiser_config=DENOISER, config=config)
+    expected = torch.ones(4, spec.transition_dim)
+    expected[0, 2:] = 5.0  # there is nothing behind the observation without actions
+    assert len(seen) == 2
+    assert all(torch.equal(importance, expected) for importance in seen)
+
+
+def test_an_action_weight_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"action_weight is -1\.0; it must be at least 0"):
+        TrainingConfig(action_weight=-1.0)
+
+
+@pytest.mark.parametrize("network", ["transformer", "mlp", "unet"])
 def test_training_without_warm_up_is_allowed(network: str, tmp_path: Path) -> None:
     denoiser = replace(DENOISER, network=network, multipliers=(1, 2))
     config = replace(CONFIG, num_steps=2, num_warmup=0, normalizer="gaussian")
@@ -244,6 +271,7 @@ def test_training_without_warm_up_is_allowed(network: str, tmp_path: Path) -> No
         ({"normalizer": "gaussian"}, "training"),
         ({"batch_size": 5}, "training"),
         ({"optimizer": "adam"}, "training"),
+        ({"action_weight": 2.0}, "training"),
     ],
 )
 def test_a_checkpoint_of_another_configuration_is_refused(
@@ -304,7 +332,7 @@ print(json.dumps(plans.tolist()))
 
 
 @pytest.mark.parametrize("with_actions", [False, True])
-@pytest.mark.parametrize("network", ["transformer", "unet"])
+@pytest.mark.parametrize("network", ["transformer", "mlp", "unet"])
 def test_a_saved_diffuser_comes_back_equal(
     with_actions: bool, network: str, tmp_path: Path
 ) -> None:

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from processes import run_python
-from tiny import STAGED, seeded, shake, tiny_reward, tiny_staged_reward
+from tiny import STAGED, random_walks, seeded, shake, tiny_reward, tiny_staged_reward
 from trailward.checkpoint import CheckpointError
+from trailward.dataset import Windows
 from trailward.diffuser import Diffuser
 from trailward.learnt_reward import LearntReward
 from trailward.memory import RemembersPast
 from trailward.reward import KnownReward, RewardConfig, StepRewardModel
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.value import Value
 
 CONFIGS = [
@@ -26,7 +27,10 @@ CONFIGS = [
     RewardConfig("staged", features=(1,), num_local=6, memory_radius=0.3),
     RewardConfig("linear"),
     RewardConfig("mlp", hidden=(8, 6, 4)),
+    RewardConfig("conv", hidden=(4, 6, 8)),
 ]
+ACTING = RewardConfig(hidden=(8,), sees_actions=True)
+EPISODE = random_walks([9]).episodes[0]
 OBSERVATIONS = np.random.default_rng(0).standard_normal((6, 2))
 
 
@@ -94,7 +98,7 @@ def test_a_saved_value_comes_back_equal_and_frozen(diffuser: Diffuser, tmp_path:
     reward, plans = valued_reward(diffuser), windows(diffuser.spec)
     back = LearntReward.load(reward.save(tmp_path))
     assert back.value is not None
-    assert back.value.to_config() == {"width": 8, "num_frequencies": 2, "num_stages": 1}
+    assert back.value.to_config() == reward.value.to_config()
     assert torch.equal(back.value(plans), reward.value(plans))
     assert torch.equal(back.guide_model(plans), reward.guide_model(plans))
     assert not any(weight.requires_grad for weight in back.value.parameters())
@@ -106,6 +110,105 @@ def test_plans_are_guided_by_the_reward_and_its_value_if_there_is_one(diffuser: 
     assert reward.value(plans).abs().min() > 1e-3
     without = replace(reward, value=None)
     assert without.guide_model is without.model
+
+
+def test_a_discounted_value_guides_in_the_place_of_the_reward(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    value = shake(Value(diffuser.spec, width=8, discount=0.9), seed=3)
+    reward, plans = replace(tiny_reward(diffuser), value=value), windows(diffuser.spec)
+    assert reward.guide_model is value
+    back = LearntReward.load(reward.save(tmp_path))
+    assert back.value is not None
+    assert back.value.discount == 0.9
+    assert back.guide_model is back.value
+    assert torch.equal(back.guide_model(plans), value(plans))
+    assert (value(plans) - reward.model(plans)).abs().min() > 1e-3
+
+
+def test_a_reward_saved_before_values_were_discounted_can_be_read(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    reward, plans = valued_reward(diffuser), windows(diffuser.spec)
+    config = json.loads((reward.save(tmp_path) / "config.json").read_text())
+    del config["value"]["discount"], config["reward"]["sees_actions"]
+    del config["sampling"]["temperature"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    back = LearntReward.load(tmp_path)
+    assert torch.equal(back.guide_model(plans), reward.guide_model(plans))
+    assert back.sampling == reward.sampling
+
+
+def units(episode: Episode) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(episode.observations).float(), torch.from_numpy(episode.actions).float()
+
+
+def test_the_rewards_of_an_episode_are_those_of_its_observations(diffuser: Diffuser) -> None:
+    for reward in (tiny_reward(diffuser), tiny_staged_reward(diffuser)):
+        found = reward.episode_rewards(EPISODE)
+        assert found.shape == (10,)
+        np.testing.assert_array_equal(found, reward.step_rewards(EPISODE.observations))
+        assert reward.mean_reward(EPISODE) == pytest.approx(found.mean())
+
+
+def test_a_reward_that_sees_actions_judges_observations_with_all_their_actions(
+    action_diffuser: Diffuser,
+) -> None:
+    """Step by step; a plan step holds two actions, so that the last observation has too few."""
+    reward = tiny_reward(action_diffuser, ACTING)
+    observations, actions = units(EPISODE)
+    expected = []
+    for time in range(8):
+        step = torch.cat([observations[time], actions[time], actions[time + 1]])
+        plan = action_diffuser.normalizer.normalize(step).view(1, 1, 6)
+        expected.append(reward.model.step_rewards(plan).item())
+    found = reward.episode_rewards(EPISODE)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert reward.mean_reward(EPISODE) == pytest.approx(np.mean(expected), rel=1e-4)
+    (steps,) = Windows(random_walks([9]), action_diffuser.spec).steps()
+    np.testing.assert_allclose(reward.plan_rewards(steps[:, None]), found, rtol=1e-4, atol=1e-6)
+
+
+def test_a_reward_that_sees_actions_cannot_judge_observations_alone(
+    action_diffuser: Diffuser,
+) -> None:
+    with pytest.raises(TypeError, match="sees actions too; judge episodes, by episode_rewards"):
+        tiny_reward(action_diffuser, ACTING).step_rewards(OBSERVATIONS)
+
+
+def test_an_episode_with_fewer_actions_than_a_plan_step_is_refused(
+    action_diffuser: Diffuser,
+) -> None:
+    (short,) = random_walks([1]).episodes
+    with pytest.raises(DataError, match="the episode has 1 actions; a plan step takes 2"):
+        tiny_reward(action_diffuser, ACTING).episode_rewards(short)
+
+
+def test_rewards_of_whole_plans_have_none_of_single_steps_of_an_episode(
+    diffuser: Diffuser,
+) -> None:
+    with pytest.raises(TypeError, match="'conv' reward is of whole plans"):
+        tiny_reward(diffuser, RewardConfig("conv")).episode_rewards(EPISODE)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
+@pytest.mark.parametrize("actions", [False, True])
+def test_the_mean_reward_of_whole_plans_is_that_of_windows_end_to_end(
+    name: str, actions: bool, request: pytest.FixtureRequest
+) -> None:
+    """Windows of 9 consecutive observations, of which 30 have room for 3."""
+    owner = request.getfixturevalue("action_diffuser" if actions else "diffuser")
+    spec, reward = owner.spec, tiny_reward(owner, RewardConfig(name))
+    episode = random_walks([29]).episodes[0]
+    observations, acted = units(episode)
+    assert spec.num_observations == 9
+    windows = []
+    for first in (0, 9, 18):
+        times = first + spec.stride * torch.arange(spec.horizon)
+        chunks = torch.stack([acted[time : time + spec.stride] for time in times])
+        windows.append(spec.join(observations[times], chunks))
+    expected = reward.model(owner.normalizer.normalize(torch.stack(windows))).mean().item()
+    assert reward.mean_reward(episode) == pytest.approx(expected, rel=1e-4)
 
 
 def test_plans_of_a_staged_reward_are_guided_by_reward_and_value_of_their_stage(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tiny import seeded, shake
-from trailward.networks import NETWORKS, TemporalTransformer, TemporalUnet
+from trailward.networks import NETWORKS, ResidualMLP, TemporalTransformer, TemporalUnet
 from trailward.networks.fourier_features import FourierFeatures, RandomFourierFeatures
 from trailward.networks.step_embedding import StepEmbedding
 
@@ -13,7 +13,7 @@ STEPS = torch.tensor([0, 3, 63])
 
 
 def build(name: str, transition_dim: int, horizon: int, width: int = 16) -> nn.Module:
-    smaller = {"transformer": {"depth": 1}, "unet": {"multipliers": (1, 2, 2)}}[name]
+    smaller = {"unet": {"multipliers": (1, 2, 2)}}.get(name, {"depth": 1})
     return shake(NETWORKS[name](transition_dim, horizon, width=width, **smaller))
 
 
@@ -61,9 +61,10 @@ def test_the_diffusion_step_matters(name: str) -> None:
     assert (early - late).abs().max() > 1e-4
 
 
-def test_a_fresh_transformer_predicts_zero() -> None:
+@pytest.mark.parametrize("kind", [TemporalTransformer, ResidualMLP])
+def test_a_fresh_network_predicts_zero(kind: type[nn.Module]) -> None:
     noisy = torch.randn((3, 5, 2), generator=seeded())
-    assert TemporalTransformer(2, 5, width=8)(noisy, STEPS).abs().max() == 0
+    assert kind(2, 5, width=8)(noisy, STEPS).abs().max() == 0
 
 
 def test_the_transformer_knows_where_a_step_is() -> None:
@@ -81,6 +82,26 @@ def test_a_transformer_width_that_does_not_fit_is_refused(width: int) -> None:
 def test_a_unet_width_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="width 12 must be a multiple of 8"):
         TemporalUnet(2, 5, width=12)
+
+
+def test_a_fresh_layer_of_the_mlp_does_not_know_the_diffusion_step_yet() -> None:
+    """Its modulation starts at zero, so that it is a plain residual layer."""
+    network, noisy = ResidualMLP(2, 5, width=8), torch.randn((1, 5, 2), generator=seeded())
+    shake(network.out)
+    early, late = (network(noisy, torch.tensor([step])) for step in (1, 60))
+    assert torch.equal(early, late)
+    assert early.std() > 1e-3
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_the_depth_of_the_mlp_is_the_number_of_its_layers(depth: int) -> None:
+    assert len(ResidualMLP(2, 5, width=8, depth=depth).blocks) == depth
+
+
+@pytest.mark.parametrize("width", [7, 12])
+def test_an_mlp_width_that_does_not_fit_is_refused(width: int) -> None:
+    with pytest.raises(ValueError, match=f"width {width} must be a multiple of 8"):
+        ResidualMLP(2, 5, width=width)
 
 
 @pytest.mark.parametrize("width", [2, 8, 16])

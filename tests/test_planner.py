@@ -96,6 +96,16 @@ def test_it_replans_as_often_as_it_was_told(
     assert denoiser.calls == num_plans * SAMPLING.num_steps
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_unless_told_otherwise_it_replans_at_every_plan_step(stride: int) -> None:
+    diffuser = tiny_diffuser(PlanSpec(4, stride, 2, 2))
+    denoiser = Counting(diffuser.denoiser)
+    planner = Planner(replace(diffuser, denoiser=denoiser), SAMPLING)
+    for _ in range(2 * stride + 1):
+        planner(OBSERVATIONS)
+    assert denoiser.calls == 3 * SAMPLING.num_steps
+
+
 def test_between_plans_it_takes_the_planned_actions(action_diffuser: Diffuser) -> None:
     planner = Planner(action_diffuser, SAMPLING, replan_every=5, seed=3)
     plans = Planner(action_diffuser, SAMPLING, replan_every=5, seed=3).plan(OBSERVATIONS)

@@ -1,11 +1,14 @@
 """The packaged diffusers: small, whole, and good enough to plan with."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
 from trailward.checkpoint import WEIGHTS, CheckpointError
 from trailward.config import PRESETS
 from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.environments.halfcheetah import ladder
 from trailward.environments.maze import CornerTask, Maze, make_env, parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, guided_expert, run_from
 from trailward.evaluation import DynamicsError, dynamics_error
@@ -32,12 +35,25 @@ def executed(diffuser: Diffuser, maze: Maze, sampling: SamplingConfig) -> Dynami
     )
 
 
-def test_there_is_one_for_each_maze_with_settings_of_our_own() -> None:
-    assert packaged() == ["large", "umaze"]
-    assert {settings.packaged for settings in PRESETS.values()} == {"large", "umaze", None}
+OWN = {"umaze": "umaze", "large": "large", "halfcheetah": "halfcheetah_mixture"}
+"""The diffuser of each preset of ours."""
 
 
-@pytest.mark.parametrize(("name", "size"), [("umaze", 4_000_000), ("large", 6_000_000)])
+def test_there_is_one_for_each_environment_with_settings_of_our_own() -> None:
+    assert packaged() == ["halfcheetah_mixture", "halfcheetah_play", "large", "umaze"]
+    expected = OWN | {"thesis-umaze": None, "thesis-halfcheetah": None}
+    assert {name: settings.packaged for name, settings in PRESETS.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("umaze", 4_000_000),
+        ("large", 6_000_000),
+        ("halfcheetah_mixture", 6_000_000),
+        ("halfcheetah_play", 6_000_000),
+    ],
+)
 def test_it_is_small_and_says_where_it_comes_from(name: str, size: int) -> None:
     assert (model_folder(name) / WEIGHTS).stat().st_size <= size
     provenance = Diffuser.load(model_folder(name)).provenance
@@ -45,12 +61,30 @@ def test_it_is_small_and_says_where_it_comes_from(name: str, size: int) -> None:
     assert provenance["play"]["command"].startswith("trailward collect ")
 
 
-@pytest.mark.parametrize("name", ["umaze", "large"])
-def test_it_was_trained_with_the_settings_of_its_preset(name: str) -> None:
-    diffuser, settings = Diffuser.load(model_folder(name)), PRESETS[name]
+@pytest.mark.parametrize(("preset", "name"), [*OWN.items(), ("halfcheetah", "halfcheetah_play")])
+def test_it_was_trained_with_the_settings_of_its_preset(preset: str, name: str) -> None:
+    diffuser, settings = Diffuser.load(model_folder(name)), PRESETS[preset]
     spec = (diffuser.spec.horizon, diffuser.spec.stride, diffuser.spec.with_actions)
     assert spec == (settings.horizon, settings.stride, settings.with_actions)
     assert diffuser.config == settings.denoiser
+    trained = diffuser.provenance.get("training", {})
+    assert trained == {k: v for k, v in asdict(settings.training).items() if k in trained}
+
+
+@pytest.mark.parametrize("what", ["mixture", "play"])
+def test_those_of_halfcheetah_know_what_they_are_of(what: str) -> None:
+    made, asked = (
+        Diffuser.load(model_folder(f"halfcheetah_{what}")).provenance,
+        PRESETS["halfcheetah"],
+    )
+    assert made["training"] == asdict(asked.training)
+    assert (made["play"]["what"], made["play"]["environment"]) == (what, "HalfCheetah-v5")
+    assert asked.play.what == "mixture"
+    steps = [policy["step"] for policy in made["play"]["policies"]]
+    assert steps == [policy.facts["step"] for policy in ladder()[:-1]]
+    best = made["play"].get("best", {}).get("step")
+    assert best == (ladder()[-1].facts["step"] if what == "mixture" else None)
+    assert made["play"]["returns"]["count"] == (309 if what == "mixture" else 300)
 
 
 def test_its_plans_can_be_executed(diffuser: Diffuser) -> None:
@@ -82,6 +116,7 @@ def test_guided_by_the_true_reward_it_demonstrates_as_well_as_the_waypoint_exper
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        CheckpointError, match=r"neither a model folder nor packaged \(large, umaze\)"
+        CheckpointError,
+        match=r"neither a model folder nor packaged \(halfcheetah_mixture, .*umaze\)",
     ):
         model_folder("atlantis")

@@ -7,6 +7,7 @@ from trailward.guide import reward_gradient
 from trailward.memory import RemembersPast
 from trailward.reward import (
     AdditiveReward,
+    ConvReward,
     KnownReward,
     LinearReward,
     MLPReward,
@@ -44,6 +45,41 @@ def test_features_restrict_what_an_additive_reward_sees(
 def test_features_that_are_not_there_are_refused(features: tuple[int, ...], spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match="each in 0 to 1"):
         AdditiveReward(spec, features=features)
+
+
+@pytest.mark.parametrize("features", [None, (0,), (1,)])
+def test_a_reward_that_sees_actions_sees_all_of_them_beside_its_features(
+    features: tuple[int, ...] | None, action_spec: PlanSpec
+) -> None:
+    model = AdditiveReward(action_spec, features=features, sees_actions=True, num_local=8)
+    gradient = reward_gradient(shake(model), windows(action_spec)).abs().amax((0, 1))
+    seen = {*((0, 1) if features is None else features), 2, 3, 4, 5}
+    assert [bool(entry > 0) for entry in gradient] == [entry in seen for entry in range(6)]
+    assert model.inputs.tolist() == sorted(seen)
+
+
+def test_actions_that_plans_do_not_carry_cannot_be_seen(spec: PlanSpec) -> None:
+    for model in ("additive", "staged"):
+        with pytest.raises(ValueError, match="sees_actions: plans are over states only"):
+            RewardConfig(model, sees_actions=True).build(spec)
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
+def test_rewards_of_whole_plans_need_not_be_told_to_see_actions(
+    name: str, action_spec: PlanSpec
+) -> None:
+    with pytest.raises(ValueError, match=f"sees_actions is for additive rewards; '{name}' sees"):
+        RewardConfig(name, sees_actions=True).build(action_spec)
+    model = shake(RewardConfig(name).build(action_spec))
+    gradient = reward_gradient(model, windows(action_spec)).abs().amax((0, 1))
+    assert (gradient > 0).all()
+
+
+def test_both_stages_see_actions_and_the_memory_does_not(action_spec: PlanSpec) -> None:
+    model = RewardConfig("staged", features=(1,), sees_actions=True).build(action_spec)
+    assert isinstance(model, StagedReward)
+    assert [part.inputs.tolist() for part in (model.before, model.after)] == [[1, 2, 3, 4, 5]] * 2
+    assert model.memory.features.tolist() == [1]
 
 
 @pytest.mark.parametrize("num_local", [0, 16])
@@ -149,7 +185,7 @@ def test_both_stages_of_a_staged_reward_have_the_same_make(action_spec: PlanSpec
     ).build(action_spec)
     assert isinstance(model, StagedReward)
     for part in (model.before, model.after):
-        assert part.features.tolist() == [1]
+        assert part.inputs.tolist() == [1]
         assert [len(weights) for weights in part.network.parameters()] == [8, 8, 1, 1]
         assert part.local is not None
         assert part.local[0].directions.shape == (1, 6)
@@ -176,6 +212,27 @@ def test_the_thesis_network_has_four_layers(spec: PlanSpec) -> None:
     assert sizes == [(384, 10), (128, 384), (64, 128), (1, 64)]
 
 
+@pytest.mark.parametrize("horizon", [1, 4, 7, 32])
+def test_the_convolutions_take_any_horizon_and_halve_it(horizon: int) -> None:
+    spec = PlanSpec(horizon, 1, 17, 6, with_actions=True)
+    model, plans = shake(ConvReward(spec, hidden=(8, 16, 32))), windows(spec)
+    features = model.convolutions(plans.transpose(1, 2))
+    assert features.shape == (3, 16, -(-horizon // 4))
+    expected = model.network(features.flatten(1)).squeeze(-1)
+    assert torch.equal(model(plans), expected)
+    assert expected.std() > 1e-4
+
+
+def test_the_thesis_convolutions_are_of_five_steps_each(action_spec: PlanSpec) -> None:
+    shapes = [tuple(w.shape) for w in ConvReward(action_spec).parameters() if w.ndim > 1]
+    assert shapes == [(32, 6, 5), (64, 32, 5), (128, 64), (1, 128)]
+
+
+def test_a_convolutional_reward_does_not_judge_steps_one_by_one(action_spec: PlanSpec) -> None:
+    model, plans = shake(ConvReward(action_spec)), windows(action_spec)
+    assert (model(plans.flip(1)) - model(plans)).abs().min() > 1e-4
+
+
 def test_a_known_reward_is_evaluated_in_environment_units(action_diffuser: Diffuser) -> None:
     spec, normalizer = action_diffuser.spec, action_diffuser.normalizer
     known = KnownReward(lambda observations: observations[..., 0] ** 2, normalizer, spec)
@@ -192,7 +249,7 @@ def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
         RewardConfig("deep").build(spec)
 
 
-@pytest.mark.parametrize("name", ["linear", "mlp"])
+@pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
 def test_a_local_part_is_for_additive_rewards_alone(name: str, spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match=f"num_local 8 is for additive rewards, not for '{name}'"):
         RewardConfig(name, num_local=8).build(spec)
@@ -207,7 +264,7 @@ def test_settings_below_zero_are_refused(changes: dict) -> None:
         RewardConfig(**changes)
 
 
-@pytest.mark.parametrize("name", ["additive", "staged", "mlp"])
+@pytest.mark.parametrize("name", ["additive", "staged", "mlp", "conv"])
 def test_second_derivatives_stay_finite_far_outside_the_data(name: str) -> None:
     spec = PlanSpec(3, 1, 2, 1)
     model = RewardConfig(name).build(spec)

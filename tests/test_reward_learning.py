@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from processes import run_python
 from tiny import corridor_walks, random_walks, seeded, shake, tiny_diffuser
-from trailward import reward_learning
+from trailward import matching, reward_learning
 from trailward.adjoint import checkpointed
 from trailward.checkpoint import CheckpointError
 from trailward.dataset import Dataset, Windows
@@ -22,7 +22,7 @@ from trailward.objective import OBJECTIVES
 from trailward.reward import RewardConfig, StagedReward
 from trailward.reward_learning import STATE, LearningConfig, learn_reward
 from trailward.trajectory import DataError, Episode, PlanSpec
-from trailward.value import Value, ValueConfig
+from trailward.value import DISCOUNTED, Value, ValueConfig, fit_discounted_value
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 DEMONSTRATIONS = random_walks([12, 12, 6, 12], drift=0.4, seed=7)
@@ -85,8 +85,15 @@ def small_value(monkeypatch: pytest.MonkeyPatch) -> None:
     small = partial(
         ValueConfig, num_windows=60, num_prototypes=12, width=8, num_steps=20, batch_size=32
     )
-    monkeypatch.setattr(reward_learning, "ValueConfig", small)
+    monkeypatch.setattr(matching, "ValueConfig", small)
     monkeypatch.setattr(reward_learning, "Value", partial(Value, width=8))
+
+
+@pytest.fixture
+def small_discounted_value(monkeypatch: pytest.MonkeyPatch) -> ValueConfig:
+    small = replace(DISCOUNTED, width=8, num_steps=20, batch_size=32)
+    monkeypatch.setattr(matching, "DISCOUNTED", small)
+    return small
 
 
 def local_size(learnt: LearntReward) -> torch.Tensor:
@@ -135,7 +142,7 @@ def test_learning_with_the_noisy_guide_lowers_the_objective(tmp_path: Path) -> N
     assert improvement(tmp_path, sampling=sampling) > 1e-3
 
 
-@pytest.mark.parametrize("model", ["linear", "mlp"])
+@pytest.mark.parametrize("model", ["linear", "mlp", "conv"])
 def test_every_reward_model_can_be_learnt(model: str, tmp_path: Path) -> None:
     assert (
         improvement(
@@ -259,6 +266,76 @@ def test_the_first_round_does_not_use_up_the_patience_of_the_second(
     assert done[-1] == 21  # 12 steps, a look after 15, two more in vain
 
 
+def test_a_discounted_value_is_fitted_to_the_reward_when_all_is_learnt(
+    small_discounted_value: ValueConfig, tmp_path: Path
+) -> None:
+    learnt = learn(tmp_path / "ours", play=PLAY, value_discount=0.9)
+    assert_same_weights(learnt, learn(tmp_path / "theirs"))
+    expected = fit_discounted_value(
+        learnt.model.step_rewards,
+        Windows(PLAY, SPEC),
+        tiny_diffuser(SPEC).normalizer,
+        discount=0.9,
+        config=small_discounted_value,
+    )
+    back, plans = LearntReward.load(tmp_path / "ours"), torch.randn((3, 5, 2), generator=seeded())
+    assert back.value is not None
+    assert back.value.discount == 0.9
+    for found in (learnt.guide_model, back.guide_model):
+        assert torch.equal(found(plans), expected(plans))
+
+
+def test_the_guide_is_scaled_for_the_discounted_value_not_the_reward(
+    small_discounted_value: ValueConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+    monkeypatch.setattr(
+        MatchingProblem, "best_sampling", lambda self, model: judged.append(model) or SAMPLING
+    )
+    learnt = learn(tmp_path, play=PLAY, value_discount=0.9)
+    assert judged == [learnt.value]
+
+
+@pytest.mark.parametrize(
+    ("reward", "demonstrations"),
+    [
+        (STAGED, TURNING),
+        (RewardConfig("mlp", hidden=(8, 8)), DEMONSTRATIONS),
+        (RewardConfig("conv"), DEMONSTRATIONS),
+        (RewardConfig("linear"), DEMONSTRATIONS),
+    ],
+    ids=["staged", "mlp", "conv", "linear"],
+)
+def test_a_discounted_value_of_anything_but_an_additive_reward_is_refused_before_learning(
+    reward: RewardConfig, demonstrations: Dataset, tmp_path: Path
+) -> None:
+    words = f"a discounted one an additive reward; '{reward.model}' is none: use 'additive'"
+    with pytest.raises(ValueError, match=words):
+        learn(tmp_path, reward=reward, demonstrations=demonstrations, play=PLAY, value_discount=0.9)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("starts", ["play", "both"])
+def test_starts_elsewhere_of_a_reward_that_remembers_are_refused_before_learning(
+    starts: str, tmp_path: Path
+) -> None:
+    options = {"reward": STAGED, "demonstrations": TURNING, "play": PLAY, "objective": "energy"}
+    with pytest.raises(ValueError, match=f"starts is '{starts}', but a reward that remembers"):
+        learn(tmp_path, **options, starts=starts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_starts_elsewhere_change_what_is_learnt_also_after_a_stop(tmp_path: Path) -> None:
+    options = {"objective": "energy", "play": PLAY, "starts": "both"}
+    learn(tmp_path / "stopped", **options, num_steps=10, evaluate_every=5)
+    losses = []
+    note = lambda done, **figures: losses.extend(figures.values())
+    resumed = learn(tmp_path / "stopped", **options, report=note)
+    assert len(losses) == 8
+    usual = learn(tmp_path / "usual", objective="energy")
+    assert not torch.equal(resumed.model.network[0].weight, usual.model.network[0].weight)
+
+
 def test_a_staged_reward_remembers_the_place_that_demonstrations_turn_at(tmp_path: Path) -> None:
     learnt = learn(tmp_path, reward=STAGED, demonstrations=TURNING)
     model, facts = learnt.model, learnt.provenance["learnt"]
@@ -363,10 +440,17 @@ def test_features_that_are_not_there_are_refused_in_stages_too(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "changes", [{"num_rounds": 2}, {"reward": LOCAL}], ids=["rounds", "local part"]
+    "changes",
+    [
+        {"num_rounds": 2},
+        {"reward": LOCAL},
+        {"starts": "both", "objective": "energy"},
+        {"value_discount": 0.9},
+    ],
+    ids=["rounds", "local part", "starts", "discounted value"],
 )
-def test_a_value_and_a_local_part_need_play_data(changes: dict, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="both a value and a local part need play data; give it"):
+def test_what_needs_play_data_is_refused_without(changes: dict, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a local part and starts elsewhere need play data; give"):
         learn(tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
 
@@ -385,7 +469,7 @@ def test_the_penalty_keeps_the_local_part_small_on_play_data(tmp_path: Path) -> 
 
 def test_a_value_of_rewards_of_whole_plans_is_refused(small_value: None, tmp_path: Path) -> None:
     reward = RewardConfig("mlp", hidden=(8, 8))
-    with pytest.raises(ValueError, match="reward of single observations; 'mlp'"):
+    with pytest.raises(ValueError, match=r"needs a reward of single observations, .*'mlp' is none"):
         learn(tmp_path, **TWO_ROUNDS, reward=reward)
 
 

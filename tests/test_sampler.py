@@ -159,6 +159,76 @@ def test_the_same_seed_gives_the_same_plan_and_another_seed_another(
     assert not torch.equal(plans[0], plans[2])
 
 
+@pytest.mark.parametrize("name", ["ddpm", "ddim"])
+def test_at_temperature_zero_the_seed_does_not_matter(
+    name: str, spec: PlanSpec, diffuser: Diffuser
+) -> None:
+    cold, other, usual = (
+        sample_three(spec, diffuser, name, None, seed=seed, temperature=temperature)
+        for seed, temperature in ((5, 0.0), (6, 0.0), (5, 1.0))
+    )
+    assert torch.equal(cold, other)
+    assert not torch.equal(cold, usual)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_the_temperature_is_the_deviation_of_all_noise(
+    temperature: float, spec: PlanSpec, diffuser: Diffuser
+) -> None:
+    seen = {}
+
+    def watched(noisy: Tensor, clean: Tensor, move: Move, noise: Tensor) -> Tensor:
+        seen.setdefault(watched_at, []).append((noisy, noise))
+        return ddpm_step(noisy, clean, move, noise)
+
+    for watched_at in (1.0, temperature):
+        sample(
+            diffuser.denoiser,
+            diffuser.schedule.moves(3),
+            condition_on(spec, torch.zeros(3, 2)),
+            generator=seeded(),
+            reverse_step=watched,
+            temperature=watched_at,
+        )
+    torch.testing.assert_close(seen[temperature][0][0], temperature * seen[1.0][0][0])
+    for (_, ours), (_, theirs) in zip(seen[temperature], seen[1.0], strict=True):
+        torch.testing.assert_close(ours, temperature * theirs)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_cold_plans_vary_less_by_as_much(temperature: float) -> None:
+    """Play data is standard normal; along DDIM its exact denoiser leaves the noise's deviation."""
+    alpha_bars = torch.tensor(SCHEDULE.alpha_bars)
+    spec = PlanSpec(2, 1, 1, 1)
+    plans = sample(
+        lambda noisy, step: alpha_bars[step].sqrt().view(-1, 1, 1) * noisy,
+        SCHEDULE.moves(NUM_STEPS),
+        condition_on(spec, torch.zeros(20_000, 1)),
+        generator=seeded(),
+        temperature=temperature,
+    )
+    deviation = 1.0  # of the first noise; each move multiplies by what DDIM does to it
+    for move in SCHEDULE.moves(NUM_STEPS):
+        a, b = move.alpha_bar, move.alpha_bar_next
+        deviation *= (a * b) ** 0.5 + ((1 - a) * (1 - b)) ** 0.5
+    assert deviation == pytest.approx(1, abs=0.15)
+    assert plans[:, 1].mean() == pytest.approx(0, abs=0.02)
+    assert plans[:, 1].std() == pytest.approx(temperature * deviation, rel=0.03)
+
+
+def test_a_diffuser_samples_at_the_temperature_of_its_settings(diffuser: Diffuser) -> None:
+    first, settings = torch.zeros(3, 2), SamplingConfig(num_steps=3, temperature=0.0)
+    plans = [diffuser.sample_plans(first, settings, generator=seeded(seed)) for seed in (0, 1)]
+    assert torch.equal(*plans)
+    warm = diffuser.sample_plans(first, SamplingConfig(num_steps=3), generator=seeded())
+    assert not torch.equal(plans[0], warm)
+
+
+def test_a_temperature_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"temperature is -0\.5; it must be at least 0"):
+        SamplingConfig(temperature=-0.5)
+
+
 def test_sampling_leaves_the_condition_as_it_is(spec: PlanSpec, diffuser: Diffuser) -> None:
     condition = condition_on(spec, torch.ones(3, 2))
     before = condition.values.clone()
@@ -210,7 +280,13 @@ def test_an_unknown_reverse_step_is_refused(name: str) -> None:
 
 
 def sample_three(
-    spec: PlanSpec, diffuser: Diffuser, name: str, guide: Guide | None, *, seed: int = 0
+    spec: PlanSpec,
+    diffuser: Diffuser,
+    name: str,
+    guide: Guide | None,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
 ) -> Tensor:
     return sample(
         diffuser.denoiser,
@@ -219,4 +295,5 @@ def sample_three(
         generator=seeded(seed),
         reverse_step=parse_reverse_step(name),
         guide=guide,
+        temperature=temperature,
     )

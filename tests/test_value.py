@@ -1,17 +1,29 @@
 """The value of states: graphs small enough to be solved by hand, and a bend that a slope misses."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from tiny import random_walks, seeded, shake, tiny_diffuser
+from trailward import value as value_module
 from trailward.dataset import Dataset, Windows
 from trailward.memory import Memory, WithMemory
 from trailward.networks.fourier_features import FourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import DataError, Episode, PlanSpec
-from trailward.value import RewardToGo, Value, ValueConfig, fit_value, graph_values
+from trailward.value import (
+    DISCOUNTED,
+    RewardToGo,
+    Value,
+    ValueConfig,
+    fit_discounted_value,
+    fit_value,
+    graph_values,
+)
 
 SPEC = PlanSpec(horizon=5, stride=1, observation_dim=2, action_dim=2)
 CONFIG = ValueConfig(
@@ -218,7 +230,8 @@ def test_a_fitted_value_is_frozen() -> None:
     value = fit_value(nearness, bend(), unchanged(), config=few)
     assert not any(weights.requires_grad for weights in value.parameters())
     assert not value.training
-    assert value.to_config() == {"width": 8, "num_frequencies": 4, "num_stages": 1}
+    expected = {"width": 8, "num_frequencies": 4, "num_stages": 1, "discount": 0.0}
+    assert value.to_config() == expected
 
 
 def test_states_are_normalised_before_the_reward_sees_them() -> None:
@@ -305,3 +318,130 @@ def test_a_reward_that_remembers_is_not_added_to_a_value_as_a_whole(spec: PlanSp
     remembering = WithMemory(Memory((0, 1)), lambda plan: plan)
     with pytest.raises(TypeError, match="is added to its value by stage: WithMemory"):
         RewardToGo(remembering, Value(spec, width=8, num_stages=2))
+
+
+LAPS = random_walks([40, 25, 33], seed=5)
+QUICK = replace(DISCOUNTED, width=64, num_steps=600, batch_size=128)
+
+
+def discounted(
+    dataset: Dataset, rewards: Callable[[np.ndarray], np.ndarray], discount: float
+) -> np.ndarray:
+    """What follows each observation, by recursion from the end, where the last reward stays."""
+    found = []
+    for episode in dataset.episodes:
+        onward = []
+        for reward in reversed(rewards(episode.observations)):
+            after = onward[-1] if onward else reward
+            onward.append((1 - discount) * reward + discount * after)
+        found += onward[::-1]
+    return np.array(found)
+
+
+def values_of(value: Value, dataset: Dataset) -> np.ndarray:
+    observations = np.concatenate([episode.observations for episode in dataset.episodes])
+    return values_at(value, observations).numpy()
+
+
+@pytest.mark.parametrize("constant", [-30.0, 0.0, 2.5])
+def test_the_discounted_value_of_a_constant_reward_is_the_constant(constant: float) -> None:
+    value = fit_discounted_value(
+        lambda plans: torch.full(plans.shape[:2], constant),
+        Windows(LAPS, SPEC),
+        unchanged(),
+        discount=0.9,
+        config=replace(QUICK, num_steps=20),
+    )
+    np.testing.assert_allclose(values_of(value, LAPS), constant, rtol=1e-4, atol=1e-4)
+    assert (value.discount, value.num_stages) == (0.9, 1)
+
+
+@pytest.mark.parametrize("discount", [0.5, 0.9])
+def test_a_discounted_value_is_what_followed_in_the_unit_of_the_reward(discount: float) -> None:
+    """The reward is 20 times the first entry, and 100 more."""
+    value = fit_discounted_value(
+        lambda plans: 20 * plans[..., 0] + 100,
+        Windows(LAPS, SPEC),
+        unchanged(),
+        discount=discount,
+        config=QUICK,
+    )
+    expected = discounted(LAPS, lambda path: 20 * path[:, 0] + 100, discount)
+    found = values_of(value, LAPS)
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
+    assert found.mean() == pytest.approx(expected.mean(), rel=0.05)
+    assert found.std() == pytest.approx(expected.std(), rel=0.15)
+
+
+def test_the_targets_of_a_discounted_value_are_those_of_plain_recursion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        value_module,
+        "_regress",
+        lambda value, states, targets, *rest: seen.append((states, targets)),
+    )
+    fit_discounted_value(
+        lambda plans: plans[..., 1].square(), Windows(LAPS, SPEC), unchanged(), discount=0.8
+    )
+    ((states, targets),) = seen
+    expected = discounted(LAPS, lambda path: path[:, 1] ** 2, 0.8)
+    np.testing.assert_allclose(targets[:, 0], expected, rtol=1e-4)
+    path = np.concatenate([episode.observations for episode in LAPS.episodes])
+    np.testing.assert_array_equal(states, path.astype("f4"))
+
+
+def test_a_discounted_value_counts_environment_steps_whatever_the_stride_of_plans() -> None:
+    values = [
+        fit_discounted_value(
+            lambda plans: plans[..., 0],
+            Windows(LAPS, replace(SPEC, stride=stride)),
+            unchanged(),
+            discount=0.8,
+            config=replace(QUICK, num_steps=20),
+        )
+        for stride in (1, 3)
+    ]
+    np.testing.assert_array_equal(*(values_of(value, LAPS) for value in values))
+
+
+def test_the_reward_of_a_discounted_value_may_see_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observations with too few actions after them have no reward."""
+    spec, dataset = PlanSpec(3, 2, 2, 2, with_actions=True), random_walks([6])
+    seen = []
+    monkeypatch.setattr(
+        value_module, "_regress", lambda value, states, targets, *rest: seen.append(targets)
+    )
+    normalizer = Normalizer(torch.zeros(6), torch.ones(6))
+    fit_discounted_value(
+        lambda plans: plans[..., 4:].sum(-1), Windows(dataset, spec), normalizer, discount=0.5
+    )
+    rewards = dataset.episodes[0].actions[1:].sum(-1)
+    expected = [rewards[-1]]
+    for reward in rewards[-2::-1]:
+        expected.insert(0, 0.5 * reward + 0.5 * expected[0])
+    np.testing.assert_allclose(seen[0][:, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_discounted_value_is_frozen_and_its_seed_decides_it() -> None:
+    def fitted(seed: int) -> Value:
+        few = replace(QUICK, num_steps=5, seed=seed)
+        return fit_discounted_value(
+            lambda plans: plans[..., 0], Windows(LAPS, SPEC), unchanged(), discount=0.9, config=few
+        )
+
+    before = torch.get_rng_state()
+    first, again, other = fitted(0), fitted(0), fitted(1)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(values_of(first, LAPS), values_of(again, LAPS))
+    assert not np.array_equal(values_of(first, LAPS), values_of(other, LAPS))
+    assert not any(weights.requires_grad for weights in first.parameters())
+
+
+def test_play_data_shorter_than_a_plan_step_has_no_discounted_value() -> None:
+    spec = PlanSpec(2, 5, 2, 2, with_actions=True)
+    play = Windows(random_walks([4, 3]), spec)
+    normalizer = Normalizer(torch.zeros(12), torch.ones(12))
+    with pytest.raises(DataError, match="a discounted value needs"):
+        fit_discounted_value(lambda plans: plans[..., 0], play, normalizer, discount=0.9)

@@ -101,7 +101,7 @@ def _check_collect(command: Collect) -> None:
     by_steps = command.what in ("play", "mixture")
     unused = ["num_episodes"] if by_steps else ["num_steps"]
     unused += ["policies"] if command.environment == "maze" else _MAZE_FLAGS
-    unused += ["action_noise"] if command.what in ("demonstrations", "expert") else []
+    unused += ["action_noise"] if command.what in ("demonstrations", "expert", "runner-up") else []
     for name in unused:
         if getattr(command, name) != getattr(Collect, name):
             flag = f"--{name.replace('_', '-')}"

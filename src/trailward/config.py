@@ -221,7 +221,13 @@ class Settings:
                 self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
             ),
             learning=replace(self.learning, num_steps=4, evaluate_every=2),
-            evaluation=replace(self.evaluation, num_episodes=4, num_plans=20, num_windows=1000),
+            evaluation=replace(
+                self.evaluation,
+                num_episodes=4,
+                episode_steps=min(300, self.evaluation.episode_steps),
+                num_plans=20,
+                num_windows=1000,
+            ),
         )
 
 

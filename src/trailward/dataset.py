@@ -186,7 +186,7 @@ class Windows:
         begin = torch.cat([last.new_zeros(1), last[:-1] + 1])
         found = []
         for first, end in zip(begin.tolist(), last.tolist(), strict=True):
-            times = torch.arange(first, end + 1 - reach)
+            times = torch.arange(first, max(first, end + 1 - reach))
             between = times.unsqueeze(-1) + torch.arange(self.spec.stride)
             between = between.clamp(max=end)
             found.append(self.spec.join(self._observations[times], self._actions[between]))

@@ -104,7 +104,7 @@ def correlation_figure(arrays: Arrays, figures: Mapping[str, Any]) -> Figure:
 
 
 def velocity_figure(arrays: Arrays) -> Figure:
-    """Forward velocity over time: demonstrations, and each policy's mean and range."""
+    """Forward velocity over time: mean and range of each policy."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     ax = figure.subplots()
     for name, label, colour in _RUNNERS:

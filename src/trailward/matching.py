@@ -236,10 +236,10 @@ class MatchingProblem:
             for stop_step in self.config.stop_steps or (self.sampling.stop_step,)
             for factor in self.config.scale_factors
         ]
-        if not self.config.num_held_out:
-            return self.sampling
         if len(tried) == 1:
             return tried[0]
+        if not self.config.num_held_out:
+            return self.sampling
         losses = [
             replace(self, sampling=sampling).held_out_loss(model, num_windows=4 * _NUM_JUDGED)
             for sampling in tried

@@ -43,7 +43,6 @@ _MAY_CHANGE = (
     "adjoint",
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
     "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps",
-    "value_discount",
 )  # fmt: skip
 
 

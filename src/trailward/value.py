@@ -252,9 +252,17 @@ def fit_discounted_value(
 
     Returns:
         The value, frozen, in the unit of the rewards.
+
+    Raises:
+        DataError: if no episode is long enough.
+        ValueError: if the discount is not as above.
     """
     device = normalizer.shift.device
+    if not 0 < discount < 1:
+        raise ValueError(f"discount is {discount}; it must be above 0 and below 1")
     steps = [normalizer.normalize(path.to(device)) for path in play.steps() if len(path)]
+    if not steps:
+        raise DataError("a discounted value needs play episodes of at least one plan step")
     with torch.no_grad():
         rewards = [step_rewards(path.unsqueeze(0))[0] for path in steps]
     length = max(len(path) for path in rewards)

@@ -145,6 +145,7 @@ def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     assert isinstance(value, Value)
     to_go = RewardToGo(models["additive"], value)
     local = shake(RewardConfig(hidden=(8, 8), num_local=8).build(spec), size=0.5)
+    acting = RewardConfig(hidden=(8, 8), sees_actions=spec.with_actions).build(spec)
     staged = models["staged"]
     assert isinstance(staged, StagedReward)
     staged.memory.place.zero_()
@@ -153,11 +154,12 @@ def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     both = lambda plan: staged.stage_rewards(plan) + values.stage_rewards(plan)
     staged_to_go = WithMemory(staged.memory, both)
     extras = {"known": known, "value": value, "reward to go": to_go, "local": local}
+    extras["acting"] = shake(acting, size=0.5)
     return {**models, **extras, "staged to go": staged_to_go}
 
 
-EXTRAS = ["known", "value", "reward to go", "local", "staged to go"]
-OF_STEPS = ["additive", "staged", "known", "value", "local", "staged to go"]
+EXTRAS = ["known", "value", "reward to go", "local", "acting", "staged to go"]
+OF_STEPS = ["additive", "staged", "known", "value", "local", "acting", "staged to go"]
 THAT_REMEMBER = ["staged", "staged to go"]
 
 

@@ -29,6 +29,7 @@ from trailward.environments.halfcheetah_data import (
     collect_medium,
     collect_mixture,
     collect_play,
+    collect_runner_up,
 )
 from trailward.extras import MissingExtraError
 from trailward.planner import Policy
@@ -196,6 +197,24 @@ def test_medium_is_of_the_policy_half_as_good_and_expert_of_the_best() -> None:
         np.testing.assert_allclose(THREE[2](episode.observations[:-1]), episode.actions, atol=1e-6)
     starts = {e.observations[0].tobytes() for e in [*medium.episodes, *expert.episodes]}
     assert len(starts) == 4
+
+
+def test_the_runner_up_is_the_best_policy_of_the_play_data_without_noise() -> None:
+    found = collect_runner_up(THREE, num_episodes=2, **SHORT)
+    for episode in found.episodes:
+        np.testing.assert_allclose(THREE[1](episode.observations[:-1]), episode.actions, atol=1e-6)
+    facts = found.provenance
+    assert facts["what"] == "runner-up"
+    assert facts["policies"] == [{"step": 1, "return": 3000.0, "episodes": 2}]
+    play = collect_play(THREE, num_steps=190, **SHORT)
+    assert facts["policies"][0]["step"] == play.provenance["policies"][-1]["step"]
+    others = [
+        collect(THREE, num_episodes=2, **SHORT) for collect in (collect_expert, collect_medium)
+    ]
+    starts = {e.observations[0].tobytes() for data in (found, *others) for e in data.episodes}
+    assert len(starts) == 6
+    with pytest.raises(DataError, match="has 1 policies; it needs at least two"):
+        collect_runner_up(THREE[:1], num_episodes=1, **SHORT)
 
 
 @pytest.mark.parametrize("collect", [collect_play, collect_mixture])

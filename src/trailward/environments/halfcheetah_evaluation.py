@@ -209,4 +209,4 @@ def _by_velocity(learnt: LearntReward, play: Dataset, config: EvaluationConfig) 
     ]
     both = np.concatenate(found, axis=1)
     generator = np.random.default_rng(config.seed)
-    return both[:, generator.choice(both.shape[1], min(config.num_windows, both.shape[1]))]
+    return both[:, generator.permutation(both.shape[1])[: config.num_windows]]
