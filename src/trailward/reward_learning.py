@@ -67,8 +67,9 @@ def learn_reward(
         diffuser: of the play data.
         demonstrations: environment units; they are normalised as the play data was.
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
-        play: play data, environment units; needed by a value (more than one round), by a
-            reward's local part and by ``starts`` elsewhere than at demonstrations, else not read.
+        play: play data, environment units; needed by a value (more than one round, or a
+            ``value_discount``), by a reward's local part and by ``starts`` elsewhere than at
+            demonstrations, else not read.
         reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
             does not explain the demonstrations.
         sampling: how plans are sampled and guided.
