@@ -29,12 +29,12 @@ from rich.table import Table
 from trailward.baselines.behavioural_cloning import clone
 from trailward.collecting import collect
 from trailward.commands import evaluate, evaluate_command, learn, learn_command
-from trailward.config import PRESETS, Settings
 from trailward.dataset import read_dataset
 from trailward.diffuser import Diffuser
 from trailward.environments.halfcheetah import ladder, make_env
 from trailward.evaluation import bootstrap, episode_return_correlation
 from trailward.matching import STARTS
+from trailward.presets import PRESETS, Settings
 from trailward.pretrained import model_folder
 from trailward.rollout import rollout
 

@@ -23,8 +23,9 @@ from rich.table import Table
 
 from trailward.collecting import collect
 from trailward.commands import evaluate, learn, learn_command, train, train_command
-from trailward.config import PRESETS, Collect, Evaluate, Settings
+from trailward.config import Collect, Evaluate
 from trailward.diffuser import Diffuser
+from trailward.presets import PRESETS, Settings
 from trailward.pretrained import model_folder
 
 OBJECTIVES = ("mse", "mmd_gaussian", "mmd_matern")

@@ -50,3 +50,17 @@ def test_the_halfcheetah_benchmark_prints_its_figures(tmp_path: Path) -> None:
             assert low <= found["bc_return"] <= high
     assert set(figures["erc_by_starts"]) == {"demonstrations", "play", "both"}
     assert figures["decision_ms_10_envs"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_adversarial_benchmark_prints_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/adversarial.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    assert figures["env_steps"] == 4096
+    assert figures["random_return"] < -1000
+    assert figures["demonstrator_return"] > -200
+    for found in (figures["gail"], figures["airl"]):
+        assert found["identical_weights"]
+        assert found["library_return"] == pytest.approx(found["wrapper_return"], rel=1e-3)

@@ -11,9 +11,10 @@ import pytest
 
 from trailward.cli import main
 from trailward.collecting import _check_collect
-from trailward.config import PRESETS, Preset
+from trailward.config import Preset
 from trailward.dataset import read_dataset
 from trailward.environments import halfcheetah_evaluation
+from trailward.presets import PRESETS
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",

@@ -17,7 +17,7 @@ import pytest
 
 import trailward
 from trailward.cli import main
-from trailward.config import PRESETS
+from trailward.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

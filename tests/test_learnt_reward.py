@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from processes import run_python
-from tiny import STAGED, random_walks, seeded, shake, tiny_reward, tiny_staged_reward
+from tiny import (
+    STAGED,
+    random_walks,
+    seeded,
+    shake,
+    tiny_diffuser,
+    tiny_reward,
+    tiny_staged_reward,
+)
 from trailward.checkpoint import CheckpointError
 from trailward.dataset import Windows
 from trailward.diffuser import Diffuser
@@ -174,6 +182,45 @@ def test_a_reward_that_sees_actions_cannot_judge_observations_alone(
 ) -> None:
     with pytest.raises(TypeError, match="sees actions too; judge episodes, by episode_rewards"):
         tiny_reward(action_diffuser, ACTING).step_rewards(OBSERVATIONS)
+
+
+def parts(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Its transitions."""
+    return episode.observations[:-1], episode.actions, episode.observations[1:]
+
+
+def test_a_transition_is_worth_what_the_observation_is_that_it_arrives_at(
+    diffuser: Diffuser, action_diffuser: Diffuser
+) -> None:
+    for reward in (tiny_reward(diffuser), tiny_reward(action_diffuser)):
+        found = reward.transition_rewards(*parts(EPISODE))
+        np.testing.assert_array_equal(found, reward.step_rewards(EPISODE.observations[1:]))
+        assert reward.is_of_transitions
+
+
+def test_to_a_reward_that_sees_actions_a_transition_is_where_it_begins_and_what_is_done() -> None:
+    reward = tiny_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2, with_actions=True)), ACTING)
+    found = reward.transition_rewards(*parts(EPISODE))
+    np.testing.assert_allclose(found, reward.episode_rewards(EPISODE), rtol=1e-5)
+    observations, actions, _ = parts(EPISODE)
+    shuffled = reward.transition_rewards(observations, actions, observations)
+    np.testing.assert_array_equal(shuffled, found)
+    assert reward.is_of_transitions
+    assert found.std() > 1e-3
+
+
+def test_rewards_that_are_not_of_transitions_say_what_to_do(
+    diffuser: Diffuser, action_diffuser: Diffuser
+) -> None:
+    refused = [
+        (tiny_reward(diffuser, RewardConfig("mlp")), "'mlp' reward is of whole plans; learn an"),
+        (tiny_staged_reward(diffuser), "a staged reward remembers what came before; judge episod"),
+        (tiny_reward(action_diffuser, ACTING), "of 2 environment steps; .* plans of stride 1"),
+    ]
+    for reward, words in refused:
+        assert not reward.is_of_transitions
+        with pytest.raises(TypeError, match=words):
+            reward.transition_rewards(*parts(EPISODE))
 
 
 def test_an_episode_with_fewer_actions_than_a_plan_step_is_refused(

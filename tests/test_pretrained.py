@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from trailward.checkpoint import WEIGHTS, CheckpointError
-from trailward.config import PRESETS
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.environments.halfcheetah import ladder
 from trailward.environments.maze import CornerTask, Maze, make_env, parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, guided_expert, run_from
 from trailward.evaluation import DynamicsError, dynamics_error
 from trailward.planner import Planner
+from trailward.presets import PRESETS
 from trailward.pretrained import model_folder, packaged
 
 CORNER = parse_task("corner", parse_maze("umaze"))

@@ -13,7 +13,7 @@ from rich.console import Console
 from trailward import collecting, commands
 from trailward.checkpoint import CheckpointError
 from trailward.config import (
-    PRESETS,
+    Benchmark,
     Collect,
     Demo,
     Evaluate,
@@ -25,6 +25,7 @@ from trailward.config import (
 )
 from trailward.diffusion_training import DivergedError
 from trailward.extras import MissingExtraError
+from trailward.presets import PRESETS
 from trailward.trajectory import DataError
 
 _RUN = {
@@ -35,6 +36,7 @@ _RUN = {
     Plan: commands.plan,
     Evaluate: commands.evaluate,
     Report: commands.report,
+    Benchmark: commands.benchmark,
     Demo: commands.demo,
 }
 _TRAIN = ("horizon", "stride", "with_actions", "denoiser", "training")
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         Console(stderr=True).print(
-            "interrupted; policies, train, learn and demo go on when run again"
+            "interrupted; policies, train, learn, benchmark and demo go on when run again"
         )
         return 130
     return 0

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from trailward.benchmark.grid import Grid, run_grid
+from trailward.benchmark.report import write_grid_report
 from trailward.checkpoint import CheckpointError, provenance
 from trailward.collecting import check_made_for, collect
 from trailward.config import (
-    PRESETS,
+    Benchmark,
     Demo,
     Evaluate,
     Learn,
     Plan,
     Policies,
     Report,
-    Settings,
     Train,
 )
 from trailward.dataset import read_dataset
@@ -34,6 +35,7 @@ from trailward.environments.maze_evaluation import evaluate_in_maze
 from trailward.evaluation import Evaluation, plan_observations
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Planner
+from trailward.presets import PRESETS, Settings
 from trailward.pretrained import model_folder
 from trailward.progress import progress
 from trailward.report import write_report
@@ -183,6 +185,17 @@ def report(command: Report, say: Say) -> Path:
     """Write the page and its pictures."""
     page = write_report(command.evaluation, command.out, reward_folder=command.reward)
     say(f"report -> {page}")
+    return page
+
+
+def benchmark(command: Benchmark, say: Say) -> Path:
+    """Run what is missing of a grid, and write what there is of it as a page."""
+    grid = Grid.of(command)
+    try:
+        run_grid(grid, command, say)
+    finally:
+        page = write_grid_report(grid)
+        say(f"report -> {page}")
     return page
 
 

@@ -1,10 +1,9 @@
-"""Configurations of the command line's verbs, and presets of them by name.
+"""Configurations of the command line's verbs.
 
 A field's text below is the text of ``--help``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,12 +16,12 @@ from trailward.evaluation import EvaluationConfig
 from trailward.reward import RewardConfig
 from trailward.reward_learning import LearningConfig
 
-Preset = Literal["umaze", "large", "halfcheetah", "thesis-umaze", "thesis-halfcheetah"]
+Preset = Literal[
+    "umaze", "umaze-goal", "large", "halfcheetah", "thesis-umaze", "thesis-halfcheetah"
+]
 """Names of settings known to work; every flag can still be given."""
 
 Environment = Annotated[Literal["maze", "halfcheetah"], tyro.conf.arg(aliases=["--env"])]
-
-POSITION = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,8 @@ class Learn:
     diffuser: str
     """A diffuser's folder, or the name of a packaged one; a preset may name it."""
     play: str | None = None
-    """Play data: needed by a value, by a reward's local part and by starts elsewhere than at
-    demonstrations."""
+    """Play data: needed by a value, by a reward's local part, by starts elsewhere than at
+    demonstrations and by the objectives logit and relative_reward."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -186,7 +185,8 @@ class Demo:
     """The true reward that is demonstrated and judged by: corner, goal:ROW,COLUMN, ordered:...;
     HalfCheetah has one of its own."""
     objective: str = "mmd_gaussian"
-    """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy."""
+    """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy; or, without sampling
+    plans, dlsm, logit or relative_reward."""
     from_scratch: bool = False
     """Train the diffuser too, rather than use the packaged one."""
     quick: bool = False
@@ -196,174 +196,42 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a preset sets: the settings of every stage."""
+class Benchmark:
+    """Every method on every problem, with every seed; run again, it goes on where it was."""
 
-    play: Collect
-    demonstrations: Collect
-    packaged: str | None
-    horizon: int
-    stride: int
-    with_actions: bool
-    denoiser: DenoiserConfig
-    training: TrainingConfig
-    reward: RewardConfig
-    sampling: SamplingConfig
-    learning: LearningConfig
-    evaluation: EvaluationConfig
-
-    def quick(self) -> "Settings":
-        """The same stages with next to no work in each."""
-        return replace(
-            self,
-            play=replace(self.play, num_steps=20_000),
-            training=replace(
-                self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
-            ),
-            learning=replace(self.learning, num_steps=4, evaluate_every=2),
-            evaluation=replace(
-                self.evaluation,
-                num_episodes=4,
-                episode_steps=min(300, self.evaluation.episode_steps),
-                num_plans=20,
-                num_windows=1000,
-            ),
-        )
-
-
-_ANY = Path("runs/data")
-"""Where data goes is for the job to say."""
-
-PRESETS: Mapping[str, Settings] = {
-    "umaze": Settings(
-        play=Collect("play", _ANY, "umaze", num_steps=400_000),
-        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
-        packaged="umaze",
-        horizon=16,
-        stride=8,
-        with_actions=False,
-        denoiser=DenoiserConfig(),
-        training=TrainingConfig(optimizer="adam"),
-        reward=RewardConfig(features=POSITION),
-        sampling=SamplingConfig(),
-        learning=LearningConfig(),
-        evaluation=EvaluationConfig(),
-    ),
-    "large": Settings(
-        play=Collect("play", _ANY, "large", num_steps=1_200_000),
-        demonstrations=Collect("demonstrations", _ANY, "large", episode_steps=600),
-        packaged="large",
-        horizon=16,
-        stride=15,
-        with_actions=False,
-        denoiser=DenoiserConfig(width=128),
-        training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
-        reward=RewardConfig("staged", features=POSITION, num_local=64),
-        sampling=SamplingConfig(num_steps=12, stop_step=0),
-        learning=LearningConfig(
-            num_steps=240,
-            num_rounds=2,
-            scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3),
-            stop_steps=(0, 8, 16),
-        ),
-        evaluation=EvaluationConfig(episode_steps=600, num_candidates=12),
-    ),
-    "halfcheetah": Settings(
-        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
-        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=5),
-        packaged="halfcheetah_mixture",
-        horizon=8,
-        stride=1,
-        with_actions=True,
-        denoiser=DenoiserConfig(network="mlp", width=256, depth=4),
-        training=TrainingConfig(
-            num_steps=40_000,
-            batch_size=256,
-            optimizer="adam",
-            normalizer="gaussian",
-            action_weight=5.0,
-        ),
-        reward=RewardConfig(hidden=(128, 128)),
-        sampling=SamplingConfig(num_steps=5, scale=1.0, temperature=0.5),
-        learning=LearningConfig(
-            starts="both",
-            num_steps=400,
-            batch_size=64,
-            weight_decay=0.1,
-            value_discount=0.95,
-            num_held_out=0,
-            evaluate_every=50,
-        ),
-        evaluation=EvaluationConfig(
-            num_episodes=10,
-            episode_steps=1000,
-            num_candidates=8,
-        ),
-    ),
-    "thesis-umaze": Settings(
-        play=Collect("play", _ANY, "umaze", num_steps=400_000),
-        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
-        packaged=None,
-        horizon=128,
-        stride=1,
-        with_actions=True,
-        denoiser=DenoiserConfig(network="unet", width=32, multipliers=(1, 4, 8)),
-        training=TrainingConfig(
-            num_steps=3000,
-            batch_size=32,
-            learning_rate=2e-4,
-            num_warmup=1,
-            optimizer="adam",
-            weighted=False,
-            average_decay=0.995,
-        ),
-        reward=RewardConfig(model="mlp", hidden=(384, 128, 64)),
-        sampling=SamplingConfig("ddpm", 64, "noisy", 0.1, 2, 2, use_variance=True),
-        learning=LearningConfig(
-            objective="mmd_gaussian",
-            num_steps=60,
-            batch_size=16,
-            learning_rate=2e-2,
-            weight_decay=0.0,
-            evaluate_every=10,
-            patience=1000,
-            num_held_out=0,
-        ),
-        evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
-    ),
-    "thesis-halfcheetah": Settings(
-        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
-        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=10),
-        packaged=None,
-        horizon=4,
-        stride=1,
-        with_actions=True,
-        denoiser=DenoiserConfig(
-            network="unet", width=32, multipliers=(1, 4, 8), num_diffusion_steps=20
-        ),
-        training=TrainingConfig(
-            num_steps=5000,
-            batch_size=32,
-            learning_rate=2e-4,
-            num_warmup=1,
-            optimizer="adam",
-            weighted=False,
-            average_decay=0.995,
-            normalizer="gaussian",
-        ),
-        reward=RewardConfig("conv"),
-        sampling=SamplingConfig("ddpm", 20, "noisy", 0.1, 0, 2, use_variance=True),
-        learning=LearningConfig(
-            num_steps=60,
-            batch_size=256,
-            learning_rate=2e-3,
-            weight_decay=0.0,
-            evaluate_every=10,
-            patience=1000,
-            num_held_out=0,
-        ),
-        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000, replan_every=1),
-    ),
-}
-"""``umaze``, ``large`` and ``halfcheetah`` are ours; those of the thesis are the published ones, as
-far as docs/thesis.md says."""
+    out: Path = Path("runs/benchmark")
+    """Folder of results.jsonl, the report, and everything made on the way."""
+    problems: tuple[str, ...] = (
+        "umaze/corner",
+        "umaze/goal:3,1",
+        "large/corner",
+        "large/goal:3,2",
+        "halfcheetah/mixture",
+    )
+    """PRESET/TASK: umaze or large with corner or goal:ROW,COLUMN, or halfcheetah/mixture."""
+    methods: tuple[str, ...] = (
+        "unguided",
+        "demonstrator",
+        "ours",
+        "relative_reward",
+        "logit",
+        "dlsm",
+        "bc",
+        "gail",
+        "airl",
+        "seabo",
+        "otr",
+    )
+    """unguided and demonstrator are the ends of the scale that returns are put on."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each of demonstrations, learning and evaluation."""
+    num_jobs: int | None = None
+    """Cells at a time on this machine; one a core if not given."""
+    ray: str | None = None
+    """Address of a Ray cluster to run on, such as auto or ray://host:10001."""
+    cpus_per_cell: float = 1.0
+    """Of a Ray cluster: cores that a cell takes up."""
+    memory_per_cell_gb: float = 2.0
+    """Of a Ray cluster: memory that a cell takes up."""
+    quick: bool = False
+    """Next to no training: shows that everything runs, not how well."""

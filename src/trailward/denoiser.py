@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trailward.conditioning import Condition
 from trailward.schedule import NoiseSchedule
-from trailward.typing import PlanMask, Plans, Scalar, Steps
+from trailward.typing import PerPlan, PlanMask, Plans, Scalar, Steps
 
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.2, 5.0
 
@@ -103,15 +103,39 @@ def denoising_loss(
         importance: how much each entry counts; all the same if None.
     """
     alpha_bar = torch.tensor(schedule.alpha_bars, device=clean.device, dtype=clean.dtype)[step]
-    signal = alpha_bar.sqrt().reshape(-1, 1, 1)
-    noisy = condition(signal * clean + (1 - alpha_bar).sqrt().reshape(-1, 1, 1) * noise)
+    noisy = add_noise(clean, alpha_bar, noise, condition)
     counted = (mask.unsqueeze(-1) & ~condition.known).float()
     if importance is not None:
         counted = counted * importance
-    error = (denoiser(noisy, step) - clean).square() * counted
+    error = denoiser(noisy, step) - clean
+    return denoising_error(error, counted, alpha_bar if weighted else None)
+
+
+def add_noise(clean: Plans, alpha_bar: PerPlan, noise: Plans, condition: Condition) -> Plans:
+    """Noisy plans with their known entries clean, as a denoiser meets them in sampling.
+
+    Args:
+        clean: model space.
+        alpha_bar: signal power of each plan.
+        noise: standard normal.
+        condition: the known entries.
+    """
+    signal = alpha_bar.sqrt().reshape(-1, 1, 1)
+    return condition(signal * clean + (1 - alpha_bar).sqrt().reshape(-1, 1, 1) * noise)
+
+
+def denoising_error(error: Plans, counted: Plans, alpha_bar: PerPlan | None) -> Scalar:
+    """The mean square of clean estimates' errors, as :func:`denoising_loss` has it.
+
+    Args:
+        error: clean estimates less what they should be, model space.
+        counted: how much each entry counts.
+        alpha_bar: signal power of each plan, to weight it by its signal-to-noise ratio; None
+            for equal weights.
+    """
     total = counted.sum((1, 2))
-    per_plan = error.sum((1, 2)) / (total + (total == 0))
-    if not weighted:
+    per_plan = (error.square() * counted).sum((1, 2)) / (total + (total == 0))
+    if alpha_bar is None:
         return per_plan.mean()
     ratio = alpha_bar / (1 - alpha_bar)
     return (per_plan * ratio.clamp(_LEAST_WEIGHT, _MOST_WEIGHT)).mean()

@@ -22,7 +22,7 @@ from trailward.inverse_dynamics import InverseDynamics
 from trailward.networks import NETWORKS
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.sampler import parse_reverse_step, sample
-from trailward.schedule import NoiseSchedule, cosine_schedule
+from trailward.schedule import Move, NoiseSchedule, cosine_schedule
 from trailward.trajectory import PlanSpec, at_least
 from trailward.typing import PerPlan, Plans
 
@@ -169,16 +169,11 @@ class Diffuser:
         Raises:
             ValueError: if a reward model is given but no move would be guided.
         """
-        moves = self.schedule.moves(sampling.num_steps)
-        if reward_model is not None and moves[0].step < sampling.stop_step:
-            msg = (
-                f"no move would be guided: the noisiest diffusion step is {moves[0].step}, "
-                f"stop_step {sampling.stop_step}; lower it"
-            )
-            raise ValueError(msg)
+        if reward_model is not None:
+            self.guided_moves(sampling)
         return sample(
             self.denoiser,
-            moves,
+            self.schedule.moves(sampling.num_steps),
             condition_on(self.spec, first, last),
             generator=generator,
             reverse_step=parse_reverse_step(sampling.sampler),
@@ -186,6 +181,22 @@ class Diffuser:
             temperature=sampling.temperature,
             adjoint=adjoint,
         )
+
+    def guided_moves(self, sampling: SamplingConfig) -> list[Move]:
+        """The moves that a reward model corrects, noisiest first.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        moves = self.schedule.moves(sampling.num_steps)
+        guided = [move for move in moves if move.step >= sampling.stop_step]
+        if not guided:
+            msg = (
+                f"no move would be guided: the noisiest diffusion step is {moves[0].step}, "
+                f"stop_step {sampling.stop_step}; lower it"
+            )
+            raise ValueError(msg)
+        return guided
 
     def implausibility(self, plans: Plans, *, generator: torch.Generator) -> PerPlan:
         """How far each plan is from what the denoiser makes of it: 0 is as play data.

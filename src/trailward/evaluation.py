@@ -29,6 +29,8 @@ class EvaluationConfig:
         num_episodes: roll-outs of each policy, from the same starts.
         episode_steps: environment steps of a roll-out.
         num_windows: play windows for ERC.
+        num_transitions: play transitions for EPIC and the correlation of steps; all of them, if
+            there are fewer.
         num_plans: plans for the dynamics error (mazes only), from random play observations.
         num_candidates: plans the planner chooses the best from.
         choose: how it chooses: ``plausible`` or ``reward``.
@@ -39,6 +41,7 @@ class EvaluationConfig:
     num_episodes: int = 20
     episode_steps: int = 300
     num_windows: int = 2000
+    num_transitions: int = 2000
     num_plans: int = 200
     num_candidates: int = 1
     choose: str = "plausible"
@@ -47,7 +50,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
-        at_least(1, self, "num_candidates")
+        at_least(1, self, "num_transitions", "num_candidates")
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
         """The planner that is judged, or the unguided one beside it."""

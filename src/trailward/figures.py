@@ -24,19 +24,19 @@ _RUNNERS = (
 
 def summary_figure(arrays: Arrays) -> Figure:
     """The whole story in a row: what was given, the reward learnt from it, plans before, after."""
-    figure, axes = _panels(4, arrays["maze"], columns=4)
-    _maze(axes[0], arrays["maze"])
-    _lines(axes[0], arrays["play"], _PLAY, width=0.7, alpha=0.25)
-    _lines(axes[0], arrays["demonstrations"], _DEMO, width=1.4, alpha=0.9)
+    figure, axes = maze_panels(4, arrays["maze"], columns=4)
+    draw_maze(axes[0], arrays["maze"])
+    draw_paths(axes[0], arrays["play"], _PLAY, width=0.7, alpha=0.25)
+    draw_paths(axes[0], arrays["demonstrations"], _DEMO, width=1.4, alpha=0.9)
     axes[0].set_title("given: play data, demonstrations")
-    _maze(axes[1], arrays["maze"])
-    axes[1].imshow(arrays["reward_map"], extent=_extent(arrays["maze"]), cmap="viridis", zorder=1)
+    draw_maze(axes[1], arrays["maze"])
+    axes[1].imshow(arrays["reward_map"], extent=extent(arrays["maze"]), cmap="viridis", zorder=1)
     axes[1].set_title("learnt: the reward")
     for ax, name, title, colour in (
         (axes[2], "plans_unguided", "plans before", _UNGUIDED),
         (axes[3], "plans_learnt", "plans guided by it", _GUIDED),
     ):
-        _maze(ax, arrays["maze"])
+        draw_maze(ax, arrays["maze"])
         _plans(ax, arrays[name], colour)
         ax.set_title(title)
     return figure
@@ -54,12 +54,12 @@ def reward_figure(arrays: Arrays) -> Figure:
     if "first_reward_map" in arrays:
         titles |= {"reward_map": "learnt reward, last stage", "value_map": "value, last stage"}
     drawn = [name for name in titles if name in arrays]
-    figure, axes = _panels(len(drawn), arrays["maze"])
+    figure, axes = maze_panels(len(drawn), arrays["maze"])
     for ax, name in zip(axes, drawn, strict=True):
-        _maze(ax, arrays["maze"])
-        image = ax.imshow(arrays[name], extent=_extent(arrays["maze"]), cmap="viridis", zorder=1)
+        draw_maze(ax, arrays["maze"])
+        image = ax.imshow(arrays[name], extent=extent(arrays["maze"]), cmap="viridis", zorder=1)
         figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
-        _lines(ax, arrays["demonstrations"], "white", width=1.0, alpha=0.8)
+        draw_paths(ax, arrays["demonstrations"], "white", width=1.0, alpha=0.8)
         starts = arrays["demonstrations"][:, 0]
         ax.plot(starts[:, 0], starts[:, 1], "o", ms=4, color="white", mec="black", mew=0.5)
         ax.set_title(titles[name])
@@ -75,13 +75,13 @@ def trajectories_figure(arrays: Arrays) -> Figure:
         ("plans_learnt", "plans, learnt reward", _GUIDED, True),
         ("executed_learnt", "executed, learnt reward", _GUIDED, False),
     )
-    figure, axes = _panels(len(panels), arrays["maze"])
+    figure, axes = maze_panels(len(panels), arrays["maze"])
     for ax, (name, title, colour, dots) in zip(axes, panels, strict=True):
-        _maze(ax, arrays["maze"])
+        draw_maze(ax, arrays["maze"])
         if dots:
             _plans(ax, arrays[name], colour)
         else:
-            _lines(ax, arrays[name], colour, width=0.9, alpha=0.35 if name == "play" else 0.75)
+            draw_paths(ax, arrays[name], colour, width=0.9, alpha=0.35 if name == "play" else 0.75)
         ax.set_title(title)
     return figure
 
@@ -110,7 +110,7 @@ def velocity_figure(arrays: Arrays) -> Figure:
     for name, label, colour in _RUNNERS:
         if f"velocities_{name}" not in arrays:
             continue
-        speeds = _smooth(arrays[f"velocities_{name}"])
+        speeds = smooth(arrays[f"velocities_{name}"])
         steps = np.arange(speeds.shape[1])
         ax.fill_between(steps, speeds.min(0), speeds.max(0), color=colour, alpha=0.15, lw=0)
         ax.plot(steps, speeds.mean(0), color=colour, label=label, lw=1.6)
@@ -152,7 +152,7 @@ def frames_figure(arrays: Arrays) -> Figure:
     return figure
 
 
-def _smooth(values: np.ndarray, width: int = 25) -> np.ndarray:
+def smooth(values: np.ndarray, width: int = 25) -> np.ndarray:
     """The running mean of each row, over as many entries."""
     width = min(width, values.shape[1])
     return np.stack([np.convolve(row, np.ones(width) / width, "valid") for row in values])
@@ -198,14 +198,14 @@ def dynamics_figure(arrays: Arrays, environment_steps: Sequence[int]) -> Figure:
 
 def dynamics_map_figure(arrays: Arrays) -> Figure:
     """Mean dynamics error by planned position, unguided and guided."""
-    figure, axes = _panels(2, arrays["maze"])
+    figure, axes = maze_panels(2, arrays["maze"])
     names = ("unguided", "learnt")
     maps = [_error_map(arrays, name) for name in names]
     top = max(np.nanmax(each) for each in maps)
     scale = Normalize(0, top)
     for ax, name, errors in zip(axes, names, maps, strict=True):
-        _maze(ax, arrays["maze"])
-        ax.imshow(errors, extent=_extent(arrays["maze"]), cmap="magma_r", norm=scale, zorder=1)
+        draw_maze(ax, arrays["maze"])
+        ax.imshow(errors, extent=extent(arrays["maze"]), cmap="magma_r", norm=scale, zorder=1)
         ax.set_title("unguided" if name == "unguided" else "guided by the learnt reward")
     figure.colorbar(
         ScalarMappable(scale, "magma_r"), ax=axes, fraction=0.03, pad=0.02, label="distance (m)"
@@ -217,7 +217,7 @@ def _error_map(arrays: Arrays, name: str, *, bins_per_cell: int = 4) -> np.ndarr
     positions = arrays[f"dynamics_planned_{name}"][:, 1:, :2].reshape(-1, 2)
     errors = arrays[f"dynamics_errors_{name}"][:, 1:].reshape(-1)  # the start has no error
     rows, columns = arrays["maze"].shape
-    left, right, bottom, top = _extent(arrays["maze"])
+    left, right, bottom, top = extent(arrays["maze"])
     edges = (
         np.linspace(bottom, top, rows * bins_per_cell + 1),
         np.linspace(left, right, columns * bins_per_cell + 1),
@@ -228,7 +228,8 @@ def _error_map(arrays: Arrays, name: str, *, bins_per_cell: int = 4) -> np.ndarr
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)[::-1]
 
 
-def _panels(count: int, maze: np.ndarray, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
+def maze_panels(count: int, maze: np.ndarray, *, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of so many maze-shaped panels."""
     columns = min(count, columns)
     rows = -(-count // columns)
     side = 3.6
@@ -242,15 +243,16 @@ def _panels(count: int, maze: np.ndarray, *, columns: int = 3) -> tuple[Figure, 
     return figure, axes[:count]
 
 
-def _maze(ax: Axes, maze: np.ndarray) -> None:
+def draw_maze(ax: Axes, maze: np.ndarray) -> None:
+    """The walls, and axes cut to what is free."""
     walls = np.where(maze == 1, 1.0, np.nan)
     wall_colours = colormaps["gray"].with_extremes(over=_WALL)
-    ax.imshow(walls, extent=_extent(maze), cmap=wall_colours, vmin=0, vmax=0.5, zorder=2)
+    ax.imshow(walls, extent=extent(maze), cmap=wall_colours, vmin=0, vmax=0.5, zorder=2)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     rows, columns = np.nonzero(maze == 0)
-    left, _, _, top = _extent(maze)
+    left, _, _, top = extent(maze)
     ax.set(
         xlim=(left + columns.min() - _MARGIN, left + columns.max() + 1 + _MARGIN),
         ylim=(top - rows.max() - 1 - _MARGIN, top - rows.min() + _MARGIN),
@@ -262,18 +264,20 @@ def _height_to_width(maze: np.ndarray) -> float:
     return (np.ptp(rows) + 1 + 2 * _MARGIN) / (np.ptp(columns) + 1 + 2 * _MARGIN)
 
 
-def _extent(maze: np.ndarray) -> tuple[float, float, float, float]:
+def extent(maze: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a maze's map, metres."""
     rows, columns = maze.shape
     return (-columns / 2, columns / 2, -rows / 2, rows / 2)
 
 
-def _lines(ax: Axes, paths: np.ndarray, colour: str, *, width: float, alpha: float) -> None:
+def draw_paths(ax: Axes, paths: np.ndarray, colour: str, *, width: float, alpha: float) -> None:
+    """A line for each path, metres."""
     for path in paths:
         ax.plot(path[:, 0], path[:, 1], color=colour, lw=width, alpha=alpha, zorder=3)
 
 
 def _plans(ax: Axes, plans: np.ndarray, colour: str) -> None:
-    _lines(ax, plans, colour, width=0.9, alpha=0.75)
+    draw_paths(ax, plans, colour, width=0.9, alpha=0.75)
     ax.plot(plans[..., 0].T, plans[..., 1].T, ".", ms=3, color=colour, zorder=3)
     starts = plans[:, 0, :2]
     ax.plot(starts[:, 0], starts[:, 1], "o", ms=4, color="white", mec="black", mew=0.7, zorder=4)

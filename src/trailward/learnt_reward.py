@@ -19,7 +19,7 @@ from trailward.memory import WithMemory
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.reward import RewardConfig, StagedReward, StepRewardModel
 from trailward.trajectory import DataError, Episode, PlanSpec
-from trailward.typing import PerPlan, Plans
+from trailward.typing import Actions, Observations, PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
 
@@ -75,6 +75,12 @@ class LearntReward:
         """2 if what came before an observation counts, else 1."""
         return 2 if isinstance(self.model, StagedReward) else 1
 
+    @property
+    def is_of_transitions(self) -> bool:
+        """Whether :meth:`transition_rewards` can tell what a transition is worth by itself."""
+        acts_at_once = self.config.sees_actions and self.spec.stride > 1
+        return self.is_additive and self.num_stages == 1 and not acts_at_once
+
     @torch.no_grad()
     def step_rewards(
         self, observations: Float[np.ndarray, "*axes observation"], *, stage: int | None = None
@@ -122,14 +128,40 @@ class LearntReward:
         stride = self.spec.stride
         if len(episode) < stride:
             raise DataError(f"the episode has {len(episode)} actions; a plan step takes {stride}")
-        actions = torch.as_tensor(episode.actions, dtype=torch.float32, device=self.device)
-        chunks = actions.unfold(0, stride, 1).transpose(1, 2)
-        observations = torch.as_tensor(
-            episode.observations[: len(chunks)], dtype=torch.float32, device=self.device
-        )
-        steps = self._normalizer.normalize(self.spec.join(observations, chunks))
-        rewards = self._step_model().step_rewards(steps.unsqueeze(0))[0]
-        return rewards.cpu().numpy().astype(np.float64)
+        chunks = np.lib.stride_tricks.sliding_window_view(episode.actions, stride, axis=0)
+        return self._acting_rewards(episode.observations[: len(chunks)], chunks.swapaxes(1, 2))
+
+    @torch.no_grad()
+    def transition_rewards(
+        self, observations: Observations, actions: Actions, next_observations: Observations
+    ) -> Float[np.ndarray, "batch"]:
+        """Learnt reward of each transition (environment units), in learnt units.
+
+        A reward of single observations gives a transition the reward of the observation that it
+        arrives at; one that sees actions gives it that of where it begins and what is done there.
+
+        Args:
+            observations: where each begins.
+            actions: what is done there.
+            next_observations: where each arrives, one environment step later.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only, remembers what came before, or
+                sees the actions of several environment steps.
+        """
+        self._step_model()
+        if self.num_stages > 1:
+            raise TypeError(
+                "a staged reward remembers what came before; judge episodes, by episode_rewards"
+            )
+        if not self.is_of_transitions:
+            raise TypeError(
+                f"this reward sees the actions of {self.spec.stride} environment steps; judge "
+                "episodes, by episode_rewards, or learn one on plans of stride 1"
+            )
+        if self.config.sees_actions:
+            return self._acting_rewards(observations, actions[:, None])
+        return self.step_rewards(next_observations)
 
     @torch.no_grad()
     def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
@@ -146,6 +178,20 @@ class LearntReward:
         windows = Windows(Dataset([episode]), self.spec)
         drawn, _ = windows.gather(torch.arange(0, len(windows), self.spec.num_observations))
         return float(self.plan_rewards(drawn).mean())
+
+    def _acting_rewards(
+        self,
+        observations: Float[np.ndarray, "time observation"],
+        actions: Float[np.ndarray, "time stride action"],
+    ) -> Float[np.ndarray, "time"]:
+        """Learnt reward of observations with the actions that follow each of them."""
+        both = (
+            torch.tensor(part, dtype=torch.float32, device=self.device)
+            for part in (observations, actions)
+        )
+        steps = self._normalizer.normalize(self.spec.join(*both))
+        rewards = self._step_model().step_rewards(steps.unsqueeze(0))[0]
+        return rewards.cpu().numpy().astype(np.float64)
 
     @property
     def _normalizer(self) -> Normalizer:

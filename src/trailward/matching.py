@@ -1,7 +1,12 @@
-"""What a reward is learnt by: how far the plans it guides are from demonstrations."""
+"""What a reward is learnt by: how far the plans it guides are from demonstrations.
+
+:mod:`trailward.objective` has what compares sampled plans, :mod:`trailward.direct_objective` what
+samples none; :meth:`MatchingProblem.loss` is where they part.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -10,6 +15,13 @@ from torch import Tensor, nn
 from trailward.adjoint import Adjoint, full, parse_adjoint
 from trailward.dataset import Windows
 from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.direct_objective import (
+    DIRECT_OBJECTIVES,
+    DirectObjective,
+    GuidedDenoiser,
+    direct_loss,
+    fine_tune,
+)
 from trailward.memory import RemembersPast
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.reward import AdditiveReward, StagedReward
@@ -30,19 +42,22 @@ class LearningConfig:
 
     Attributes:
         objective: ``mse``, ``mmd_gaussian``, ``mmd_matern``, ``mmd_matern32``, ``mmd_matern52`` or
-            ``energy``.
+            ``energy``, which compare sampled plans with demonstrations; or ``dlsm``, ``logit`` or
+            ``relative_reward``, which sample none (:mod:`trailward.direct_objective`).
         starts: where plans start: at the first observations of the ``demonstrations``' windows
             that they are compared with, at those of ``play`` windows, or half and half
             (``both``). From where demonstrations pass, play data may well continue like them by
             itself, and little is left to learn a reward from. Objectives that compare each plan
-            with its own demonstration (``mse``) need ``demonstrations``.
+            with its own demonstration (``mse``) need ``demonstrations``. Where the objective
+            samples no plans, those that judge the held-out demonstrations start there.
         num_steps: gradient steps at most.
-        batch_size: demonstration windows, and so plans, in a batch.
+        batch_size: demonstration windows in a batch, and as many plans or, where the objective
+            needs them, play windows.
         learning_rate: of Adam, falling to a tenth linearly.
         weight_decay: decoupled (AdamW); keeps the reward smooth and its pull on plans moderate.
             Without it the reward grows for as long as it is learnt, and drives plans off the play
             data.
-        adjoint: ``full``, ``checkpointed`` or ``last:K``.
+        adjoint: ``full``, ``checkpointed`` or ``last:K``; of no use where no plans are sampled.
         num_rounds: rounds of equal length; a value is fitted after each but the last.
         value_discount: above 0, a value is fitted to the reward when all is learnt, discounted by
             this much an environment step, and guides plans in its place
@@ -57,6 +72,8 @@ class LearningConfig:
         patience: looks without improvement after which learning stops.
         max_gradient_norm: gradients are scaled down to this norm.
         diverged_norm: a gradient larger than this, or not finite, stops learning with an error.
+        num_expert_steps: of ``relative_reward``: gradient steps of its expert denoiser, ...
+        expert_learning_rate: ... and their learning rate, falling to 0 linearly.
         seed: of weights, batches and noise.
     """
 
@@ -77,11 +94,13 @@ class LearningConfig:
     patience: int = 5
     max_gradient_norm: float = 1.0
     diverged_norm: float = 1e6
+    num_expert_steps: int = 300
+    expert_learning_rate: float = 3e-4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
+        if self.objective not in OBJECTIVES | DIRECT_OBJECTIVES:
+            known = ", ".join(OBJECTIVES | DIRECT_OBJECTIVES)
             raise ValueError(f"objective '{self.objective}' is unknown; choose one of {known}")
         if self.starts not in STARTS:
             raise ValueError(f"starts is '{self.starts}'; choose {', '.join(STARTS)}")
@@ -102,13 +121,19 @@ class LearningConfig:
             raise ValueError(msg)
         parse_adjoint(self.adjoint)
         at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience", "num_rounds")
-        at_least(0, self, "local_penalty")
+        at_least(1, self, "num_expert_steps")
+        at_least(0, self, "local_penalty", "expert_learning_rate")
         at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
         if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
             msg = f"scale_factors are {self.scale_factors}; give at least one, all above 0"
             raise ValueError(msg)
         if any(stop_step < 0 for stop_step in self.stop_steps):
             raise ValueError(f"stop_steps are {self.stop_steps}; none may be below 0")
+
+    @property
+    def direct(self) -> DirectObjective | None:
+        """The objective, if it is one that samples no plans."""
+        return DIRECT_OBJECTIVES.get(self.objective)
 
 
 def matching_loss(
@@ -182,9 +207,24 @@ class MatchingProblem:
 
     def loss(self, model: Callable[[Plans], PerPlan], step: int) -> Scalar:
         """The objective of one gradient step's batch."""
-        kept = self.windows.subset(lambda episode: episode < self.num_learnt)
+        if self.config.direct is not None:
+            return self._direct_loss(self.config.direct, model, step)
         objective = OBJECTIVES[self.config.objective]
-        return self._loss(model, kept, objective, self.config.batch_size, step)
+        return self._loss(model, self._learnt, objective, self.config.batch_size, step)
+
+    @cached_property
+    def expert(self) -> nn.Module:
+        """A denoiser of the demonstrations; the same whenever it is trained."""
+        return fine_tune(
+            self.diffuser,
+            self.windows,
+            self._learnt,
+            sampling=self.sampling,
+            num_steps=self.config.num_expert_steps,
+            batch_size=self.config.batch_size,
+            learning_rate=self.config.expert_learning_rate,
+            seed=self.config.seed,
+        )
 
     def penalty(self, model: nn.Module, step: int) -> Scalar:
         """How large the reward's local part is on play data."""
@@ -245,6 +285,27 @@ class MatchingProblem:
             for sampling in tried
         ]
         return tried[losses.index(min(losses))]
+
+    @property
+    def _learnt(self) -> torch.Tensor:
+        """The windows that may be learnt from."""
+        return self.windows.subset(lambda episode: episode < self.num_learnt)
+
+    def _direct_loss(
+        self, objective: DirectObjective, model: Callable[[Plans], PerPlan], step: int
+    ) -> Scalar:
+        size, kept = self.config.batch_size, self._learnt
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
+        picks = kept[torch.randint(len(kept), (size,), generator=generator)]
+        batches = [self.windows.batch(picks, self.diffuser.normalizer)]
+        if objective.needs_play:
+            if self.play is None:
+                raise ValueError(f"'{self.config.objective}' needs play data")
+            drawn = self.play.draw(size, generator)
+            batches.append(self.play.batch(drawn, self.diffuser.normalizer))
+        expert = self.expert if objective.needs_expert else None
+        guided = GuidedDenoiser(self.diffuser.denoiser, self.sampling, model, expert)
+        return direct_loss(objective, guided, self.diffuser, batches, generator=generator)
 
     def _loss(
         self,

@@ -151,6 +151,12 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             (f"Pearson, {what}", _interval(erc["pearson"]), "1 is best"),
             (f"Spearman, {what}", _interval(erc["spearman"]), "1 is best"),
         ]
+    if figures.get("epic"):
+        meaning = f"transitions of {figures['epic']['count']} play episodes; 0 is best"
+        rows += [
+            ("EPIC distance", _interval(figures["epic"]), meaning),
+            ("Pearson, single steps", _interval(figures["step_pearson"]), "1 is best"),
+        ]
     if "maze" in figures:
         rows += _maze_rows(figures)
     count = 1 if "maze" in figures else figures["evaluation"]["num_episodes"]
@@ -180,11 +186,6 @@ def _interval(estimate: Mapping[str, float]) -> str:
 
 
 def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in table(figures)
-    )
-    sections = "".join(_section(name, out / f"{name}.png") for name in names)
     count = figures["num_demonstrations"]
     where = figures.get("environment") or f"{figures['maze']}, task {figures['task']}"
     plural = "" if count == 1 else "s"
@@ -192,27 +193,72 @@ def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
         f"{where}: a reward learnt from {count} demonstration{plural} "
         f"with the {figures['objective']} objective"
     )
+    told = (
+        "In brackets: 95% bootstrap intervals. The true reward was used here only, never in "
+        "learning."
+    )
+    settings = json.dumps(figures["sampling"] | figures["evaluation"], indent=1)
+    return html_page(
+        "report",
+        subtitle,
+        [
+            section(
+                "table",
+                "How good is it?",
+                told,
+                html_table(("figure", "value", "meaning"), table(figures)),
+            ),
+            *(section(name, *_CAPTIONS[name], html_picture(out / f"{name}.png")) for name in names),
+            section("settings", "Settings", "", f"<pre>{html.escape(settings)}</pre>"),
+        ],
+    )
+
+
+def html_page(what: str, subtitle: str, sections: Sequence[str]) -> str:
+    """A page of its own: nothing is loaded from elsewhere.
+
+    Args:
+        what: it is, for the title.
+        subtitle: what it is about.
+        sections: made by :func:`section`.
+    """
     return _PAGE.substitute(
-        subtitle=html.escape(subtitle),
-        rows=rows,
-        sections=sections,
-        settings=html.escape(json.dumps(figures["sampling"] | figures["evaluation"], indent=1)),
+        what=html.escape(what), subtitle=html.escape(subtitle), sections="".join(sections)
     )
 
 
-def _section(name: str, picture: Path) -> str:
-    title, text = _CAPTIONS[name]
+def section(identity: str, title: str, text: str, content: str) -> str:
+    """A heading, a paragraph, and content that is HTML already."""
+    paragraph = f"<p>{html.escape(text)}</p>" if text else ""
+    return f'<section id="{identity}"><h2>{html.escape(title)}</h2>{paragraph}{content}</section>'
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; a cell between two pairs of asterisks is bold."""
+    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def html_picture(picture: Path) -> str:
+    """A PNG file, as part of the page."""
     data = base64.b64encode(picture.read_bytes()).decode()
-    return (
-        f'<section id="{name}"><h2>{title}</h2><p>{text}</p>'
-        f'<img alt="{title}" src="data:image/png;base64,{data}"></section>'
-    )
+    name = html.escape(picture.stem.replace("_", " "))
+    return f'<img alt="{name}" src="data:image/png;base64,{data}">'
+
+
+def _cell(text: str) -> str:
+    if text.startswith("**") and text.endswith("**"):
+        return f"<b>{html.escape(text[2:-2])}</b>"
+    return html.escape(text)
 
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>trailward report</title>
+<title>trailward $what</title>
 <link rel="icon" href="data:,">
 <style>
 :root { color-scheme: light; --ink: #1c2430; --soft: #5a6675; --line: #e3e7ec; --accent: #0b6e6e; }
@@ -230,12 +276,7 @@ td:nth-child(2) { font-weight: 600; white-space: nowrap; }
 td:nth-child(3) { color: var(--soft); }
 pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .85rem; }
 </style></head><body>
-<header><h1><span>trailward</span> report</h1><p>$subtitle</p></header>
-<section id="table"><h2>How good is it?</h2>
-<p>In brackets: 95% bootstrap intervals. The true reward was used here only, never in learning.</p>
-<table><thead><tr><th>figure</th><th>value</th><th>meaning</th></tr></thead>
-<tbody>$rows</tbody></table></section>
+<header><h1><span>trailward</span> $what</h1><p>$subtitle</p></header>
 $sections
-<section id="settings"><h2>Settings</h2><pre>$settings</pre></section>
 </body></html>
 """)

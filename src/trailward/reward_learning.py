@@ -44,6 +44,7 @@ _MAY_CHANGE = (
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
     "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps",
 )  # fmt: skip
+_OF_EXPERTS = ("num_expert_steps", "expert_learning_rate")
 
 
 def learn_reward(
@@ -68,8 +69,8 @@ def learn_reward(
         demonstrations: environment units; they are normalised as the play data was.
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
         play: play data, environment units; needed by a value (more than one round, or a
-            ``value_discount``), by a reward's local part and by ``starts`` elsewhere than at
-            demonstrations, else not read.
+            ``value_discount``), by a reward's local part, by ``starts`` elsewhere than at
+            demonstrations and by the objectives ``logit`` and ``relative_reward``, else not read.
         reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
             does not explain the demonstrations.
         sampling: how plans are sampled and guided.
@@ -96,11 +97,18 @@ def learn_reward(
             "held out; at least one must remain to learn from"
         )
         raise ValueError(msg)
+    if config.direct and config.direct.needs_play and play is None:
+        msg = (
+            f"objective is '{config.objective}', which compares demonstrations with play data; "
+            "give play data, or choose 'dlsm' or an objective that samples plans"
+        )
+        raise ValueError(msg)
     needs_play = (
         config.num_rounds > 1
         or (reward_config.num_local and config.local_penalty)
         or config.starts != "demonstrations"
         or config.value_discount > 0
+        or (config.direct is not None and config.direct.needs_play)
     )
     if needs_play and play is None:
         msg = (
@@ -132,6 +140,13 @@ def learn_reward(
             "demonstrations do: choose 'demonstrations'"
         )
         raise ValueError(msg)
+    if isinstance(model, StagedReward) and config.direct:
+        msg = (
+            f"objective is '{config.objective}', but the demonstrations call for a reward that "
+            "remembers, which is learnt from sampled plans only: choose 'mmd_gaussian' or another "
+            "that samples plans, or the reward model 'additive'"
+        )
+        raise ValueError(msg)
     if value is not None:
         value.to(diffuser.device).requires_grad_(requires_grad=False)
     model.to(diffuser.device)
@@ -157,13 +172,14 @@ def learn_reward(
         {**(provenance or {}), "objective": config.objective, "learnt": facts},
         value,
     )
+    ignored = _MAY_CHANGE if config.objective == "relative_reward" else _MAY_CHANGE + _OF_EXPERTS
     identity = {
         "play data": play.fingerprint if needs_play and play else None,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
         "reward": asdict(reward_config),
         "sampling": asdict(sampling),
-        "learning": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
+        "learning": {k: v for k, v in asdict(config).items() if k not in ignored},
     }
     _learn(problem, model, learnt, facts, folder, identity, report)
     began = time.perf_counter()
@@ -207,7 +223,8 @@ def _learn(
                 facts |= {"round": played, "best_loss": float("inf"), "best_step": step}
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * (1 - 0.9 * share / config.num_steps)
-            loss = problem.loss(_guide_model(model, learnt, facts), step)
+            guide = model if config.direct else _guide_model(model, learnt, facts)
+            loss = problem.loss(guide, step)
             optimizer.zero_grad()
             (loss + problem.penalty(model, step)).backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)

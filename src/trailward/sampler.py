@@ -98,9 +98,16 @@ def _advance(
     noisy: Plans,
     noise: Plans,
 ) -> Plans:
+    noisy, guided = guided_estimate(denoiser, condition, guide, move, noisy)
+    return condition(reverse_step(noisy, guided, move, noise))
+
+
+def guided_estimate(
+    denoiser: Denoiser, condition: Condition, guide: Guide, move: Move, noisy: Plans
+) -> tuple[Plans, Plans]:
+    """Noisy plans as a guide corrects them, and their guided clean estimates; model space."""
     for _ in range(guide.repeats):
         noisy = condition(noisy + guide.on_noisy(noisy, move))
     step = torch.full((len(noisy),), move.step, device=noisy.device)
     clean_estimate = condition(denoiser(noisy, step))
-    guided = clean_estimate + guide.on_clean(clean_estimate, move)
-    return condition(reverse_step(noisy, guided, move, noise))
+    return noisy, clean_estimate + guide.on_clean(clean_estimate, move)

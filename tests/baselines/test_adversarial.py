@@ -1,7 +1,9 @@
 import random
+import runpy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -15,6 +17,8 @@ from trailward.dataset import Dataset
 from trailward.extras import MissingExtraError
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode
+
+ROOT = Path(__file__).parents[2]
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -41,6 +45,27 @@ def test_the_same_seed_gives_the_same_result(method: str) -> None:
     assert np.array_equal(first.reward(episode), again.reward(episode))
     assert not np.array_equal(first.policy(now), other.policy(now))
     assert not np.array_equal(first.reward(episode), other.reward(episode))
+
+
+@every_method
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
+def test_weights_are_those_of_the_librarys_own_script(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    benchmark = runpy.run_path(str(ROOT / "benchmarks/adversarial.py"))
+    env_id, data = benchmark["ENV_ID"], benchmark["demonstrate"](11)
+    library, ours = benchmark["METHODS"][method]
+    trainer = library(
+        benchmark["library_trajectories"](data),
+        benchmark["make_vec_env"](env_id, rng=np.random.default_rng(9), n_envs=2),
+        seed=3,
+        num_env_steps=1024,
+        n_steps=256,
+    )
+    budget = Budget(1024, num_envs=2, rollout_steps=256)
+    result = ours(data, lambda: gymnasium.make(env_id), seed=3, budget=budget)
+    assert benchmark["identical"](trainer, result)
 
 
 def test_the_reward_of_gail_is_minus_log_one_minus_d() -> None:

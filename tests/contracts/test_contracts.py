@@ -13,6 +13,12 @@ from tiny import seeded, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.adjoint import Adjoint, parse_adjoint
 from trailward.denoiser import PARAMETERIZATIONS, Denoiser
 from trailward.diffuser import DenoiserConfig, SamplingConfig
+from trailward.direct_objective import (
+    DIRECT_OBJECTIVES,
+    DirectObjective,
+    GuidedDenoiser,
+    direct_loss,
+)
 from trailward.guide import GUIDES, CleanGuide, Guide, NoGuide, NoisyGuide
 from trailward.memory import RemembersPast, WithMemory
 from trailward.networks import NETWORKS
@@ -309,6 +315,37 @@ class TestObjectives:
         (gradient,) = torch.autograd.grad(before, plans)
         assert torch.isfinite(gradient).all()
         assert objective(plans - 0.1 * gradient, demonstrations, mask) < before
+
+
+@pytest.mark.parametrize("name", DIRECT_OBJECTIVES)
+@pytest.mark.parametrize("spec", SPECS, ids=["states", "actions"])
+class TestDirectObjectives:
+    def loss(self, name: str, spec: PlanSpec, reward: RewardModel) -> Tensor:
+        objective, diffuser = DIRECT_OBJECTIVES[name], tiny_diffuser(spec)
+        mask = torch.arange(5).expand(4, 5) < torch.tensor([[5], [3], [1], [4]])
+        batches = [(plans_of(spec), mask), (plans_of(spec, 1) - 1, mask | True)]
+        return direct_loss(
+            objective,
+            GuidedDenoiser(diffuser.denoiser, SAMPLING, reward, lambda noisy, step: 0 * noisy),
+            diffuser,
+            batches[: 1 + objective.needs_play],
+            generator=seeded(),
+        )
+
+    def test_one_finite_number_comes_out(self, name: str, spec: PlanSpec) -> None:
+        reward = tiny_reward(tiny_diffuser(spec)).model
+        assert isinstance(DIRECT_OBJECTIVES[name], DirectObjective)
+        loss = self.loss(name, spec, reward)
+        assert loss.shape == ()
+        assert torch.isfinite(loss)
+        assert torch.equal(loss, self.loss(name, spec, reward))
+
+    def test_a_gradient_step_lowers_it(self, name: str, spec: PlanSpec) -> None:
+        reward = tiny_reward(tiny_diffuser(spec)).model
+        before = self.loss(name, spec, reward)
+        before.backward()
+        torch.optim.SGD(reward.parameters(), lr=1e-3).step()
+        assert self.loss(name, spec, reward) < before
 
 
 def policies(spec: PlanSpec) -> dict[str, Callable[[], Policy]]:

@@ -23,6 +23,7 @@ from trailward.environments.halfcheetah import (
     make_env,
     normalized_score,
     save_ladder,
+    transition_rewards,
 )
 from trailward.environments.halfcheetah_data import (
     collect_expert,
@@ -65,6 +66,27 @@ def test_observations_have_a_name_and_a_unit_each_and_the_reward_is_the_forward_
     control = 0.1 * (episode.actions**2).sum(-1)
     assert OBSERVATION_NAMES[FORWARD_VELOCITY].startswith("forward velocity")
     assert np.corrcoef(velocity, episode.rewards + control)[0, 1] > 0.8
+
+
+def test_observations_and_actions_tell_the_reward_of_a_transition_but_for_a_little() -> None:
+    play = collect_play(ladder(), num_steps=1800, seed=0, episode_steps=100)
+    told = [
+        transition_rewards(e.observations[:-1], e.actions, e.observations[1:])
+        for e in play.episodes
+    ]
+    true = [e.rewards for e in play.episodes]
+    assert np.corrcoef(np.concatenate(told), np.concatenate(true))[0, 1] > 0.95
+    assert np.concatenate(told).mean() == pytest.approx(np.concatenate(true).mean(), abs=0.1)
+
+
+def test_of_a_step_at_constant_speed_observations_and_actions_tell_the_reward() -> None:
+    """Its parts, as the environment names them, at rest."""
+    env = make_env()
+    env.reset(seed=0)
+    *_, info = env.step(np.full(6, 0.5, np.float32))
+    now = np.zeros((1, 17))
+    found = transition_rewards(now, np.full((1, 6), 0.5), now)
+    np.testing.assert_allclose(found, info["reward_ctrl"])
 
 
 def test_scores_are_those_of_d4rl() -> None:

@@ -26,6 +26,7 @@ from trailward.environments.halfcheetah_evaluation import (
 )
 from trailward.evaluation import Evaluation, EvaluationConfig
 from trailward.learnt_reward import LearntReward
+from trailward.report import table
 from trailward.reward import RewardConfig
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode, PlanSpec
@@ -34,7 +35,7 @@ DIFFUSER = tiny_diffuser(PlanSpec(4, 1, 17, 6, with_actions=True))
 LADDER = ladder()[:3]
 PLAY = collect_play(LADDER, num_steps=1000, seed=0, episode_steps=100)
 DEMONSTRATIONS = collect_expert(LADDER, num_episodes=2, seed=1, episode_steps=30)
-BRIEF = EvaluationConfig(num_episodes=2, episode_steps=20, num_windows=300)
+BRIEF = EvaluationConfig(num_episodes=2, episode_steps=20, num_windows=300, num_transitions=300)
 ACTING = RewardConfig(hidden=(8,), sees_actions=True)
 
 
@@ -102,6 +103,23 @@ def test_the_true_reward_ranks_episodes_as_itself_and_its_negative_the_other_way
     worst = _pairs(as_learnt(-1.0), PLAY, BRIEF)["episodes"]
     np.testing.assert_allclose(worst[0], -perfect.arrays["erc_episodes"][0], rtol=1e-6)
     np.testing.assert_array_equal(worst[1], perfect.arrays["erc_episodes"][1])
+
+
+def test_single_transitions_are_judged_by_recorded_rewards_and_by_what_observations_tell(
+    perfect: Evaluation,
+) -> None:
+    """The model's velocity is that of where a step begins: to EPIC that is the same."""
+    epic, steps = perfect.figures["epic"], perfect.figures["step_pearson"]
+    assert epic["value"] == pytest.approx(0, abs=0.02)
+    assert epic["low"] <= epic["value"] <= epic["high"]
+    assert epic["count"] == steps["count"] == 10
+    begins = np.concatenate([e.observations[:-1, FORWARD_VELOCITY] for e in PLAY.episodes])
+    cost = np.concatenate([0.1 * (e.actions**2).sum(-1) for e in PLAY.episodes])
+    true = np.concatenate([e.rewards for e in PLAY.episodes])
+    assert steps["value"] == pytest.approx(np.corrcoef(begins - cost, true)[0, 1], abs=0.06)
+    rows = dict(row[:2] for row in table(perfect.figures))
+    assert rows["EPIC distance"].startswith(f"{epic['value']:.3f} [")
+    assert rows["Pearson, single steps"].startswith(f"{steps['value']:.3f} [")
 
 
 def test_whole_episodes_are_correlated_by_means_over_all_their_steps(perfect: Evaluation) -> None:

@@ -24,6 +24,7 @@ from trailward.evaluation import Evaluation, EvaluationConfig
 from trailward.figures import _error_map, reward_figure
 from trailward.learnt_reward import LearntReward
 from trailward.memory import RemembersPast
+from trailward.report import table
 from trailward.reward import KnownReward, RewardConfig
 from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.value import Value
@@ -32,7 +33,9 @@ CORNER = parse_task("corner", parse_maze("umaze"))
 DIFFUSER = tiny_diffuser(PlanSpec(6, 4, 4, 2))
 PLAY = Dataset(collect_play(CORNER.maze, num_steps=2000, seed=0, episode_steps=200))
 DEMONSTRATIONS = Dataset(collect_demonstrations(CORNER, num_episodes=2, seed=1))
-BRIEF = EvaluationConfig(num_episodes=2, episode_steps=10, num_windows=300, num_plans=6)
+BRIEF = EvaluationConfig(
+    num_episodes=2, episode_steps=10, num_windows=300, num_transitions=300, num_plans=6
+)
 
 
 class TrueReward(nn.Module):
@@ -94,9 +97,18 @@ def test_the_true_reward_correlates_perfectly_with_itself(perfect: Evaluation) -
     assert perfect.figures["best_cell"] == {"learnt": (1, 3), "true": (1, 3), "hit": True}
 
 
+def test_single_transitions_are_judged_by_where_they_arrive(perfect: Evaluation) -> None:
+    assert perfect.figures["epic"]["value"] == pytest.approx(0, abs=1e-2)
+    assert perfect.figures["step_pearson"]["value"] == pytest.approx(1, abs=1e-3)
+    assert perfect.figures["epic"]["count"] == len(PLAY.episodes)
+    rows = {what: meaning for what, _, meaning in table(perfect.figures)}
+    assert rows["EPIC distance"] == f"transitions of {len(PLAY.episodes)} play episodes; 0 is best"
+
+
 def test_its_negative_is_the_worst_reward() -> None:
     worst = evaluate_in_maze(as_learnt(-1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
     assert worst.figures["erc_windows"]["distance"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert worst.figures["epic"]["value"] == pytest.approx(1.0, abs=1e-3)
     assert worst.figures["best_cell"]["learnt"] == (3, 1)
     assert not worst.figures["best_cell"]["hit"]
 
@@ -196,6 +208,13 @@ def test_whole_episodes_are_correlated_with_the_past_in_mind(judged_in_stages: E
     assert not seen.all()
 
 
+def test_a_reward_that_remembers_is_not_judged_by_single_transitions(
+    judged_in_stages: Evaluation,
+) -> None:
+    assert judged_in_stages.figures["epic"] is judged_in_stages.figures["step_pearson"] is None
+    assert "EPIC distance" not in [what for what, *_ in table(judged_in_stages.figures)]
+
+
 def test_planners_are_guided_by_a_reward_that_remembers() -> None:
     planner = BRIEF.planner(DIFFUSER, staged(), guided=True)
     assert isinstance(planner.reward_model, RemembersPast)
@@ -216,6 +235,7 @@ def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
     np.testing.assert_array_equal(found.arrays["true_reward_map"], true_reward_map(goal))
     assert found.arrays["value_map"].shape == found.arrays["reward_map"].shape
     assert json.loads(json.dumps(found.figures))["task"] == task.name
+    assert found.figures["epic"] is found.figures["step_pearson"] is None
 
 
 def test_planners_choose_as_the_configuration_says() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from trailward.checkpoint import CheckpointError, load_model, save_model, submodule
@@ -52,6 +53,9 @@ FORWARD_VELOCITY = 8
 """The entry of an observation that the environment's reward is made of, but for 0.1 of the squared
 action."""
 
+CONTROL_COST = 0.1
+"""What the environment takes off the reward for each unit of squared action."""
+
 LADDER = "halfcheetah_policies"
 """The packaged ladder's name."""
 
@@ -84,6 +88,23 @@ def set_state(env: gymnasium.Env, observation: np.ndarray) -> None:
     positions = simulator.init_qpos.copy()
     positions[0], positions[1:] = 0.0, observation[: len(positions) - 1]
     simulator.set_state(positions, observation[len(positions) - 1 :])
+
+
+def transition_rewards(
+    observations: Observations, actions: Actions, next_observations: Observations
+) -> Float[np.ndarray, "batch"]:
+    """True reward of each transition, as far as observations tell.
+
+    The forward velocity on arrival less 0.1 of the squared action. The environment rewards the
+    mean velocity over the step instead, which no observation holds.
+
+    Args:
+        observations: where each begins; plays no part.
+        actions: torques in [-1, 1].
+        next_observations: where each arrives.
+    """
+    cost = CONTROL_COST * np.square(actions).sum(-1)
+    return next_observations[:, FORWARD_VELOCITY] - cost
 
 
 def normalized_score(returns: float | np.ndarray) -> Any:

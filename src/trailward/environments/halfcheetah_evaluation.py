@@ -18,6 +18,7 @@ from trailward.environments.halfcheetah import (
     make_env,
     normalized_score,
     set_state,
+    transition_rewards,
 )
 from trailward.evaluation import (
     Evaluation,
@@ -28,6 +29,7 @@ from trailward.evaluation import (
 )
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Policy
+from trailward.reward_distance import transition_figures
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode
 
@@ -45,12 +47,12 @@ def evaluate_on_halfcheetah(
     demonstrator: Policy | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
-    """Returns, ERC and pictures, with 95% intervals.
+    """Returns, ERC, EPIC and pictures, with 95% intervals.
 
     Args:
         learnt: the reward judged.
         diffuser: the planner's.
-        play: episodes that ERC is measured over, with their true rewards.
+        play: episodes that ERC and EPIC are measured over, with their true rewards.
         demonstrations: counted, and shown in place of the demonstrator if there is none.
         config: how much is run.
         demonstrator: the policy that demonstrated; without it there is no return fraction.
@@ -93,6 +95,7 @@ def evaluate_on_halfcheetah(
         facts
         | behaviour
         | {f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()}
+        | transition_figures(learnt, transition_rewards, play, config, recorded=True)
     )
     figures["decision_ms"] = decision_ms(config.planner(diffuser, learnt, guided=True), starts)
     if config.episode_steps == EPISODE_STEPS:

@@ -26,6 +26,7 @@ from trailward.evaluation import (
     windows_of,
 )
 from trailward.learnt_reward import LearntReward
+from trailward.reward_distance import transition_figures
 from trailward.trajectory import Episode
 
 _POSITION = (0, 1)
@@ -44,13 +45,13 @@ def evaluate_in_maze(
     *,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
-    """Returns, ERC, best cell and dynamics error, with 95% intervals.
+    """Returns, ERC, EPIC, best cell and dynamics error, with 95% intervals.
 
     Args:
         learnt: the reward judged.
         diffuser: the planner's.
         task: the true reward; used here and nowhere before.
-        play: episodes that ERC is measured over.
+        play: episodes that ERC and EPIC are measured over.
         demonstrations: drawn in the pictures.
         config: how much is run.
         stage: told what is being done.
@@ -97,14 +98,14 @@ def reward_map(
         cells: pixels along a cell's side.
         stage: of a reward with stages; the last one if None.
     """
-    states, wall = _pixels(task, cells)
+    states, wall = standing_states(task, cells)
     rewards = standing_rewards(learnt, states.reshape(-1, 4), stage=stage)
     return np.where(wall, np.nan, rewards.reshape(wall.shape))
 
 
 def true_reward_map(task: Task, *, cells: int = _MAP_CELLS) -> Float[np.ndarray, "row column"]:
     """True reward of standing still, over the pixels of the maze; NaN in walls."""
-    states, wall = _pixels(task, cells)
+    states, wall = standing_states(task, cells)
     return np.where(wall, np.nan, _standing_task(task).step_rewards(states))
 
 
@@ -124,14 +125,14 @@ def value_map(
     """
     if learnt.value is None:
         raise ValueError("the reward has no value; learn it in at least 2 rounds")
-    states, wall = _pixels(task, cells)
+    states, wall = standing_states(task, cells)
     flat = torch.as_tensor(states.reshape(1, -1, 4), dtype=torch.float32, device=learnt.device)
     with torch.no_grad():
         values = learnt.value.stage_rewards(learnt.observation_normalizer.normalize(flat))
     return np.where(wall, np.nan, values[..., stage].cpu().numpy().reshape(wall.shape))
 
 
-def _pixels(task: Task, cells: int) -> tuple[np.ndarray, np.ndarray]:
+def standing_states(task: Task, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Observations of standing still at every pixel, and whether each is in a wall."""
     rows, columns = np.array(task.maze.grid).shape
     half_width, half_height = task.maze.half_extent
@@ -216,6 +217,10 @@ def _rewards(
     figures: dict[str, Any] = {
         f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()
     }
+    true = None
+    if not isinstance(task, OrderedTask):
+        true = lambda observations, actions, arrived: task.step_rewards(arrived)
+    figures |= transition_figures(learnt, true, play, config)
     centers = task.maze.center(task.maze.free_cells)
     states = np.concatenate([centers, np.zeros_like(centers)], -1)
     best = [

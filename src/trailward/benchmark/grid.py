@@ -1,0 +1,225 @@
+"""The grid: which cells there are, which are done, and running the others here or on Ray."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trailward.benchmark.cell import Cell, Result, run_cell
+from trailward.benchmark.problems import parse_problem
+from trailward.config import Benchmark
+from trailward.extras import import_extra
+from trailward.progress import progress
+from trailward.trajectory import DataError
+
+RESULTS = "results.jsonl"
+_RETRIES = 5
+Say = Callable[[str], None]
+Done = tuple[Cell, Result | str]
+"""A cell with what it shows, or with what went wrong."""
+
+
+def read_results(*files: Path) -> dict[str, dict[str, Any]]:
+    """Lines of results by key; of several with one key, the last.
+
+    A last line that was cut off in writing is left out.
+
+    Raises:
+        DataError: if any other line is not a result.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in files:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                result = json.loads(line)
+                found[result["key"]] = result
+            except (ValueError, TypeError, KeyError) as error:
+                if number == len(lines):
+                    break
+                msg = f"{path}, line {number} is not a result ({error}); remove the line"
+                raise DataError(msg) from None
+    return found
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells, and the folder that holds what is made of them.
+
+    Attributes:
+        cells: all of them.
+        folder: gets ``results.jsonl``, the arrays of pictures, data, and what is learnt.
+    """
+
+    cells: Sequence[Cell]
+    folder: Path
+
+    @classmethod
+    def of(cls, command: Benchmark) -> "Grid":
+        """Seed by seed, so that an interrupted one has every method with the first seeds.
+
+        Raises:
+            DataError: if a problem or method is unknown.
+        """
+        problems = [parse_problem(name, quick=command.quick) for name in command.problems]
+        cells = [
+            Cell(problem, method, seed)
+            for seed in command.seeds
+            for problem in problems
+            for method in command.methods
+        ]
+        return cls(cells, command.out)
+
+    @property
+    def pending(self) -> list[Cell]:
+        """Cells without a result."""
+        done = read_results(self.folder / RESULTS)
+        return [cell for cell in self.cells if cell.key not in done]
+
+    def keep(self, cell: Cell, result: Result) -> None:
+        """Write a cell's result: its arrays first, so that a line means that all is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays = self.arrays_of(cell)
+        arrays.parent.mkdir(parents=True, exist_ok=True)
+        with arrays.with_suffix(".writing").open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **result.arrays)
+        arrays.with_suffix(".writing").rename(arrays)
+        facts = {"key": cell.key, "problem": cell.problem.name, "method": cell.method}
+        line = json.dumps({**facts, "seed": cell.seed, "figures": dict(result.figures)})
+        _append(self.folder / RESULTS, line)
+
+    def arrays_of(self, cell: Cell) -> Path:
+        """Where the arrays of a cell's pictures are."""
+        return self.folder / "cells" / cell.key / "arrays.npz"
+
+
+def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
+    """Run the cells that have no result yet; one that fails leaves the others as they are.
+
+    Args:
+        grid: of the command.
+        command: says where, and how many at a time.
+        say: told of failures.
+
+    Raises:
+        DataError: when all else is done, if a cell failed; the message names it and the log.
+    """
+    pending, failed = grid.pending, []
+    say(f"{len(grid.cells)} cells, {len(grid.cells) - len(pending)} of them done before")
+    running = _on_ray(pending, command) if command.ray else _here(pending, command)
+    with progress("cells", len(grid.cells)) as report, contextlib.closing(running):
+        count = len(grid.cells) - len(pending)
+        report(count)
+        for cell, found in running:
+            if isinstance(found, Result):
+                grid.keep(cell, found)
+                count += 1
+                report(count)
+            else:
+                failed.append(cell)
+                _log(grid, cell, found)
+                say(f"{cell.name} failed: {found.strip().splitlines()[-1]}")
+    if failed:
+        names = ", ".join(cell.name for cell in failed[:5])
+        msg = (
+            f"{len(failed)} of {len(grid.cells)} cells failed ({names}...); what went wrong is in "
+            f"{grid.folder / 'failures.log'}: run again to try just these"
+        )
+        raise DataError(msg)
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line; what is left of one that was cut off in writing is taken away."""
+    with path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode() + b"\n")
+
+
+def _log(grid: Grid, cell: Cell, what: str) -> None:
+    grid.folder.mkdir(parents=True, exist_ok=True)
+    with (grid.folder / "failures.log").open("a", encoding="utf-8") as file:
+        file.write(f"{cell.name} ({cell.key})\n{what}\n")
+
+
+def _here(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
+    """Each cell in a process of its own: its memory is its own, and so is its crash."""
+    context = multiprocessing.get_context("spawn")
+    cores = os.cpu_count() or 1
+    num_jobs = command.num_jobs or cores
+    waiting, running = list(reversed(pending)), dict[Connection, tuple[Cell, Any]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < num_jobs:
+                cell = waiting.pop()
+                receiver, sender = context.Pipe(duplex=False)
+                arguments = (sender, cell, command.out, max(1, cores // num_jobs))
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                process.start()
+                sender.close()
+                running[receiver] = cell, process
+            for receiver in wait(list(running)):
+                if isinstance(receiver, Connection):
+                    cell, process = running.pop(receiver)
+                    yield cell, _received(receiver, process)
+    finally:
+        for _, process in running.values():
+            process.terminate()
+
+
+def _received(receiver: Connection, process: Any) -> Result | str:
+    with contextlib.closing(receiver):
+        try:
+            found = receiver.recv()
+        except EOFError:
+            found = None
+    process.join()
+    return found or f"its process ended with exit code {process.exitcode} and no result"
+
+
+def _work(sender: Connection, cell: Cell, folder: Path, num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+    with contextlib.closing(sender):
+        sender.send(_attempted(cell, folder))
+
+
+def _attempted(cell: Cell, folder: Path) -> Result | str:
+    """A cell's result, or what it failed with: no failure may end the others."""
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+            return run_cell(cell, folder)
+    except Exception:  # noqa: BLE001 - whatever it is, it is this cell's alone
+        return traceback.format_exc()
+
+
+def _on_ray(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
+    """Each cell as a Ray task, which Ray starts again elsewhere if its node is lost."""
+    ray = import_extra("ray", "a cluster needs Ray: pip install 'trailward[ray]'")
+    ray.init(address=command.ray, log_to_driver=False, ignore_reinit_error=True)
+    try:
+        task = ray.remote(
+            num_cpus=command.cpus_per_cell,
+            memory=command.memory_per_cell_gb * 1e9,
+            max_retries=_RETRIES,
+            max_calls=1,  # a process of its own, for its memory is measured
+        )(_attempted)
+        running = {task.remote(cell, command.out.resolve()): cell for cell in pending}
+        while running:
+            done, _ = ray.wait(list(running))
+            for reference in done:
+                cell = running.pop(reference)
+                try:
+                    yield cell, ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    yield cell, str(error)
+    finally:
+        ray.shutdown()

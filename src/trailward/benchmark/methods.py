@@ -1,0 +1,246 @@
+"""The methods that are compared, each from a problem at hand to a policy and a reward."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
+from trailward.baselines.behavioural_cloning import clone
+from trailward.baselines.episode_reward import EpisodeReward, TransitionReward
+from trailward.baselines.nearest import NearestReward
+from trailward.baselines.optimal_transport import TransportReward
+from trailward.baselines.regression import SCALE_FACTORS, RegressionConfig, regress_reward
+from trailward.benchmark.problems import Problem, World
+from trailward.dataset import Dataset
+from trailward.diffuser import Diffuser
+from trailward.learnt_reward import LearntReward
+from trailward.matching import LearningConfig
+from trailward.planner import Planner, Policy
+from trailward.presets import Settings
+from trailward.pretrained import model_folder
+from trailward.reward_learning import learn_reward
+from trailward.trajectory import Episode
+from trailward.typing import Actions, Observations
+
+NUM_BEST_OF = 8
+"""Unguided plans that best-of-N chooses from."""
+
+_ENV_STEPS = {"umaze": 200_000, "large": 200_000, "halfcheetah": 800_000}
+"""What GAIL and AIRL may spend in the environment: the thesis's budgets."""
+
+_ROLLOUT_STEPS = 256
+"""Of GAIL and AIRL: rounds of 8 x 256, as the library's settings for Pendulum have; of the
+8 x 2048 of its examples, these budgets are 12 and 48 rounds, too few."""
+
+_CLONING_EPOCHS = 50
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method made.
+
+    Attributes:
+        policy: how it behaves; None if it gives a reward only.
+        reward: None if it gives a policy only.
+        best_of: the policy that takes the best of unguided plans under the reward, if asked for.
+        seconds: it took to learn, without the time to judge it.
+        num_env_steps: it spent in the environment.
+        labels: the reward's on the judged play episodes, where it has worked them out already.
+        mapped: the reward of any transition, for pictures; None if there is none.
+    """
+
+    policy: Policy | None = None
+    reward: EpisodeReward | None = None
+    best_of: Policy | None = None
+    seconds: float = 0.0
+    num_env_steps: int = 0
+    labels: Sequence[Float[np.ndarray, "_time"]] | None = None
+    mapped: TransitionReward | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by name.
+
+    Attributes:
+        label: what tables call it.
+        run: learns.
+        settings: what its results depend on beside the problem, as JSON values.
+    """
+
+    label: str
+    run: Callable[[World, Path], Outcome]
+    settings: Callable[[Problem, Settings], Mapping[str, Any]] = field(
+        default=lambda problem, settings: {}
+    )
+
+
+@dataclass(frozen=True)
+class ArrivalReward:
+    """A learnt reward as a :class:`~trailward.baselines.episode_reward.TransitionReward`."""
+
+    learnt: LearntReward
+
+    def step_rewards(
+        self, observations: Observations, actions: Actions, next_observations: Observations
+    ) -> Float[np.ndarray, "time"]:
+        """The reward of each transition."""
+        return self.learnt.transition_rewards(observations, actions, next_observations)
+
+    def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:
+        """The reward of each of the episode's T environment steps."""
+        now, then = episode.observations[:-1], episode.observations[1:]
+        return self.step_rewards(now, episode.actions, then)
+
+
+def _unguided(world: World, folder: Path) -> Outcome:
+    evaluation = world.settings.evaluation
+    seed = evaluation.seed + 1000 * world.seed
+    planner = Planner(
+        world.diffuser, world.settings.sampling, replan_every=evaluation.replan_every, seed=seed
+    )
+    return Outcome(planner)
+
+
+def _demonstrator(world: World, folder: Path) -> Outcome:
+    return Outcome(world.demonstrator)
+
+
+def _bc(world: World, folder: Path) -> Outcome:
+    began = time.perf_counter()
+    policy = clone(world.demonstrations, seed=world.seed, num_epochs=_CLONING_EPOCHS)
+    return Outcome(policy, seconds=time.perf_counter() - began)
+
+
+def _adversarial(train: Callable[..., AdversarialResult], world: World, folder: Path) -> Outcome:
+    began = time.perf_counter()
+    budget = _budget(world.problem, world.settings)
+    found = train(world.demonstrations, world.make_env, seed=world.seed, budget=budget)
+    return Outcome(
+        found.policy,
+        found.reward,
+        seconds=time.perf_counter() - began,
+        num_env_steps=found.num_env_steps,
+        mapped=found.reward,
+    )
+
+
+def _labels(make: Callable[[Dataset], EpisodeReward], world: World, folder: Path) -> Outcome:
+    """Label play data, learn the labels, and plan with what was learnt."""
+    began = time.perf_counter()
+    settings, reward = world.settings, make(world.demonstrations)
+    labels = [reward(episode) for episode in world.judged.episodes]
+    learnt = regress_reward(
+        labels,
+        world.judged,
+        world.diffuser,
+        world.demonstrations,
+        reward_config=settings.reward,
+        sampling=settings.sampling,
+        learning=replace(settings.learning, seed=world.seed),
+        config=RegressionConfig(seed=world.seed),
+    )
+    seconds = time.perf_counter() - began
+    exact = reward if isinstance(reward, TransitionReward) else ArrivalReward(learnt)
+    planned = _planned(world, learnt, seconds)
+    return replace(planned, reward=reward, labels=labels, mapped=exact)
+
+
+def _guided(objective: str, world: World, folder: Path) -> Outcome:
+    """Our own: learn a reward with an objective, and plan with it."""
+    settings = world.settings
+    config = _learning(objective, settings)
+    learnt = learn_reward(
+        world.diffuser,
+        world.demonstrations,
+        folder / "reward",
+        play=world.play,
+        reward_config=settings.reward,
+        sampling=settings.sampling,
+        config=replace(config, seed=world.seed),
+    )
+    return _planned(world, learnt, learnt.provenance["learnt"]["seconds"])
+
+
+def _planned(world: World, learnt: LearntReward, seconds: float) -> Outcome:
+    evaluation = world.settings.evaluation
+    evaluation = replace(evaluation, seed=evaluation.seed + 1000 * world.seed)
+    best_of = Planner(
+        world.diffuser,
+        replace(learnt.sampling, scale=0.0),
+        learnt.guide_model,
+        NUM_BEST_OF,
+        evaluation.replan_every,
+        evaluation.seed,
+        "reward",
+    )
+    reward = ArrivalReward(learnt)
+    policy = evaluation.planner(world.diffuser, learnt, guided=True)
+    return Outcome(policy, reward, best_of, seconds, mapped=reward)
+
+
+def _budget(problem: Problem, settings: Settings) -> Budget:
+    steps = settings.demonstrations.episode_steps or settings.evaluation.episode_steps
+    if problem.quick:
+        return Budget(512, num_envs=2, rollout_steps=128, episode_steps=steps)
+    num_env_steps = _ENV_STEPS[problem.environment]
+    return Budget(num_env_steps, rollout_steps=_ROLLOUT_STEPS, episode_steps=steps)
+
+
+def _planner_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
+    evaluation = settings.evaluation
+    return {
+        "diffuser": Diffuser.load(model_folder(str(settings.packaged))).fingerprint,
+        "sampling": asdict(settings.sampling),
+        "planner": [evaluation.num_candidates, evaluation.choose, evaluation.replan_every],
+    }
+
+
+def _learning_settings(objective: str, problem: Problem, settings: Settings) -> dict[str, Any]:
+    learning = asdict(_learning(objective, settings))
+    reward = asdict(settings.reward)
+    best_of = {"num_best_of": NUM_BEST_OF}
+    return _planner_settings(problem, settings) | best_of | {"learning": learning, "reward": reward}
+
+
+def _label_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
+    learning = _learning_settings(settings.learning.objective, problem, settings)
+    return learning | {"regression": asdict(RegressionConfig())}
+
+
+def _learning(objective: str, settings: Settings) -> LearningConfig:
+    """The preset's; direct objectives have their guide's scale chosen as labels have."""
+    config = replace(settings.learning, objective=objective)
+    if config.direct is None:
+        return config
+    return replace(config, num_held_out=max(1, config.num_held_out), scale_factors=SCALE_FACTORS)
+
+
+def _budget_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
+    return asdict(_budget(problem, settings))
+
+
+def _guided_method(label: str, objective: str) -> Method:
+    return Method(label, partial(_guided, objective), partial(_learning_settings, objective))
+
+
+METHODS: Mapping[str, Method] = {
+    "unguided": Method("unguided planner", _unguided, _planner_settings),
+    "demonstrator": Method("demonstrator", _demonstrator),
+    "ours": _guided_method("trailward", "mmd_gaussian"),
+    "relative_reward": _guided_method("relative reward", "relative_reward"),
+    "logit": _guided_method("expert-or-play logit", "logit"),
+    "dlsm": _guided_method("guided denoising score matching", "dlsm"),
+    "bc": Method("BC", _bc, lambda problem, settings: {"num_epochs": _CLONING_EPOCHS}),
+    "gail": Method("GAIL", partial(_adversarial, gail), _budget_settings),
+    "airl": Method("AIRL", partial(_adversarial, airl), _budget_settings),
+    "seabo": Method("SEABO", partial(_labels, NearestReward), _label_settings),
+    "otr": Method("OTR", partial(_labels, TransportReward), _label_settings),
+}
+"""By the name used in flags and results. The first two are the ends of the scale of returns."""

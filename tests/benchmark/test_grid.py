@@ -1,0 +1,227 @@
+"""The grid: cells run by themselves, nothing finished is lost, and a killed run goes on."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trailward.benchmark import grid as grids
+from trailward.benchmark.cell import Cell, Result
+from trailward.benchmark.grid import RESULTS, Grid, read_results, run_grid
+from trailward.benchmark.methods import METHODS
+from trailward.benchmark.problems import parse_problem
+from trailward.cli import main
+from trailward.config import Benchmark
+from trailward.trajectory import DataError
+
+ENDS = ("unguided", "demonstrator")
+
+
+def quick(out: Path, **options: object) -> Benchmark:
+    command = Benchmark(out, ("umaze/corner",), ENDS, seeds=(0,), num_jobs=2, quick=True)
+    return replace(command, **options)
+
+
+def told(lines: list[str]) -> grids.Say:
+    return lines.append
+
+
+def arguments(command: Benchmark, *more: str) -> list[str]:
+    return [
+        "benchmark", "--quick", f"--out={command.out}",
+        "--problems", *command.problems,
+        "--methods", *command.methods,
+        "--seeds", *map(str, command.seeds),
+        *more,
+    ]  # fmt: skip
+
+
+def finite(figures: dict[str, float | None]) -> bool:
+    return all(np.isfinite(value) for value in figures.values() if value is not None)
+
+
+def test_every_method_runs_in_a_tiny_grid_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    command = quick(tmp_path, methods=tuple(METHODS))
+    assert main(arguments(command)) == 0
+    found = read_results(tmp_path / RESULTS)
+    by_method = {line["method"]: line["figures"] for line in found.values()}
+    assert set(by_method) == set(METHODS)
+    assert all(finite(figures) for figures in by_method.values())
+    for method, figures in by_method.items():
+        assert -600 < figures["return"] < 600, method
+        assert figures["peak_memory_mb"] > 100
+        assert (figures["num_env_steps"] > 0) == (method in ("gail", "airl"))
+        if method not in (*ENDS, "bc"):
+            assert 0 <= figures["erc"] <= 1
+            assert (figures["epic"] is None) == (method == "otr")
+    assert by_method["demonstrator"]["return"] > 200
+    report = tmp_path / "report"
+    assert {picture.name for picture in report.glob("*.png")} == {
+        "umaze.png", "umaze-corner-rewards.png", "umaze-corner-behaviour.png",
+    }  # fmt: skip
+    assert "guided denoising score matching" in (report / "index.html").read_text()
+    before = (tmp_path / RESULTS).read_bytes()
+    lines: list[str] = []
+    run_grid(Grid.of(command), command, told(lines))
+    assert (tmp_path / RESULTS).read_bytes() == before
+    assert lines == [f"{len(METHODS)} cells, {len(METHODS)} of them done before"]
+
+
+def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
+    command = quick(tmp_path, problems=("halfcheetah/mixture",), methods=("demonstrator", "ours"))
+    run_grid(Grid.of(command), command, told([]))
+    by_method = {
+        line["method"]: line["figures"] for line in read_results(tmp_path / RESULTS).values()
+    }
+    assert by_method["demonstrator"]["return"] > 1000
+    assert 0 <= by_method["ours"]["erc"] <= 1
+    arrays = np.load(next(tmp_path.glob("cells/*/arrays.npz")), allow_pickle=False)
+    assert arrays["velocities"].shape[0] == 4
+
+
+def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
+    command = quick(tmp_path, seeds=(0, 1))
+    started = subprocess.Popen(
+        [sys.executable, "-m", "trailward.cli", *arguments(command, "--num-jobs=1")],
+        stderr=subprocess.DEVNULL,
+    )
+    results, waited = tmp_path / RESULTS, time.monotonic()
+    while not (results.exists() and results.read_bytes().endswith(b"\n")):
+        assert started.poll() is None
+        assert time.monotonic() - waited < 300
+        time.sleep(0.05)
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    done = results.read_text().splitlines()
+    assert 1 <= len(done) < 4
+    results.write_text("\n".join(done) + '\n{"key": "cut o')
+    grid = Grid.of(command)
+    assert len(grid.pending) == 4 - len(done)
+    run_grid(grid, command, told([]))
+    assert grid.pending == []
+    assert results.read_text().splitlines()[: len(done)] == done
+    assert len(read_results(results)) == 4
+
+
+def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
+    command = quick(tmp_path, methods=("demonstrator",), seeds=(0, 1))
+    grid = Grid.of(command)
+    run_grid(Grid(grid.cells[:1], tmp_path), command, told([]))
+    (tmp_path / RESULTS).unlink()
+    damaged = next((tmp_path / "data").glob("maze-demonstrations-*"))
+    (damaged / "data/main_data.hdf5").write_bytes(b"not a dataset")
+    lines: list[str] = []
+    with pytest.raises(DataError, match=r"1 of 2 cells failed .umaze/corner/demonstrator/0"):
+        run_grid(grid, command, told(lines))
+    assert [cell.seed for cell in grid.pending] == [0]
+    assert "umaze/corner/demonstrator/0 failed: " in lines[-1]
+    assert "Traceback" in (tmp_path / "failures.log").read_text()
+
+
+def test_a_process_that_dies_is_a_failure_with_its_exit_code() -> None:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=os._exit, args=(3,))
+    process.start()
+    sender.close()
+    assert "exit code 3" in str(grids._received(receiver, process))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_ray_cluster_loses_a_node_and_no_result(tmp_path: Path) -> None:
+    command = quick(tmp_path, seeds=(0, 1, 2))
+    code = f"""
+import subprocess, sys, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+head = {{"num_cpus": 0, "include_dashboard": False}}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+run = subprocess.Popen(
+    [sys.executable, "-m", "trailward.cli", *{arguments(command)!r},
+     "--ray", cluster.address, "--memory-per-cell-gb", "0.1"],
+    stderr=subprocess.DEVNULL,
+)
+results = Path({str(tmp_path / RESULTS)!r})
+while not results.exists():
+    assert run.poll() is None
+    time.sleep(0.1)
+cluster.remove_node(nodes[1], allow_graceful=False)
+print(run.wait())
+cluster.shutdown()
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.split()[-1] == "0"
+    assert Grid.of(command).pending == []
+    for line in read_results(tmp_path / RESULTS).values():
+        assert finite(line["figures"])
+
+
+def line_of(cell: Cell, **figures: float) -> str:
+    return json.dumps({"key": cell.key, "figures": figures})
+
+
+def some_cells() -> Sequence[Cell]:
+    return Grid.of(quick(Path("unused"))).cells
+
+
+def test_results_are_kept_and_a_cut_off_line_is_taken_away(tmp_path: Path) -> None:
+    first, second = some_cells()
+    (tmp_path / RESULTS).write_text(line_of(first, erc=0.5) + "\n" + '{"key": "ab')
+    grid = Grid([first, second], tmp_path)
+    grid.keep(second, Result({"erc": 0.25}, {"path": np.arange(3)}))
+    lines = (tmp_path / RESULTS).read_text().splitlines()
+    assert [json.loads(each)["figures"] for each in lines] == [{"erc": 0.5}, {"erc": 0.25}]
+    assert np.load(grid.arrays_of(second), allow_pickle=False)["path"].tolist() == [0, 1, 2]
+
+
+def test_of_two_lines_with_one_key_the_last_counts(tmp_path: Path) -> None:
+    (cell, _), path = some_cells(), tmp_path / RESULTS
+    path.write_text(line_of(cell, erc=0.5) + "\n" + line_of(cell, erc=0.25) + "\n")
+    assert read_results(path)[cell.key]["figures"]["erc"] == 0.25
+
+
+def test_unknown_names_are_refused_with_what_there_is() -> None:
+    with pytest.raises(DataError, match="method 'sac' is unknown; choose one of unguided,"):
+        Cell(parse_problem("umaze/corner"), "sac", 0)
+    for name in ("umaze", "corner", "halfcheetah/medium", "medium/corner"):
+        with pytest.raises(DataError, match=f"problem '{name}' is unknown; choose umaze/TASK"):
+            parse_problem(name)
+    with pytest.raises(DataError, match="goal"):
+        parse_problem("umaze/goal:0,0")
+    with pytest.raises(DataError, match="ordered task is not one of single steps"):
+        parse_problem("large/ordered:3,2-7,9")
+
+
+def test_a_key_tells_cells_and_settings_apart_but_not_what_is_off() -> None:
+    corner = parse_problem("umaze/corner")
+    cells = [
+        Cell(problem, method, seed)
+        for problem in (corner, parse_problem("umaze/goal:3,1"), replace(corner, quick=True))
+        for method in METHODS
+        for seed in (0, 1)
+    ]
+    assert len({cell.key for cell in cells}) == len(cells)
+    cell = Cell(corner, "ours", 0)
+    settings = cell.settings
+    more = {**settings, "method": {**settings["method"], "new_option": None, "other": 0.0}}
+    changed = {**settings, "method": {**settings["method"], "num_best_of": 9}}
+    keys = []
+    for each in (more, changed):
+        other = Cell(corner, "ours", 0)
+        other.__dict__["settings"] = each
+        keys.append(other.key)
+    assert keys[0] == cell.key
+    assert keys[1] != cell.key
