@@ -187,7 +187,8 @@ def _received(receiver: Connection, process: Any) -> Result | str:
 
 
 def _work(sender: Connection, cell: Cell, folder: Path, num_threads: int) -> None:
-    torch.set_num_threads(num_threads)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(num_threads)
     with contextlib.closing(sender):
         sender.send(_attempted(cell, folder))
 
