@@ -217,6 +217,7 @@ class Benchmark:
         "logit",
         "dlsm",
         "bc",
+        "bc_wide",
         "gail",
         "airl",
         "seabo",

@@ -26,6 +26,17 @@ def test_a_linear_controller_is_cloned() -> None:
     assert np.sqrt((linear_controller(unseen) ** 2).mean()) > 0.3
 
 
+def test_a_wide_network_copes_with_observations_of_any_unit() -> None:
+    near = linear_demonstrations(16)
+    unit = np.array([1000.0, 1.0, 0.001])
+    far = Dataset([Episode(e.observations * unit, e.actions) for e in near.episodes])
+    policy = clone(far, seed=0, num_epochs=20, width=64)
+    unseen = linear_demonstrations(1, seed=1).episodes[0].observations
+    errors = policy(unseen * unit) - linear_controller(unseen)
+    assert np.sqrt((errors**2).mean()) < 0.1
+    assert len(weights(policy)) > 64 * 64
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     demonstrations = linear_demonstrations()
     first = weights(clone(demonstrations, seed=3, num_epochs=2))

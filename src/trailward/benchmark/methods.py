@@ -38,7 +38,7 @@ _ROLLOUT_STEPS = 256
 """Of GAIL and AIRL: rounds of 8 x 256, as the library's settings for Pendulum have; of the
 8 x 2048 of its examples, these budgets are 12 and 48 rounds, too few."""
 
-_CLONING_EPOCHS = 50
+_CLONING_EPOCHS, _CLONING_WIDTH = 50, 256
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ def _demonstrator(world: World, folder: Path) -> Outcome:
     return Outcome(world.demonstrator)
 
 
-def _bc(world: World, folder: Path) -> Outcome:
+def _bc(width: int | None, world: World, folder: Path) -> Outcome:
     began = time.perf_counter()
-    policy = clone(world.demonstrations, seed=world.seed, num_epochs=_CLONING_EPOCHS)
+    policy = clone(world.demonstrations, seed=world.seed, num_epochs=_CLONING_EPOCHS, width=width)
     return Outcome(policy, seconds=time.perf_counter() - began)
 
 
@@ -230,6 +230,11 @@ def _guided_method(label: str, objective: str) -> Method:
     return Method(label, partial(_guided, objective), partial(_learning_settings, objective))
 
 
+def _cloning_method(label: str, width: int | None) -> Method:
+    settings = {"num_epochs": _CLONING_EPOCHS, "width": width}
+    return Method(label, partial(_bc, width), lambda problem, stages: settings)
+
+
 METHODS: Mapping[str, Method] = {
     "unguided": Method("unguided planner", _unguided, _planner_settings),
     "demonstrator": Method("demonstrator", _demonstrator),
@@ -237,7 +242,8 @@ METHODS: Mapping[str, Method] = {
     "relative_reward": _guided_method("relative reward", "relative_reward"),
     "logit": _guided_method("expert-or-play logit", "logit"),
     "dlsm": _guided_method("guided denoising score matching", "dlsm"),
-    "bc": Method("BC", _bc, lambda problem, settings: {"num_epochs": _CLONING_EPOCHS}),
+    "bc": _cloning_method("BC", None),
+    "bc_wide": _cloning_method("BC, wide and normalised", _CLONING_WIDTH),
     "gail": Method("GAIL", partial(_adversarial, gail), _budget_settings),
     "airl": Method("AIRL", partial(_adversarial, airl), _budget_settings),
     "seabo": Method("SEABO", partial(_labels, NearestReward), _label_settings),

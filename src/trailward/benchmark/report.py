@@ -1,5 +1,6 @@
 """A grid as one page: tables, and pictures of every method side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def write_grid_report(grid: Grid) -> Path:
     sections = []
     for environment, problems in comparison.environments.items():
         pictures = {environment: comparison_figure(comparison, problems)}
-        pictures |= _pictures(grid, problems)
+        pictures |= side_by_side(grid, problems)
         shown = "".join(html_picture(_saved(f, out, name)) for name, f in pictures.items())
         sections.append(section(environment, environment, _TOLD, shown))
         for problem in problems:
@@ -42,8 +43,12 @@ def write_grid_report(grid: Grid) -> Path:
     return page
 
 
-def _pictures(grid: Grid, problems: list[str]) -> dict[str, Figure]:
-    """Rewards and behaviour of the first seed, for each problem."""
+def side_by_side(grid: Grid, problems: Sequence[str]) -> dict[str, Figure]:
+    """Rewards and behaviour of every method with the first seed, for each problem.
+
+    Returns:
+        Figures by name; none of what no cell has shown yet.
+    """
     first = min(cell.seed for cell in grid.cells)
     found: dict[str, Figure | None] = {}
     for problem in problems:

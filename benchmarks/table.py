@@ -1,0 +1,135 @@
+"""The comparison of all methods, from the lines of results in ``benchmarks/results.jsonl``.
+
+Prints the tables, and as the last line one JSON object: ``missing_cells`` of the full grid, and by
+environment (and by problem) the return and ERC distance of every method, each as mean, low and high
+end of the 95% interval over seeds. With ``--write`` it also puts the tables into README.md and
+docs/benchmark.md, and the pictures into docs/images. ``--add FOLDER`` takes in what
+``trailward benchmark --out FOLDER`` has done, whatever part of the grid that is.
+
+    .venv/bin/python benchmarks/table.py
+    .venv/bin/python benchmarks/table.py --add runs/benchmark --write
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from trailward.benchmark.grid import RESULTS, Grid, read_results
+from trailward.benchmark.pictures import comparison_figure
+from trailward.benchmark.report import side_by_side
+from trailward.benchmark.table import COLUMNS, SHORT, Comparison
+from trailward.config import Benchmark
+
+ROOT = Path(__file__).parents[1]
+LINES = ROOT / "benchmarks" / RESULTS
+IMAGES = ROOT / "docs/images"
+TITLES = {"umaze": "U-Maze", "large": "Large Maze", "halfcheetah": "HalfCheetah"}
+WIDEST = 150
+
+
+@dataclass(frozen=True)
+class Command:
+    """Tables of the benchmark."""
+
+    add: tuple[Path, ...] = ()
+    """Folders of grids whose results are added to the project's."""
+    write: bool = False
+    """Whether README and docs are brought up to date."""
+
+
+def main(command: Command) -> None:
+    """Say what the results show."""
+    grid = Grid.of(Benchmark())
+    for folder in command.add:
+        _add(grid, folder / RESULTS)
+    comparison = Comparison(grid.cells, read_results(LINES))
+    console = Console(width=WIDEST)
+    for problems in comparison.environments.values():
+        for problem in problems:
+            console.print(_printed(problem, comparison))
+    if command.write:
+        _write(ROOT / "README.md", _short(comparison))
+        _write(ROOT / "docs/benchmark.md", _whole(comparison))
+        for name, picture in _pictures(comparison, command.add).items():
+            picture.savefig(IMAGES / f"benchmark-{name}.png", dpi=70, bbox_inches="tight")
+    if comparison.missing:
+        console.print(f"{len(comparison.missing)} of {len(grid.cells)} cells are missing, such as")
+        console.print(*comparison.missing[:5], sep="\n")
+    print(json.dumps(comparison.to_json()))
+
+
+def _add(grid: Grid, results: Path) -> None:
+    """Take in the lines that belong to the grid as it is now; others are left out."""
+    found = read_results(LINES) | read_results(results)
+    wanted = [found[cell.key] for cell in grid.cells if cell.key in found]
+    LINES.write_text("".join(json.dumps(line) + "\n" for line in wanted), encoding="utf-8")
+
+
+def _printed(problem: str, comparison: Comparison) -> Table:
+    table = Table("method", *(column.title for column in COLUMNS), title=problem)
+    for row in comparison.rows([problem]):
+        table.add_row(*(f"[bold]{cell[2:-2]}" if cell[:2] == "**" else cell for cell in row))
+    return table
+
+
+def _short(comparison: Comparison) -> str:
+    """Return and ERC distance by environment, in one table."""
+    names = list(comparison.environments)
+    blocks = [comparison.rows(comparison.environments[name], SHORT) for name in names]
+    head = [f"{TITLES[n]}: {c.title}" for n in names for c in SHORT]
+    lines = [["method", *head], ["---"] * (len(head) + 1)]
+    for rows in zip(*blocks, strict=True):
+        lines.append([rows[0][0], *(cell for row in rows for cell in row[1:])])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _whole(comparison: Comparison) -> str:
+    parts = []
+    for environment, problems in comparison.environments.items():
+        parts.append(f"### {TITLES[environment]}")
+        for problem in problems:
+            parts += [f"`{problem}`:", comparison.markdown([problem])]
+        shown = [environment, *(name for p in problems for name in _named(p))]
+        parts += [f"![{name}](images/benchmark-{name}.png)" for name in shown if _is_there(name)]
+    if comparison.missing:
+        parts.append(f"{len(comparison.missing)} of {len(comparison.cells)} cells are missing.")
+    return "\n\n".join(parts)
+
+
+def _is_there(name: str) -> bool:
+    return name in TITLES or (IMAGES / f"benchmark-{name}.png").exists()
+
+
+def _named(problem: str) -> list[str]:
+    slug = problem.replace("/", "-").replace(":", "-").replace(",", "-")
+    return [f"{slug}-rewards", f"{slug}-behaviour"]
+
+
+def _pictures(comparison: Comparison, folders: Sequence[Path]) -> dict[str, Figure]:
+    found = {
+        name: comparison_figure(comparison, problems)
+        for name, problems in comparison.environments.items()
+    }
+    for folder in folders:
+        grid = Grid(comparison.cells, folder)
+        for problems in comparison.environments.values():
+            found |= side_by_side(grid, problems)
+    return found
+
+
+def _write(page: Path, text: str) -> None:
+    """Put text between the page's two marks."""
+    begin, end = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Command))
