@@ -54,10 +54,10 @@ def main(command: Command) -> None:
         for problem in problems:
             console.print(_printed(problem, comparison))
     if command.write:
-        _write(ROOT / "README.md", _short(comparison))
-        _write(ROOT / "docs/benchmark.md", _whole(comparison))
         for name, picture in _pictures(comparison, command.add).items():
             picture.savefig(IMAGES / f"benchmark-{name}.png", dpi=70, bbox_inches="tight")
+        _write(ROOT / "README.md", _short(comparison))
+        _write(ROOT / "docs/benchmark.md", _whole(comparison))
     if comparison.missing:
         console.print(f"{len(comparison.missing)} of {len(grid.cells)} cells are missing, such as")
         console.print(*comparison.missing[:5], sep="\n")
@@ -80,7 +80,7 @@ def _printed(problem: str, comparison: Comparison) -> Table:
 
 def _short(comparison: Comparison) -> str:
     """Return and ERC distance by environment, in one table."""
-    names = list(comparison.environments)
+    names = [n for n, problems in comparison.environments.items() if _shows(comparison, problems)]
     blocks = [comparison.rows(comparison.environments[name], SHORT) for name in names]
     head = [f"{TITLES[n]}: {c.title}" for n in names for c in SHORT]
     lines = [["method", *head], ["---"] * (len(head) + 1)]
@@ -94,16 +94,20 @@ def _whole(comparison: Comparison) -> str:
     for environment, problems in comparison.environments.items():
         parts.append(f"### {TITLES[environment]}")
         for problem in problems:
-            parts += [f"`{problem}`:", comparison.markdown([problem])]
+            if _shows(comparison, [problem]):
+                parts += [f"`{problem}`:", comparison.markdown([problem])]
         shown = [environment, *(name for p in problems for name in _named(p))]
-        parts += [f"![{name}](images/benchmark-{name}.png)" for name in shown if _is_there(name)]
+        there = [name for name in shown if (IMAGES / f"benchmark-{name}.png").exists()]
+        parts += [f"![{name}](images/benchmark-{name}.png)" for name in there]
     if comparison.missing:
         parts.append(f"{len(comparison.missing)} of {len(comparison.cells)} cells are missing.")
     return "\n\n".join(parts)
 
 
-def _is_there(name: str) -> bool:
-    return name in TITLES or (IMAGES / f"benchmark-{name}.png").exists()
+def _shows(comparison: Comparison, problems: Sequence[str]) -> bool:
+    """Whether any method has a return to show."""
+    found = (comparison.estimate(problems, method, "return") for method in comparison.methods)
+    return any(each is not None for each in found)
 
 
 def _named(problem: str) -> list[str]:
@@ -115,6 +119,7 @@ def _pictures(comparison: Comparison, folders: Sequence[Path]) -> dict[str, Figu
     found = {
         name: comparison_figure(comparison, problems)
         for name, problems in comparison.environments.items()
+        if _shows(comparison, problems)
     }
     for folder in folders:
         grid = Grid(comparison.cells, folder)

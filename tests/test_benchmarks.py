@@ -1,6 +1,7 @@
 """Every benchmark command runs and ends with the promised JSON object."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,28 @@ def test_the_adversarial_benchmark_prints_its_figures(tmp_path: Path) -> None:
     for found in (figures["gail"], figures["airl"]):
         assert found["identical_weights"]
         assert found["library_return"] == pytest.approx(found["wrapper_return"], rel=1e-3)
+
+
+def test_the_table_tells_what_is_missing_and_what_is_there() -> None:
+    command = [sys.executable, ROOT / "benchmarks/table.py"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = json.loads(printed.splitlines()[-1])
+    assert set(found["environments"]) == {"umaze", "large", "halfcheetah"}
+    assert 0 <= found["missing_cells"] <= 300
+    for methods in found["environments"].values():
+        assert {"ours", "bc", "gail", "airl"} <= set(methods)
+        for figures in methods.values():
+            assert set(figures) == {"return", "erc"}
+            for low_to_high in filter(None, figures.values()):
+                mean, low, high = low_to_high
+                assert low <= mean <= high
+
+
+def test_readme_and_docs_show_what_the_lines_of_results_say() -> None:
+    table = runpy.run_path(str(ROOT / "benchmarks/table.py"))
+    grid = table["Grid"].of(table["Benchmark"]())
+    comparison = table["Comparison"](grid.cells, table["read_results"](table["LINES"]))
+    for page, shown in (("README.md", "_short"), ("docs/benchmark.md", "_whole")):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        block = text.partition("<!-- benchmark: begin -->")[2]
+        assert block.partition("<!-- benchmark: end -->")[0].strip() == table[shown](comparison)

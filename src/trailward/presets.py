@@ -38,7 +38,7 @@ class Settings:
             training=replace(
                 self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
             ),
-            learning=replace(self.learning, num_steps=4, evaluate_every=2),
+            learning=replace(self.learning, num_steps=4, evaluate_every=2, num_expert_steps=4),
             evaluation=replace(
                 self.evaluation,
                 num_episodes=4,

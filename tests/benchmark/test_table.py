@@ -84,6 +84,12 @@ def test_lower_is_better_for_distances() -> None:
     assert not rows["GAIL"][2].startswith("**")
 
 
+def test_one_seed_has_no_interval() -> None:
+    of_one = {place: figures for place, figures in FOUND.items() if place[2] == 0}
+    rows = {row[0]: row for row in comparison(of_one).rows(PROBLEMS[:1], SHORT)}
+    assert rows["BC"][1] == "0.50 (1 seed)"
+
+
 def test_a_markdown_table_leaves_out_columns_that_nobody_has() -> None:
     lines = comparison(FOUND).markdown(PROBLEMS[:1], COLUMNS).splitlines()
     assert lines[0] == "| method | return | ERC distance |"

@@ -144,7 +144,7 @@ def _labels(make: Callable[[Dataset], EpisodeReward], world: World, folder: Path
         reward_config=settings.reward,
         sampling=settings.sampling,
         learning=replace(settings.learning, seed=world.seed),
-        config=RegressionConfig(seed=world.seed),
+        config=replace(_regression(world.problem), seed=world.seed),
     )
     seconds = time.perf_counter() - began
     exact = reward if isinstance(reward, TransitionReward) else ArrivalReward(learnt)
@@ -211,7 +211,11 @@ def _learning_settings(objective: str, problem: Problem, settings: Settings) -> 
 
 def _label_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
     learning = _learning_settings(settings.learning.objective, problem, settings)
-    return learning | {"regression": asdict(RegressionConfig())}
+    return learning | {"regression": asdict(_regression(problem))}
+
+
+def _regression(problem: Problem) -> RegressionConfig:
+    return RegressionConfig(num_steps=20) if problem.quick else RegressionConfig()
 
 
 def _learning(objective: str, settings: Settings) -> LearningConfig:

@@ -173,5 +173,6 @@ def _text(estimate: Estimate | None, digits: int, *, bold: bool) -> str:
     mean, low, high = (
         f"{each:,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    text = mean if digits == 0 else f"{mean} ({low} to {high})"
+    spread = f"{low} to {high}" if estimate.count > 1 else "1 seed"
+    text = mean if digits == 0 else f"{mean} ({spread})"
     return f"**{text}**" if bold else text
