@@ -114,7 +114,8 @@ def _demonstrator(world: World, folder: Path) -> Outcome:
 
 def _bc(width: int | None, world: World, folder: Path) -> Outcome:
     began = time.perf_counter()
-    policy = clone(world.demonstrations, seed=world.seed, num_epochs=_CLONING_EPOCHS, width=width)
+    num_epochs = 1 if world.problem.quick else _CLONING_EPOCHS
+    policy = clone(world.demonstrations, seed=world.seed, num_epochs=num_epochs, width=width)
     return Outcome(policy, seconds=time.perf_counter() - began)
 
 
