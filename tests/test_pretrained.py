@@ -35,7 +35,12 @@ def executed(diffuser: Diffuser, maze: Maze, sampling: SamplingConfig) -> Dynami
     )
 
 
-OWN = {"umaze": "umaze", "large": "large", "halfcheetah": "halfcheetah_mixture"}
+OWN = {
+    "umaze": "umaze",
+    "umaze-goal": "umaze",
+    "large": "large",
+    "halfcheetah": "halfcheetah_mixture",
+}
 """The diffuser of each preset of ours."""
 
 
