@@ -124,7 +124,8 @@ def _pictures(comparison: Comparison, folders: Sequence[Path]) -> dict[str, Figu
     for folder in folders:
         grid = Grid(comparison.cells, folder)
         for problems in comparison.environments.values():
-            found |= side_by_side(grid, problems)
+            for problem in problems:
+                found |= side_by_side(grid, problem)
     return found
 
 

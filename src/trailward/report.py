@@ -272,8 +272,8 @@ img { max-width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; }
 th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-td:nth-child(2) { font-weight: 600; white-space: nowrap; }
-td:nth-child(3) { color: var(--soft); }
+#table td:nth-child(2) { font-weight: 600; white-space: nowrap; }
+#table td:nth-child(3) { color: var(--soft); }
 pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .85rem; }
 </style></head><body>
 <header><h1><span>trailward</span> $what</h1><p>$subtitle</p></header>

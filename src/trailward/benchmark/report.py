@@ -1,6 +1,5 @@
 """A grid as one page: tables, and pictures of every method side by side."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,10 @@ _TOLD = (
     "demonstrator. Bold: the best, and all whose interval overlaps with its."
 )
 
+_DRAWN = (
+    "Below: the reward of every method, and what every policy did from the same starts; one seed."
+)
+
 
 def write_grid_report(grid: Grid) -> Path:
     """Draw what there is of a grid so far, into the folder ``report`` of its own.
@@ -28,14 +31,14 @@ def write_grid_report(grid: Grid) -> Path:
     comparison = Comparison(grid.cells, read_results(grid.folder / RESULTS))
     sections = []
     for environment, problems in comparison.environments.items():
-        pictures = {environment: comparison_figure(comparison, problems)}
-        pictures |= side_by_side(grid, problems)
-        shown = "".join(html_picture(_saved(f, out, name)) for name, f in pictures.items())
-        sections.append(section(environment, environment, _TOLD, shown))
+        picture = _saved(comparison_figure(comparison, problems), out, environment)
+        sections.append(section(environment, environment, _TOLD, html_picture(picture)))
         for problem in problems:
             head = ["method", *(column.title for column in COLUMNS)]
-            table = html_table(head, comparison.rows([problem]))
-            sections.append(section(_slug(problem), problem, "", table))
+            shown = side_by_side(grid, problem).items()
+            content = html_table(head, comparison.rows([problem]))
+            content += "".join(html_picture(_saved(figure, out, name)) for name, figure in shown)
+            sections.append(section(_slug(problem), problem, _DRAWN, content))
     count = len(grid.cells) - len(comparison.missing)
     subtitle = f"every method on every problem: {count} of {len(grid.cells)} cells"
     page = out / "index.html"
@@ -43,23 +46,20 @@ def write_grid_report(grid: Grid) -> Path:
     return page
 
 
-def side_by_side(grid: Grid, problems: Sequence[str]) -> dict[str, Figure]:
-    """Rewards and behaviour of every method with the first seed, for each problem.
+def side_by_side(grid: Grid, problem: str) -> dict[str, Figure]:
+    """Rewards and behaviour of every method on a problem, with the first seed.
 
     Returns:
         Figures by name; none of what no cell has shown yet.
     """
     first = min(cell.seed for cell in grid.cells)
-    found: dict[str, Figure | None] = {}
-    for problem in problems:
-        arrays = {
-            cell.method: dict(np.load(grid.arrays_of(cell), allow_pickle=False))
-            for cell in grid.cells
-            if cell.problem.name == problem and cell.seed == first and grid.arrays_of(cell).exists()
-        }
-        found[f"{_slug(problem)}-rewards"] = reward_figure(arrays)
-        found[f"{_slug(problem)}-behaviour"] = behaviour_figure(arrays)
-    return {name: figure for name, figure in found.items() if figure is not None}
+    arrays = {
+        cell.method: dict(np.load(grid.arrays_of(cell), allow_pickle=False))
+        for cell in grid.cells
+        if cell.problem.name == problem and cell.seed == first and grid.arrays_of(cell).exists()
+    }
+    drawn = {"rewards": reward_figure(arrays), "behaviour": behaviour_figure(arrays)}
+    return {f"{_slug(problem)}-{name}": found for name, found in drawn.items() if found is not None}
 
 
 def _saved(figure: Figure, out: Path, name: str) -> Path:
