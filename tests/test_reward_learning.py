@@ -450,7 +450,9 @@ def test_features_that_are_not_there_are_refused_in_stages_too(tmp_path: Path) -
     ids=["rounds", "local part", "starts", "discounted value"],
 )
 def test_what_needs_play_data_is_refused_without(changes: dict, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a local part and starts elsewhere need play data; give"):
+    with pytest.raises(
+        ValueError, match="a local part, starts elsewhere and tuning need play data; give"
+    ):
         learn(tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
 

@@ -32,7 +32,7 @@ from trailward.environments.halfcheetah_evaluation import demonstrator_of, evalu
 from trailward.environments.halfcheetah_policies import package_policies, train_policies
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_evaluation import evaluate_in_maze
-from trailward.evaluation import Evaluation, plan_observations
+from trailward.evaluation import Evaluation, EvaluationConfig, plan_observations
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Planner
 from trailward.presets import PRESETS, Settings
@@ -121,15 +121,12 @@ def plan(command: Plan, say: Say) -> list[list[list[float]]]:
         msg = f"start has {len(command.start)} entries; the diffuser's observations have {expected}"
         raise ValueError(msg)
     learnt = None if command.reward is None else _load_reward(command.reward, diffuser)
-    planner = Planner(
-        diffuser,
-        SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
-        if learnt is None
-        else learnt.sampling,
-        None if learnt is None else learnt.guide_model,
-        seed=command.seed,
-        replan_every=1,
-    )
+    if learnt is None:
+        sampling = SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
+        planner = Planner(diffuser, sampling, replan_every=1, seed=command.seed)
+    else:
+        config = EvaluationConfig(replan_every=1, seed=command.seed)
+        planner = config.planner(diffuser, learnt, guided=True)
     plans = planner.plan(np.tile(np.array(command.start), (command.num_plans, 1)))
     points = plan_observations(diffuser, plans).tolist()
     say(json.dumps({"stride": diffuser.spec.stride, "plans": points}))

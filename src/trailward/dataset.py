@@ -196,9 +196,16 @@ class Windows:
         """Indices of the windows whose episode number satisfies ``keep``."""
         return torch.nonzero(keep(self.episode)).squeeze(-1)
 
-    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """``count`` window indices, uniformly with replacement."""
-        return torch.randint(len(self), (count,), generator=generator)
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator,
+        weights: Float[torch.Tensor, "window"] | None = None,
+    ) -> torch.Tensor:
+        """``count`` window indices with replacement, in proportion to weights; alike if None."""
+        if weights is None:
+            return torch.randint(len(self), (count,), generator=generator)
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
 
     def batch(self, indices: torch.Tensor, normalizer: Normalizer) -> tuple[Plans, PlanMask]:
         """Windows in model space, on the normalizer's device, and where they are real."""

@@ -133,14 +133,14 @@ def train_diffuser(
         )
     )
     windows = Windows(dataset, spec)
-    batches = _Batches(windows, join_normalizers(observation, action, spec), config)
+    batches = Batches(windows, join_normalizers(observation, action, spec), config)
     identity = {
         "play data": dataset.fingerprint,
         "denoiser": asdict(denoiser_config),
         "spec": spec.to_config(),
         "training": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
     }
-    average = _train(network, schedule, batches, folder, identity, report)
+    average = train_denoiser(network, schedule, batches, folder, identity, report)
     inverse = None
     if not spec.with_actions:
         with torch.random.fork_rng(devices=[]):
@@ -191,10 +191,20 @@ def build_optimizers(
 
 
 @dataclass(frozen=True)
-class _Batches:
+class Batches:
+    """What a denoiser is trained on.
+
+    Attributes:
+        windows: environment units.
+        normalizer: of whole transitions.
+        config: how it is trained.
+        weights: how likely each window is to be drawn; all alike if None.
+    """
+
     windows: Windows
     normalizer: Normalizer
     config: TrainingConfig
+    weights: Float[torch.Tensor, "window"] | None = None
 
     @cached_property
     def importance(self) -> Float[torch.Tensor, "horizon transition"]:
@@ -208,7 +218,8 @@ class _Batches:
         """The denoising loss of the batch of one gradient step."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
         spec, size = self.windows.spec, self.config.batch_size
-        clean, mask = self.windows.batch(self.windows.draw(size, generator), self.normalizer)
+        drawn = self.windows.draw(size, generator, self.weights)
+        clean, mask = self.windows.batch(drawn, self.normalizer)
         diffusion_step = torch.randint(schedule.num_steps, (size,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
         return denoising_loss(
@@ -224,14 +235,27 @@ class _Batches:
         )
 
 
-def _train(
+def train_denoiser(
     network: nn.Module,
     schedule: NoiseSchedule,
-    batches: _Batches,
+    batches: Batches,
     folder: Path,
     identity: dict[str, Any],
     report: Report,
 ) -> nn.Module:
+    """Train a network, or go on training it.
+
+    Args:
+        network: a denoiser; changed in place.
+        schedule: its noise schedule.
+        batches: what it is trained on, and how.
+        folder: gets the checkpoint and TensorBoard's ``logs``.
+        identity: JSON values that must be the same when training goes on.
+        report: told the gradient steps done and the loss.
+
+    Returns:
+        A copy with averaged weights.
+    """
     config, average = batches.config, copy.deepcopy(network)
     optimizers = build_optimizers(network, config)
     kept: dict[str, Any] = {

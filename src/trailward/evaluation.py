@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,13 @@ class EvaluationConfig:
         at_least(1, self, "num_transitions", "num_candidates")
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
-        """The planner that is judged, or the unguided one beside it."""
+        """The planner that is judged, or the unguided one beside it.
+
+        A reward with a diffuser tuned to it is planned with by that one's plans as they come.
+        """
+        if guided and learnt.tuned is not None:
+            sampling = replace(learnt.sampling, temperature=1.0)
+            return Planner(learnt.tuned, sampling, replan_every=self.replan_every, seed=self.seed)
         return Planner(
             diffuser,
             learnt.sampling,

@@ -14,13 +14,16 @@ from torch import nn
 
 from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
 from trailward.dataset import Dataset, Windows
-from trailward.diffuser import SamplingConfig
+from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.memory import WithMemory
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.reward import RewardConfig, StagedReward, StepRewardModel
 from trailward.trajectory import DataError, Episode, PlanSpec
 from trailward.typing import Actions, Observations, PerPlan, Plans
 from trailward.value import RewardToGo, Value
+
+TUNED = "tuned"
+"""The folder of a tuned diffuser in that of a reward."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class LearntReward:
         diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
         value: where plans should lead, fitted to the reward; None if none was.
+        tuned: a diffuser tuned to the reward, to plan with in place of the one it was learnt with,
+            unguided (:mod:`trailward.tuning`); None if none was.
     """
 
     model: nn.Module
@@ -49,6 +54,7 @@ class LearntReward:
     diffuser_fingerprint: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     value: Value | None = None
+    tuned: Diffuser | None = None
 
     @property
     def guide_model(self) -> Callable[[Plans], PerPlan]:
@@ -223,7 +229,10 @@ class LearntReward:
             "value": None if self.value is None else self.value.to_config(),
             "diffuser_fingerprint": self.diffuser_fingerprint,
             "provenance": dict(self.provenance),
+            "tuned": self.tuned is not None,
         }
+        if self.tuned is not None:
+            self.tuned.save(Path(folder) / TUNED)
         return save_model(folder, weights, config)
 
     @classmethod
@@ -252,9 +261,14 @@ class LearntReward:
                 value = Value(spec, **config["value"])
                 value.load_state_dict(submodule(weights, "value"))
                 value.to(device).requires_grad_(requires_grad=False)
+            tuned = None
+            if config.get("tuned"):
+                tuned = Diffuser.load(Path(folder) / TUNED, device=device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder}: weights and configuration disagree: {error}"
             ) from None
         model.to(device).requires_grad_(requires_grad=False)
-        return cls(model, spec, observation, action, settings, sampling, fingerprint, facts, value)
+        return cls(
+            model, spec, observation, action, settings, sampling, fingerprint, facts, value, tuned
+        )

@@ -26,6 +26,7 @@ from trailward.memory import RemembersPast
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.reward import AdditiveReward, StagedReward
 from trailward.trajectory import at_least
+from trailward.tuning import TuningConfig
 from trailward.typing import PerPlan, Plans, Scalar
 from trailward.value import DISCOUNTED, Value, ValueConfig, fit_discounted_value, fit_value
 
@@ -72,6 +73,7 @@ class LearningConfig:
         patience: looks without improvement after which learning stops.
         max_gradient_norm: gradients are scaled down to this norm.
         diverged_norm: a gradient larger than this, or not finite, stops learning with an error.
+        tuning: how the diffuser is tuned to the reward when all is learnt.
         num_expert_steps: of ``relative_reward``: gradient steps of its expert denoiser, ...
         expert_learning_rate: ... and their learning rate, falling to 0 linearly.
         seed: of weights, batches and noise.
@@ -96,6 +98,7 @@ class LearningConfig:
     diverged_norm: float = 1e6
     num_expert_steps: int = 300
     expert_learning_rate: float = 3e-4
+    tuning: TuningConfig = TuningConfig()
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -31,10 +31,11 @@ from trailward.checkpoint import load_state, save_state
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
-from trailward.learnt_reward import LearntReward
+from trailward.learnt_reward import TUNED, LearntReward
 from trailward.matching import LearningConfig, MatchingProblem
 from trailward.progress import Report
 from trailward.reward import AdditiveReward, RewardConfig, StagedReward, build_reward
+from trailward.tuning import tune_diffuser
 from trailward.typing import PerPlan, Plans
 from trailward.value import Value
 
@@ -42,7 +43,7 @@ STATE = "learning.safetensors"
 _MAY_CHANGE = (
     "adjoint",
     "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
-    "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps",
+    "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps", "tuning",
 )  # fmt: skip
 _OF_EXPERTS = ("num_expert_steps", "expert_learning_rate")
 
@@ -69,8 +70,9 @@ def learn_reward(
         demonstrations: environment units; they are normalised as the play data was.
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
         play: play data, environment units; needed by a value (more than one round, or a
-            ``value_discount``), by a reward's local part, by ``starts`` elsewhere than at
-            demonstrations and by the objectives ``logit`` and ``relative_reward``, else not read.
+            ``value_discount``), by tuning, by a reward's local part, by ``starts`` elsewhere than
+            at demonstrations, and by the objectives ``logit`` and ``relative_reward``, else not
+            read.
         reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
             does not explain the demonstrations.
         sampling: how plans are sampled and guided.
@@ -108,13 +110,15 @@ def learn_reward(
         or (reward_config.num_local and config.local_penalty)
         or config.starts != "demonstrations"
         or config.value_discount > 0
+        or config.tuning.num_steps > 0
         or (config.direct is not None and config.direct.needs_play)
     )
     if needs_play and play is None:
         msg = (
             f"num_rounds is {config.num_rounds}, num_local {reward_config.num_local}, starts "
-            f"'{config.starts}', value_discount {config.value_discount}: a value, a local part and "
-            "starts elsewhere need play data; give it, or set them to 1, 0, 'demonstrations' and 0"
+            f"'{config.starts}', value_discount {config.value_discount}, tuning.num_steps "
+            f"{config.tuning.num_steps}: a value, a local part, starts elsewhere and tuning need "
+            "play data; give it, or set them to 1, 0, 'demonstrations', 0 and 0"
         )
         raise ValueError(msg)
     folder = Path(folder)
@@ -186,6 +190,18 @@ def learn_reward(
     if config.value_discount:
         learnt = replace(learnt, value=problem.discounted_value(learnt.model))
     learnt = replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
+    if config.tuning.num_steps and play is not None:
+        tuned = tune_diffuser(
+            diffuser,
+            learnt.mean_reward,
+            play,
+            kept,
+            folder / TUNED,
+            config=config.tuning,
+            seed=config.seed,
+            report=report,
+        )
+        learnt = replace(learnt, tuned=tuned)
     facts["seconds"] += preparing + time.perf_counter() - began
     learnt.save(folder)
     return learnt

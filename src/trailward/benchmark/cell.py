@@ -59,8 +59,8 @@ class Cell:
     def key(self) -> str:
         """A hash of :attr:`settings`, by which a result is known to be this cell's.
 
-        What is off (None, False, 0, empty) does not count, so that an option that a setting gains
-        later leaves keys as they are for as long as it is off.
+        What is off (None, False, 0, empty; a stage of no steps) does not count, so that an option
+        or a stage that is added later leaves keys as they are for as long as it is off.
         """
         digest = hashlib.sha256(json.dumps(_what_is_on(self.settings), sort_keys=True).encode())
         return digest.hexdigest()[:16]
@@ -148,6 +148,8 @@ def _peak_memory_mb() -> int:
 
 
 def _what_is_on(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("num_steps", 1) == 0:
+        return {}
     if isinstance(value, dict):
         inner = {name: _what_is_on(each) for name, each in value.items()}
         return {name: each for name, each in inner.items() if each}
