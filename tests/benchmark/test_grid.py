@@ -205,6 +205,14 @@ def test_unknown_names_are_refused_with_what_there_is() -> None:
         parse_problem("large/ordered:3,2-7,9")
 
 
+def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:
+    for name in ("problems", "methods", "seeds"):
+        with pytest.raises(DataError, match=f"{name} is empty; name at least one"):
+            Grid.of(quick(tmp_path, **{name: ()}))
+    with pytest.raises(DataError, match="num_jobs is 0; it must be at least 1"):
+        Grid.of(quick(tmp_path, num_jobs=0))
+
+
 def test_a_key_tells_cells_and_settings_apart_but_not_what_is_off() -> None:
     corner = parse_problem("umaze/corner")
     cells = [

@@ -68,8 +68,13 @@ class Grid:
         """Seed by seed, so that an interrupted one has every method with the first seeds.
 
         Raises:
-            DataError: if a problem or method is unknown.
+            DataError: if a problem or method is unknown, there is none, or ``num_jobs`` is below 1.
         """
+        for name in ("problems", "methods", "seeds"):
+            if not getattr(command, name):
+                raise DataError(f"{name} is empty; name at least one")
+        if command.num_jobs is not None and command.num_jobs < 1:
+            raise DataError(f"num_jobs is {command.num_jobs}; it must be at least 1")
         problems = [parse_problem(name, quick=command.quick) for name in command.problems]
         cells = [
             Cell(problem, method, seed)
