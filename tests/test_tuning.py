@@ -123,6 +123,7 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
     diffuser: Diffuser, tmp_path: Path
 ) -> None:
     play, shown = tiny.random_walks(seed=3), tiny.random_walks(drift=0.5)
+    told: list[int] = []
     learn = lambda tuning: learn_reward(
         diffuser,
         shown,
@@ -131,10 +132,14 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
         reward_config=RewardConfig(hidden=(8,)),
         sampling=SAMPLING,
         config=LearningConfig(num_steps=2, batch_size=4, starts="both", tuning=tuning),
+        report=lambda done, **figures: told.append(done),
     )
     plain = learn(TuningConfig())
     assert plain.tuned is None
+    told.clear()
     learnt = learn(SHORT)
+    assert told == sorted(told)
+    assert told[-1] == 2 + SHORT.num_steps
     loaded = LearntReward.load(tmp_path)
     assert learnt.tuned is not None
     assert loaded.tuned is not None

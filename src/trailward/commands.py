@@ -97,7 +97,8 @@ def learn(command: Learn, say: Say) -> LearntReward:
         learning=asdict(command.learning),
     )
     began = time.perf_counter()
-    with progress("learning", command.learning.num_steps) as report:
+    total = command.learning.num_steps + command.learning.tuning.num_steps
+    with progress("learning", total) as report:
         learnt = learn_reward(
             diffuser,
             demonstrations,

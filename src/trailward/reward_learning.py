@@ -77,7 +77,7 @@ def learn_reward(
             does not explain the demonstrations.
         sampling: how plans are sampled and guided.
         config: how the reward is learnt.
-        report: told the gradient steps done and the losses.
+        report: told the gradient steps done, those of tuning after those of learning, and losses.
         provenance: kept in the reward's configuration.
 
     Returns:
@@ -199,7 +199,7 @@ def learn_reward(
             folder / TUNED,
             config=config.tuning,
             seed=config.seed,
-            report=report,
+            report=lambda done, **figures: report(config.num_steps + done, **figures),
         )
         learnt = replace(learnt, tuned=tuned)
     facts["seconds"] += preparing + time.perf_counter() - began

@@ -101,7 +101,7 @@ class World:
         problem: which it is.
         seed: of demonstrations, learning and evaluation.
         diffuser: the packaged one.
-        play: play data that the diffuser has not seen, without rewards that a method may use.
+        play: play data that the diffuser has not seen; if it has rewards, they are for judging.
         judged: those episodes of it that rewards are compared on.
         demonstrations: what methods learn from.
         demonstrator: who made them.
