@@ -151,7 +151,9 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
 def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
     """ERC distance over whole episodes in mixture, with plans that start there while learning."""
     regime, folder = REGIMES["mixture"], out / f"starts-{starts}-{seed}"
-    settings = replace(settings, learning=replace(settings.learning, starts=starts))
+    untuned = replace(settings.learning.tuning, num_steps=0)
+    learning = replace(settings.learning, starts=starts, tuning=untuned)
+    settings = replace(settings, learning=learning)
     kept, now = folder / "cell.json", _settings(settings, regime)
     if kept.exists():
         before = json.loads(kept.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -55,11 +55,11 @@ class EvaluationConfig:
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
         """The planner that is judged, or the unguided one beside it.
 
-        A reward with a diffuser tuned to it is planned with by that one's plans as they come.
+        A reward with a diffuser tuned to it is planned with by that one's plans, unguided.
         """
         if guided and learnt.tuned is not None:
-            sampling = replace(learnt.sampling, temperature=1.0)
-            return Planner(learnt.tuned, sampling, replan_every=self.replan_every, seed=self.seed)
+            every, seed = self.replan_every, self.seed
+            return Planner(learnt.tuned, learnt.sampling, replan_every=every, seed=seed)
         return Planner(
             diffuser,
             learnt.sampling,

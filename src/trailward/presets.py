@@ -9,6 +9,7 @@ from trailward.diffusion_training import TrainingConfig
 from trailward.evaluation import EvaluationConfig
 from trailward.reward import RewardConfig
 from trailward.reward_learning import LearningConfig
+from trailward.tuning import TuningConfig
 
 POSITION = (0, 1)
 
@@ -38,7 +39,15 @@ class Settings:
             training=replace(
                 self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
             ),
-            learning=replace(self.learning, num_steps=4, evaluate_every=2, num_expert_steps=4),
+            learning=replace(
+                self.learning,
+                num_steps=4,
+                evaluate_every=2,
+                num_expert_steps=4,
+                tuning=replace(
+                    self.learning.tuning, num_steps=min(4, self.learning.tuning.num_steps)
+                ),
+            ),
             evaluation=replace(
                 self.evaluation,
                 num_episodes=4,
@@ -108,15 +117,11 @@ PRESETS: dict[str, Settings] = {
             num_steps=400,
             batch_size=64,
             weight_decay=0.1,
-            value_discount=0.95,
             num_held_out=0,
             evaluate_every=50,
+            tuning=TuningConfig(num_steps=2000, action_weight=5.0),
         ),
-        evaluation=EvaluationConfig(
-            num_episodes=10,
-            episode_steps=1000,
-            num_candidates=8,
-        ),
+        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
     ),
     "thesis-umaze": Settings(
         play=Collect("play", _ANY, "umaze", num_steps=400_000),

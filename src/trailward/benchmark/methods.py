@@ -26,6 +26,7 @@ from trailward.presets import Settings
 from trailward.pretrained import model_folder
 from trailward.reward_learning import learn_reward
 from trailward.trajectory import Episode
+from trailward.tuning import TuningConfig, tune_diffuser
 from trailward.typing import Actions, Observations
 
 NUM_BEST_OF = 8
@@ -39,6 +40,7 @@ _ROLLOUT_STEPS = 256
 8 x 2048 of its examples, these budgets are 12 and 48 rounds, too few."""
 
 _CLONING_EPOCHS, _CLONING_WIDTH = 50, 256
+_CLONING_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -147,10 +149,38 @@ def _labels(make: Callable[[Dataset], EpisodeReward], world: World, folder: Path
         learning=replace(settings.learning, seed=world.seed),
         config=replace(_regression(world.problem), seed=world.seed),
     )
+    tuning = settings.learning.tuning
+    if tuning.num_steps:
+        learnt = replace(learnt, tuned=_tuned(world, learnt.mean_reward, tuning, folder))
     seconds = time.perf_counter() - began
     exact = reward if isinstance(reward, TransitionReward) else ArrivalReward(learnt)
     planned = _planned(world, learnt, seconds)
     return replace(planned, reward=reward, labels=labels, mapped=exact)
+
+
+def _bc_denoiser(world: World, folder: Path) -> Outcome:
+    """The diffuser trained further on demonstrations alone; its plans are followed unguided."""
+    began = time.perf_counter()
+    config = _cloning_by_denoiser(world.problem, world.settings)
+    tuned = _tuned(world, lambda episode: 0.0, config, folder)
+    seconds, evaluation = time.perf_counter() - began, world.settings.evaluation
+    seed = evaluation.seed + 1000 * world.seed
+    sampling, every = world.settings.sampling, evaluation.replan_every
+    return Outcome(Planner(tuned, sampling, replan_every=every, seed=seed), seconds=seconds)
+
+
+def _tuned(
+    world: World, mean_reward: Callable[[Episode], float], config: TuningConfig, folder: Path
+) -> Diffuser:
+    return tune_diffuser(
+        world.diffuser,
+        mean_reward,
+        world.play,
+        world.demonstrations,
+        folder / "tuned",
+        config=config,
+        seed=world.seed,
+    )
 
 
 def _guided(objective: str, world: World, folder: Path) -> Outcome:
@@ -215,6 +245,17 @@ def _label_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
     return learning | {"regression": asdict(_regression(problem))}
 
 
+def _cloning_by_denoiser(problem: Problem, settings: Settings) -> TuningConfig:
+    num_steps = 4 if problem.quick else _CLONING_STEPS
+    weight = settings.training.action_weight
+    return TuningConfig(num_steps=num_steps, action_weight=weight, demonstration_share=1.0)
+
+
+def _cloning_by_denoiser_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
+    tuning = asdict(_cloning_by_denoiser(problem, settings))
+    return _planner_settings(problem, settings) | {"tuning": tuning}
+
+
 def _regression(problem: Problem) -> RegressionConfig:
     return RegressionConfig(num_steps=20) if problem.quick else RegressionConfig()
 
@@ -249,6 +290,7 @@ METHODS: Mapping[str, Method] = {
     "dlsm": _guided_method("guided denoising score matching", "dlsm"),
     "bc": _cloning_method("BC", None),
     "bc_wide": _cloning_method("BC, wide and normalised", _CLONING_WIDTH),
+    "bc_denoiser": Method("BC by the denoiser", _bc_denoiser, _cloning_by_denoiser_settings),
     "gail": Method("GAIL", partial(_adversarial, gail), _budget_settings),
     "airl": Method("AIRL", partial(_adversarial, airl), _budget_settings),
     "seabo": Method("SEABO", partial(_labels, NearestReward), _label_settings),
