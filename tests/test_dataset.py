@@ -13,9 +13,16 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
 from tiny import random_walks, seeded
-from trailward.dataset import Dataset, Windows, dataset_folder, read_dataset, write_dataset
+from trailward.dataset import (
+    Dataset,
+    Windows,
+    check_columns,
+    dataset_folder,
+    read_dataset,
+    write_dataset,
+)
 from trailward.normalizer import Normalizer
-from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.trajectory import Columns, DataError, Episode, PlanSpec
 
 SPECS = [
     PlanSpec(horizon, stride, 2, 2, with_actions)
@@ -357,3 +364,34 @@ def test_a_dictionary_without_observations_names_what_it_has(tmp_path: Path) -> 
 def test_provenance_is_plain_json(written: Path) -> None:
     metadata = json.loads((written / "data" / "metadata.json").read_text())
     assert json.loads(metadata["provenance"]) == {"seed": 0, "drift": 0.0}
+
+
+def test_names_and_units_survive_writing_and_reading(dataset: Dataset, tmp_path: Path) -> None:
+    columns = Columns(("x", "y"), ("east", "north"), {"x": "m"})
+    named = Dataset(dataset.episodes, columns=columns)
+    assert read_dataset(write_dataset(named, tmp_path / "named")).columns == columns
+    assert columns.observation_labels(2) == ["x (m)", "y"]
+    assert read_dataset(write_dataset(dataset, tmp_path / "bare")).columns == Columns()
+    assert Columns().observation_labels(2) == ["observation 0", "observation 1"]
+
+
+def test_names_that_do_not_fit_the_entries_or_each_other_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(DataError, match="observations have 2 entries and 3 names: x, y, z"):
+        Dataset(dataset.episodes, columns=Columns(("x", "y", "z")))
+    with pytest.raises(DataError, match="two entries of actions are called 'east'"):
+        Columns(actions=("east", "east"))
+    with pytest.raises(DataError, match=r"demonstrations' observations are y, x, .* x, y;"):
+        check_columns(Columns(("y", "x")), Columns(("x", "y")))
+    check_columns(Columns(), Columns(("x", "y")))
+
+
+def test_data_without_actions_can_be_written_read_and_cut(tmp_path: Path) -> None:
+    watched = Dataset([Episode(np.arange(10.0).reshape(5, 2), np.zeros((4, 0)))])
+    back = read_dataset(write_dataset(watched, tmp_path / "watched"))
+    assert (back.action_dim, len(back.episodes[0])) == (0, 4)
+    assert len(Windows(back, PlanSpec(2, 1, 2, 0))) == 4
+    assert len(Windows(back, PlanSpec(2, 1, 2, 3))) == 4  # over states only: play had actions
+    with pytest.raises(DataError, match=r"have \(2, 0\) entries, the plans \(2, 3\)"):
+        Windows(back, PlanSpec(2, 1, 2, 3, with_actions=True))
+    with pytest.raises(ValueError, match="the data has no actions; leave it False"):
+        PlanSpec(2, 1, 2, 0, with_actions=True)

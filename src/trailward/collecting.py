@@ -8,7 +8,7 @@ from trailward.checkpoint import provenance
 from trailward.config import Collect
 from trailward.dataset import Dataset, free_folder, write_dataset
 from trailward.diffuser import Diffuser
-from trailward.environments import halfcheetah
+from trailward.environments import halfcheetah, maze
 from trailward.environments.halfcheetah_data import COLLECTORS
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, collect_play, guided_expert
@@ -28,21 +28,23 @@ def collect(command: Collect, say: Say) -> Path:
     free_folder(command.out)
     recorded = {"maze": _collect_in_maze, "halfcheetah": _collect_halfcheetah}
     found, env_id = recorded[command.environment](command)
-    dataset = Dataset(found.episodes, provenance(command.seed, **found.provenance))
+    facts = provenance(command.seed, **found.provenance)
+    columns = {"maze": maze.COLUMNS, "halfcheetah": halfcheetah.COLUMNS}[command.environment]
+    dataset = Dataset(found.episodes, facts, columns)
     folder = write_dataset(dataset, command.out, env_id=env_id)
     say(f"{len(dataset.episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
     return folder
 
 
 def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:
-    maze = parse_maze(command.maze)
+    within = parse_maze(command.maze)
     facts: dict[str, Any] = {"maze": command.maze, "what": command.what}
     if command.what == "play":
         num_steps = 200_000 if command.num_steps is None else command.num_steps
         facts["action_noise"] = 0.5 if command.action_noise is None else command.action_noise
         with progress("collecting", num_steps) as report:
             episodes = collect_play(
-                maze,
+                within,
                 num_steps=num_steps,
                 seed=command.seed,
                 episode_steps=command.episode_steps or 1000,
@@ -50,7 +52,7 @@ def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:
                 progress=report,
             )
     else:
-        task = parse_task(command.task, maze)
+        task = parse_task(command.task, within)
         expert = None
         if command.demonstrator == "guided":
             diffuser = Diffuser.load(model_folder(command.diffuser))
@@ -64,7 +66,7 @@ def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:
             expert=expert,
         )
         facts |= {"task": task.name, "demonstrator": command.demonstrator}
-    return Dataset(episodes, facts), f"PointMaze {maze.name}"
+    return Dataset(episodes, facts), f"PointMaze {within.name}"
 
 
 def _collect_halfcheetah(command: Collect) -> tuple[Dataset, str]:

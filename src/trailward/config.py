@@ -218,6 +218,7 @@ class Benchmark:
         "dlsm",
         "bc",
         "bc_wide",
+        "bc_denoiser",
         "gail",
         "airl",
         "seabo",

@@ -24,7 +24,7 @@ from minari.dataset.minari_dataset import parse_dataset_id
 
 from trailward.d4rl import SUFFIXES, read_d4rl
 from trailward.normalizer import Normalizer
-from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.trajectory import Columns, DataError, Episode, PlanSpec
 from trailward.typing import PlanMask, Plans
 
 
@@ -35,13 +35,16 @@ class Dataset:
     Attributes:
         episodes: at least one; all with the same observation and action entries.
         provenance: how the data was made (command, seed, versions), JSON values.
+        columns: what the entries are called.
 
     Raises:
-        DataError: if there is no episode or their entries differ.
+        DataError: if there is no episode, their entries differ, or there are not as many names as
+            entries.
     """
 
     episodes: Sequence[Episode]
     provenance: dict[str, Any] = field(default_factory=dict)
+    columns: Columns = Columns()
 
     def __post_init__(self) -> None:
         if not self.episodes:
@@ -56,6 +59,11 @@ class Dataset:
                         f"have {expected}; a dataset holds one environment: split it"
                     )
                     raise DataError(msg)
+        for name in ("observations", "actions"):
+            names, entries = getattr(self.columns, name), getattr(first, name).shape[1]
+            if names and len(names) != entries:
+                msg = f"{name} have {entries} entries and {len(names)} names: {', '.join(names)}"
+                raise DataError(msg)
 
     @property
     def observation_dim(self) -> int:
@@ -64,7 +72,7 @@ class Dataset:
 
     @property
     def action_dim(self) -> int:
-        """Entries of an action."""
+        """Entries of an action; 0 where none were recorded."""
         return self.episodes[0].actions.shape[1]
 
     @cached_property
@@ -112,15 +120,17 @@ class Windows:
         first: the environment step at which each window begins.
 
     Raises:
-        DataError: if the dataset's entries are not those of ``spec``.
+        DataError: if the dataset's entries are not those of ``spec``; where plans are over states
+            only, its actions do not matter.
     """
 
     def __init__(self, dataset: Dataset, spec: PlanSpec) -> None:
         got = (dataset.observation_dim, dataset.action_dim)
-        if got != (spec.observation_dim, spec.action_dim):
+        expected = (spec.observation_dim, spec.action_dim)
+        if got[: 1 + spec.with_actions] != expected[: 1 + spec.with_actions]:
             msg = (
-                f"observations and actions have {got} entries, the plans "
-                f"{(spec.observation_dim, spec.action_dim)}; use data of the same environment"
+                f"observations and actions have {got} entries, the plans {expected}; "
+                "use data of the same environment"
             )
             raise DataError(msg)
         self.spec = spec
@@ -214,6 +224,21 @@ class Windows:
         return normalizer.normalize(windows.to(device)), mask.to(device)
 
 
+def check_columns(demonstrations: Columns, play: Columns) -> None:
+    """Check that two datasets call their observations the same, where both have names.
+
+    Raises:
+        DataError: if they do not.
+    """
+    theirs, ours = demonstrations.observations, play.observations
+    if theirs and ours and theirs != ours:
+        msg = (
+            f"the demonstrations' observations are {', '.join(theirs)}, the play data's "
+            f"{', '.join(ours)}; bring the columns into the same order, under the same names"
+        )
+        raise DataError(msg)
+
+
 def read_dataset(source: str | os.PathLike[str]) -> Dataset:
     """Read a Minari dataset or a D4RL file.
 
@@ -239,7 +264,8 @@ def read_dataset(source: str | os.PathLike[str]) -> Dataset:
         msg = f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}"
         raise DataError(msg) from error
     made = json.loads(recorded.storage.metadata.get("provenance", "{}"))
-    return _named(source, episodes, made)
+    columns = json.loads(recorded.storage.metadata.get("columns", "null"))
+    return _named(source, episodes, made, Columns.from_config(columns))
 
 
 def write_dataset(
@@ -294,6 +320,7 @@ def write_dataset(
             written.storage.update_metadata(
                 {
                     "provenance": json.dumps(dataset.provenance),
+                    "columns": json.dumps(dataset.columns.to_config()),
                     "has_rewards": all(e.rewards is not None for e in dataset.episodes),
                 }
             )
@@ -323,10 +350,13 @@ def free_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def _named(
-    source: str | os.PathLike[str], episodes: list[Episode], made: dict[str, Any]
+    source: str | os.PathLike[str],
+    episodes: list[Episode],
+    made: dict[str, Any],
+    columns: Columns = Columns(),
 ) -> Dataset:
     try:
-        return Dataset(episodes, made)
+        return Dataset(episodes, made, columns)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
 

@@ -23,7 +23,7 @@ from trailward.networks import NETWORKS
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.sampler import parse_reverse_step, sample
 from trailward.schedule import Move, NoiseSchedule, cosine_schedule
-from trailward.trajectory import PlanSpec, at_least
+from trailward.trajectory import Columns, PlanSpec, at_least
 from trailward.typing import PerPlan, Plans
 
 
@@ -112,9 +112,11 @@ class Diffuser:
         action_normalizer: the play data's.
         denoiser: averaged weights, frozen.
         schedule: the noise schedule it was trained with.
-        inverse_dynamics: finds actions for plans over states only; None if plans carry actions.
+        inverse_dynamics: finds actions for plans over states only; None if plans carry actions,
+            or none were recorded.
         config: constructor arguments of the denoiser.
         provenance: command, seed, versions and data it was made from.
+        columns: what the play data's entries are called.
     """
 
     spec: PlanSpec
@@ -125,6 +127,7 @@ class Diffuser:
     inverse_dynamics: InverseDynamics | None
     config: DenoiserConfig
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns = Columns()
 
     @cached_property
     def normalizer(self) -> Normalizer:
@@ -229,6 +232,7 @@ class Diffuser:
             "kind": "diffuser",
             "spec": self.spec.to_config(),
             "denoiser": asdict(self.config),
+            "columns": self.columns.to_config(),
             "provenance": dict(self.provenance),
         }
         return save_model(folder, weights, config)
@@ -260,6 +264,7 @@ class Diffuser:
                 inverse,
                 settings,
                 config["provenance"],
+                Columns.from_config(config.get("columns")),
             )
             for name, module in diffuser._modules().items():
                 module.load_state_dict(submodule(weights, name))

@@ -96,7 +96,7 @@ def train_diffuser(
     report: Report = lambda done, **figures: None,
     provenance: dict[str, Any] | None = None,
 ) -> Diffuser:
-    """Train a denoiser, and an inverse-dynamics model if plans are over states only.
+    """Train a denoiser, and an inverse-dynamics model if plans lack the recorded actions.
 
     The randomness of each gradient step is a function of the seed and the step's number alone;
     so, started again in a folder that holds a checkpoint, training goes on from it and ends with
@@ -142,7 +142,7 @@ def train_diffuser(
     }
     average = train_denoiser(network, schedule, batches, folder, identity, report)
     inverse = None
-    if not spec.with_actions:
+    if not spec.with_actions and spec.action_dim:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
@@ -158,7 +158,15 @@ def train_diffuser(
         inverse.requires_grad_(requires_grad=False)
     average.requires_grad_(requires_grad=False).eval()
     diffuser = Diffuser(
-        spec, observation, action, average, schedule, inverse, denoiser_config, provenance or {}
+        spec,
+        observation,
+        action,
+        average,
+        schedule,
+        inverse,
+        denoiser_config,
+        provenance or {},
+        dataset.columns,
     )
     diffuser.save(folder)
     return diffuser

@@ -18,7 +18,7 @@ from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.memory import WithMemory
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.reward import RewardConfig, StagedReward, StepRewardModel
-from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.trajectory import Columns, DataError, Episode, PlanSpec
 from trailward.typing import Actions, Observations, PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
@@ -43,6 +43,7 @@ class LearntReward:
         value: where plans should lead, fitted to the reward; None if none was.
         tuned: a diffuser tuned to the reward, to plan with in place of the one it was learnt with,
             unguided (:mod:`trailward.tuning`); None if none was.
+        columns: what the play data's entries are called.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class LearntReward:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     value: Value | None = None
     tuned: Diffuser | None = None
+    columns: Columns = Columns()
 
     @property
     def guide_model(self) -> Callable[[Plans], PerPlan]:
@@ -228,6 +230,7 @@ class LearntReward:
             "sampling": asdict(self.sampling),
             "value": None if self.value is None else self.value.to_config(),
             "diffuser_fingerprint": self.diffuser_fingerprint,
+            "columns": self.columns.to_config(),
             "provenance": dict(self.provenance),
             "tuned": self.tuned is not None,
         }
@@ -256,6 +259,7 @@ class LearntReward:
             )
             sampling = SamplingConfig(**config["sampling"])
             fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
+            columns = Columns.from_config(config.get("columns"))
             value = None
             if config.get("value") is not None:
                 value = Value(spec, **config["value"])
@@ -270,5 +274,15 @@ class LearntReward:
             ) from None
         model.to(device).requires_grad_(requires_grad=False)
         return cls(
-            model, spec, observation, action, settings, sampling, fingerprint, facts, value, tuned
+            model,
+            spec,
+            observation,
+            action,
+            settings,
+            sampling,
+            fingerprint,
+            facts,
+            value,
+            tuned,
+            columns,
         )

@@ -177,7 +177,11 @@ class PlanFollower:
         if chunks is not None:
             return chunks[:, min(step, spec.horizon - 1), offset]
         if inverse_dynamics is None:
-            raise ValueError("plans over states only need an inverse-dynamics model; train one")
+            msg = (
+                "the diffuser was trained without actions, so its plans cannot be executed: look "
+                "at them with plan(), or train it on data with actions"
+            )
+            raise ValueError(msg)
         target = observations[:, min(step + 1, spec.horizon - 1)]
         left = torch.full((len(now),), float(spec.stride - offset), device=now.device)
         return inverse_dynamics(now, target, left)

@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from trailward.checkpoint import load_state, save_state
-from trailward.dataset import Dataset, Windows
+from trailward.dataset import Dataset, Windows, check_columns
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
 from trailward.learnt_reward import TUNED, LearntReward
@@ -121,6 +121,7 @@ def learn_reward(
             "play data; give it, or set them to 1, 0, 'demonstrations', 0 and 0"
         )
         raise ValueError(msg)
+    check_columns(demonstrations.columns, diffuser.columns)
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
@@ -175,6 +176,7 @@ def learn_reward(
         diffuser.fingerprint,
         {**(provenance or {}), "objective": config.objective, "learnt": facts},
         value,
+        columns=diffuser.columns if diffuser.columns.observations else demonstrations.columns,
     )
     ignored = _MAY_CHANGE if config.objective == "relative_reward" else _MAY_CHANGE + _OF_EXPERTS
     identity = {

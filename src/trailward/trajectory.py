@@ -1,6 +1,7 @@
 """Episodes and plans: the only place that joins and splits observations and actions."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,58 @@ def at_least(limit: int, settings: object, *names: str) -> None:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What the entries of observations and actions are called, and their units.
+
+    Attributes:
+        observations: a name for each entry; none if they have no names.
+        actions: the same of actions.
+        units: the unit of each name that has one.
+
+    Raises:
+        DataError: if a name stands twice among observations or among actions.
+    """
+
+    observations: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what in ("observations", "actions"):
+            names = getattr(self, what)
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                msg = f"two entries of {what} are called '{twice[0]}'; give each a name of its own"
+                raise DataError(msg)
+
+    def observation_labels(self, count: int) -> list[str]:
+        """For people: the name with its unit of each of ``count`` entries, or its number."""
+        names = self.observations or [f"observation {entry}" for entry in range(count)]
+        return [f"{name} ({self.units[name]})" if name in self.units else name for name in names]
+
+    def to_config(self) -> dict[str, Any]:
+        """Constructor arguments, as JSON values."""
+        return {
+            "observations": list(self.observations),
+            "actions": list(self.actions),
+            "units": dict(self.units),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any] | None) -> "Columns":
+        """The inverse of :meth:`to_config`; no names if there is none."""
+        if config is None:
+            return cls()
+        return cls(tuple(config["observations"]), tuple(config["actions"]), dict(config["units"]))
+
+
+@dataclass(frozen=True)
 class Episode:
     """One recorded run, in environment units: T + 1 observations, T actions.
 
     Attributes:
         observations: shape (T + 1, observation), finite.
-        actions: shape (T, action), finite.
+        actions: shape (T, action), finite; (T, 0) where none were recorded.
         rewards: shape (T,), true rewards if they were recorded. Learning never reads them.
 
     Raises:
@@ -81,12 +128,12 @@ class PlanSpec:
         horizon: plan steps in a plan.
         stride: environment steps from one plan step to the next.
         observation_dim: entries of an observation.
-        action_dim: entries of an action.
+        action_dim: entries of an action; 0 where none were recorded.
         with_actions: whether a plan step also carries the ``stride`` actions that follow it. If
             not, plans are over states only and an inverse-dynamics model finds the actions.
 
     Raises:
-        ValueError: if a count is below 1.
+        ValueError: if a count is below 1, or a plan is to carry actions and there are none.
     """
 
     horizon: int
@@ -96,7 +143,10 @@ class PlanSpec:
     with_actions: bool = False
 
     def __post_init__(self) -> None:
-        at_least(1, self, "horizon", "stride", "observation_dim", "action_dim")
+        at_least(1, self, "horizon", "stride", "observation_dim")
+        at_least(0, self, "action_dim")
+        if self.with_actions and self.action_dim == 0:
+            raise ValueError("with_actions is True, but the data has no actions; leave it False")
 
     @property
     def transition_dim(self) -> int:

@@ -13,9 +13,9 @@ from minari.data_collector import EpisodeBuffer
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.dataset import Dataset, read_dataset, write_dataset
 from trailward.environments.halfcheetah import (
+    COLUMNS,
     FORWARD_VELOCITY,
     LADDER,
-    OBSERVATION_NAMES,
     NetworkPolicy,
     NoisyPolicy,
     describe_returns,
@@ -59,12 +59,12 @@ def same(one: Dataset, other: Dataset) -> bool:
 
 def test_observations_have_a_name_and_a_unit_each_and_the_reward_is_the_forward_velocity() -> None:
     env = make_env()
-    assert env.observation_space.shape == (len(OBSERVATION_NAMES),)
+    assert env.observation_space.shape == (len(COLUMNS.observations),)
     assert env.action_space.shape == (6,)
     (episode,) = rollout([env], THREE[0], seeds=[0], num_steps=50)
     velocity = episode.observations[1:, FORWARD_VELOCITY]
     control = 0.1 * (episode.actions**2).sum(-1)
-    assert OBSERVATION_NAMES[FORWARD_VELOCITY].startswith("forward velocity")
+    assert COLUMNS.observations[FORWARD_VELOCITY] == "forward velocity"
     assert np.corrcoef(velocity, episode.rewards + control)[0, 1] > 0.8
 
 

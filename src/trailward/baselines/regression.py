@@ -111,6 +111,7 @@ def regress_reward(
         diffuser.fingerprint,
         {"objective": "regression"},
         value,
+        columns=diffuser.columns,
     )
     if len(demonstrations.episodes) < 2:
         return learnt

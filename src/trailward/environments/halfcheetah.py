@@ -1,6 +1,6 @@
 """HalfCheetah-v5 of Gymnasium: simulator, scores, and policies of many qualities.
 
-Observations are the 17 entries of :data:`OBSERVATION_NAMES`; actions are six torques in [-1, 1],
+Observations are the 17 entries of :data:`COLUMNS`; actions are six torques in [-1, 1],
 relative to the strongest that each joint's motor can give.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from trailward.checkpoint import CheckpointError, load_model, save_model, submodule
 from trailward.extras import import_extra
 from trailward.pretrained import model_folder
+from trailward.trajectory import Columns
 from trailward.typing import Actions, Observations
 
 ENV_ID = "HalfCheetah-v5"
@@ -28,26 +29,29 @@ EPISODE_STEPS = 1000
 RANDOM_RETURN, EXPERT_RETURN = -280.179, 12135.0
 """The returns that D4RL calls 0 and 100 (arXiv 2004.07219)."""
 
-OBSERVATION_NAMES = (
-    "height of the front tip, m",
-    "pitch of the front tip, rad",
-    "back thigh, rad",
-    "back shin, rad",
-    "back foot, rad",
-    "front thigh, rad",
-    "front shin, rad",
-    "front foot, rad",
-    "forward velocity, m/s",
-    "upward velocity, m/s",
-    "pitch velocity, rad/s",
-    "back thigh velocity, rad/s",
-    "back shin velocity, rad/s",
-    "back foot velocity, rad/s",
-    "front thigh velocity, rad/s",
-    "front shin velocity, rad/s",
-    "front foot velocity, rad/s",
-)
-"""What each entry of an observation is, and its unit."""
+_UNITS = {
+    "height of the front tip": "m",
+    "pitch of the front tip": "rad",
+    "back thigh": "rad",
+    "back shin": "rad",
+    "back foot": "rad",
+    "front thigh": "rad",
+    "front shin": "rad",
+    "front foot": "rad",
+    "forward velocity": "m/s",
+    "upward velocity": "m/s",
+    "pitch velocity": "rad/s",
+    "back thigh velocity": "rad/s",
+    "back shin velocity": "rad/s",
+    "back foot velocity": "rad/s",
+    "front thigh velocity": "rad/s",
+    "front shin velocity": "rad/s",
+    "front foot velocity": "rad/s",
+}
+_JOINTS = ("back thigh", "back shin", "back foot", "front thigh", "front shin", "front foot")
+
+COLUMNS = Columns(tuple(_UNITS), tuple(f"{joint} torque" for joint in _JOINTS), _UNITS)
+"""What the entries of observations and actions are."""
 
 FORWARD_VELOCITY = 8
 """The entry of an observation that the environment's reward is made of, but for 0.1 of the squared

@@ -20,9 +20,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trailward.extras import import_extra
-from trailward.trajectory import DataError
+from trailward.trajectory import Columns, DataError
 
 _Array = TypeVar("_Array", np.ndarray, Tensor)
+
+COLUMNS = Columns(
+    ("x", "y", "x velocity", "y velocity"),
+    ("x force", "y force"),
+    {"x": "m", "y": "m", "x velocity": "m/s", "y velocity": "m/s"},
+)
+"""What the entries of observations and actions are."""
 
 GOAL_RADIUS = 0.45
 """Metres within which gymnasium-robotics counts a goal as reached."""
