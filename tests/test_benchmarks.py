@@ -72,7 +72,7 @@ def test_the_table_tells_what_is_missing_and_what_is_there() -> None:
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = json.loads(printed.splitlines()[-1])
     assert set(found["environments"]) == {"umaze", "large", "halfcheetah"}
-    assert 0 <= found["missing_cells"] <= 300
+    assert 0 <= found["missing_cells"] <= 325
     for methods in found["environments"].values():
         assert {"ours", "bc", "gail", "airl"} <= set(methods)
         for figures in methods.values():

@@ -23,6 +23,7 @@ from trailward.trajectory import DataError
 PROTOCOL = 1
 """Counts up when results of before can no longer stand beside new ones."""
 
+_OFF = {"num_members": 1}
 _EPIC_TRANSITIONS, _EPIC_PAIRS = 1000, 64
 
 
@@ -59,8 +60,9 @@ class Cell:
     def key(self) -> str:
         """A hash of :attr:`settings`, by which a result is known to be this cell's.
 
-        What is off (None, False, 0, empty; a stage of no steps) does not count, so that an option
-        or a stage that is added later leaves keys as they are for as long as it is off.
+        What is off (None, False, 0, empty; a stage of no steps, an ensemble of one) does not
+        count, so that an option or a stage that is added later leaves keys as they are for as long
+        as it is off.
         """
         digest = hashlib.sha256(json.dumps(_what_is_on(self.settings), sort_keys=True).encode())
         return digest.hexdigest()[:16]
@@ -152,5 +154,5 @@ def _what_is_on(value: Any) -> Any:
         return {}
     if isinstance(value, dict):
         inner = {name: _what_is_on(each) for name, each in value.items()}
-        return {name: each for name, each in inner.items() if each}
+        return {name: each for name, each in inner.items() if each and _OFF.get(name) != each}
     return [_what_is_on(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,322 @@
+"""Reinforcement learning on a learnt reward, in the world it was learnt in and in changed ones.
+
+Prints a table, then one JSON object as the last line. A reward is learnt as the preset says, from
+demonstrations and play data, and then an agent (PPO of Stable-Baselines3) is trained from scratch
+in the environment, once on the learnt reward alone and once on the true one, with the same budget
+and seed. Beside their true returns are those of the planner that came with the reward, of
+behavioural cloning and of random actions. Four places:
+
+    umaze              as demonstrated
+    changed_maze       U-Maze with the passage on the other side: the demonstrated way is walled up
+    halfcheetah        as demonstrated
+    heavy_halfcheetah  the torso weighs twice as much
+
+Planner, clone and reward are those of the unchanged environment throughout. A figure is the mean
+over seeds of the mean true return, with the 95% bootstrap interval of the mean;
+``rl_on_learnt_over_rl_on_true`` is the mean over seeds of the quotient, and ``..._above_random``
+the same with the return of random actions taken off both.
+
+    .venv/bin/python benchmarks/transfer.py            # the full thing
+    .venv/bin/python benchmarks/transfer.py --quick    # shows that it runs
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from trailward.baselines.behavioural_cloning import clone
+from trailward.benchmark.problems import World, open_world, parse_problem
+from trailward.environments import halfcheetah
+from trailward.environments.maze import make_env, parse_maze
+from trailward.evaluation import bootstrap
+from trailward.interop.sb3 import LearntRewardVecEnv
+from trailward.learnt_reward import LearntReward
+from trailward.planner import Policy
+from trailward.reward_distance import RewardFunction
+from trailward.reward_learning import learn_reward
+from trailward.rollout import rollout
+from trailward.typing import Actions, Observations
+
+CHANGED_MAZE = "11111/10001/10111/10001/11111"
+"""U-Maze's passage is on the right; here it is on the left."""
+
+TORSO_FACTOR = 2.0
+NUM_ENVS = 8
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of PPO, chosen on the true reward alone.
+
+    Attributes:
+        num_steps: environment steps.
+        rollout_steps: environment steps of each of the environments in a round.
+        batch_size: of its minibatches.
+        learning_rate: of Adam.
+        width: of both hidden layers of policy and critic.
+    """
+
+    num_steps: int
+    rollout_steps: int
+    batch_size: int
+    learning_rate: float
+    width: int
+
+
+IN_MAZES = Training(150_000, 300, 240, 1e-3, 64)
+ON_HALFCHEETAH = Training(1_000_000, 256, 256, 3e-4, 128)
+
+
+def heavy_env(*, episode_steps: int) -> gymnasium.Env:
+    """HalfCheetah whose torso weighs ``TORSO_FACTOR`` times as much."""
+    env = halfcheetah.make_env(episode_steps=episode_steps)
+    model: Any = env.unwrapped.model  # pyright: ignore[reportAttributeAccessIssue]
+    torso = model.body("torso").id
+    model.body_mass[torso] *= TORSO_FACTOR
+    model.body_inertia[torso] *= TORSO_FACTOR
+    return env
+
+
+@dataclass(frozen=True)
+class Place:
+    """A problem, where agents are trained and judged, and how they are trained."""
+
+    problem: str
+    make_env: Callable[[int], gymnasium.Env]
+    training: Training
+
+
+PLACES: Mapping[str, Place] = {
+    "umaze": Place(
+        "umaze/corner", lambda steps: make_env(parse_maze("umaze"), episode_steps=steps), IN_MAZES
+    ),
+    "changed_maze": Place(
+        "umaze/corner",
+        lambda steps: make_env(parse_maze(CHANGED_MAZE), episode_steps=steps),
+        IN_MAZES,
+    ),
+    "halfcheetah": Place(
+        "halfcheetah/mixture",
+        lambda steps: halfcheetah.make_env(episode_steps=steps),
+        ON_HALFCHEETAH,
+    ),
+    "heavy_halfcheetah": Place(
+        "halfcheetah/mixture", lambda steps: heavy_env(episode_steps=steps), ON_HALFCHEETAH
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Reinforcement learning on a learnt reward, where it was learnt and where things changed."""
+
+    out: Path = Path("runs/benchmark-transfer")
+    """Folder of everything made; finished parts are kept."""
+    places: tuple[str, ...] = tuple(PLACES)
+    """Which of umaze, changed_maze, halfcheetah and heavy_halfcheetah."""
+    maze_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Each of demonstrations, learning, training and evaluation."""
+    halfcheetah_seeds: tuple[int, ...] = (0, 1, 2)
+    """The same on HalfCheetah."""
+    quick: bool = False
+    """One seed, few steps."""
+
+
+def main(benchmark: Benchmark) -> None:
+    """Run every cell and print what they show."""
+    out = benchmark.out / ("quick" if benchmark.quick else "full")
+    if benchmark.quick:
+        shutil.rmtree(out, ignore_errors=True)
+    found: dict[str, list[dict[str, float]]] = {}
+    for name in benchmark.places:
+        of_maze = PLACES[name].problem.startswith("umaze")
+        seeds = benchmark.maze_seeds if of_maze else benchmark.halfcheetah_seeds
+        for seed in seeds[:1] if benchmark.quick else seeds:
+            found.setdefault(name, []).append(_cell(name, seed, out, quick=benchmark.quick))
+    Console(width=130).print(_table(found))
+    print(json.dumps({name: _summary(cells) for name, cells in found.items()}))
+
+
+def _cell(name: str, seed: int, out: Path, *, quick: bool) -> dict[str, float]:
+    """Mean true returns of everyone at one place with one seed; kept as JSON once done."""
+    place = PLACES[name]
+    problem = parse_problem(place.problem, quick=quick)
+    training = replace(place.training, num_steps=5000) if quick else place.training
+    settings = problem.settings
+    names = ("reward", "sampling", "learning", "evaluation")
+    now = {each: asdict(getattr(settings, each)) for each in names} | {"rl": asdict(training)}
+    now = json.loads(json.dumps(now))
+    kept = out / f"{name}-{seed}.json"
+    if kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before["settings"] == now:
+            return before["returns"]
+    world = open_world(problem, seed, out / "data")
+    learnt = learn_reward(
+        world.diffuser,
+        world.demonstrations,
+        out / f"reward-{problem.environment}-{seed}",
+        play=world.play,
+        reward_config=settings.reward,
+        sampling=settings.sampling,
+        config=replace(settings.learning, seed=seed),
+    )
+    evaluation = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)
+    policies: dict[str, Callable[[], Policy]] = {
+        "rl_on_learnt": lambda: train(place, learnt, training, evaluation.episode_steps, seed),
+        "rl_on_true": lambda: train(
+            place, world.true_reward, training, evaluation.episode_steps, seed
+        ),
+        "bc": lambda: clone(world.demonstrations, seed=seed, num_epochs=1 if quick else 50),
+        "old_planner": lambda: evaluation.planner(world.diffuser, learnt, guided=True),
+        "random": lambda: RandomPolicy(world.play.action_dim, seed),
+    }
+    starts = range(evaluation.seed, evaluation.seed + evaluation.num_episodes)
+    steps = evaluation.episode_steps
+    returns = {
+        each: _return(place, world, make(), starts, steps) for each, make in policies.items()
+    }
+    kept.write_text(json.dumps({"settings": now, "returns": returns}), encoding="utf-8")
+    return returns
+
+
+def _return(
+    place: Place, world: World, policy: Policy, starts: Sequence[int], num_steps: int
+) -> float:
+    envs = [place.make_env(num_steps) for _ in starts]
+    episodes = rollout(envs, policy, seeds=starts, num_steps=num_steps)
+    rewards = [
+        world.true_reward(each.observations[:-1], each.actions, each.observations[1:])
+        for each in episodes
+    ]
+    return float(np.mean([each.sum() for each in rewards]))
+
+
+def train(
+    place: Place,
+    reward: LearntReward | RewardFunction,
+    training: Training,
+    episode_steps: int,
+    seed: int,
+) -> "Agent":
+    """PPO from scratch on a reward."""
+    torch.manual_seed(seed)
+    make = lambda: place.make_env(episode_steps)
+    if isinstance(reward, LearntReward):
+        venv: VecEnv = LearntRewardVecEnv(DummyVecEnv([make] * NUM_ENVS), reward)
+    else:
+        function = reward
+        venv = DummyVecEnv([lambda: GivenReward(make(), function)] * NUM_ENVS)
+    venv.seed(seed)
+    scaled = VecNormalize(venv)  # of observations too, and of rewards to a moderate size
+    agent = PPO(
+        "MlpPolicy",
+        scaled,
+        seed=seed,
+        n_steps=training.rollout_steps,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        policy_kwargs={"net_arch": [training.width, training.width]},
+        device="cpu",
+    )
+    agent.learn(training.num_steps)
+    scaled.training = False
+    return Agent(agent, scaled)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A trained agent as a policy: its mean action."""
+
+    trained: PPO
+    scaled: VecNormalize
+
+    def reset(self) -> None:
+        """It remembers nothing."""
+
+    def __call__(self, observations: Observations) -> Actions:
+        """One action for each environment."""
+        seen: Any = self.scaled.normalize_obs(observations)
+        return self.trained.predict(seen, deterministic=True)[0].astype(np.float64)
+
+
+class RandomPolicy:
+    """Actions anywhere in [-1, 1]."""
+
+    def __init__(self, action_dim: int, seed: int) -> None:
+        self.action_dim, self.seed = action_dim, seed
+        self.reset()
+
+    def reset(self) -> None:
+        """The same actions again."""
+        self.generator = np.random.default_rng(self.seed)
+
+    def __call__(self, observations: Observations) -> Actions:
+        """One action for each environment."""
+        return self.generator.uniform(-1, 1, (len(observations), self.action_dim))
+
+
+class GivenReward(gymnasium.Wrapper):
+    """An environment whose reward is a given function of transitions."""
+
+    def __init__(self, env: gymnasium.Env, reward: RewardFunction) -> None:
+        super().__init__(env)
+        self.reward, self.now = reward, np.empty(0)
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self.now, info = self.env.reset(**options)
+        return self.now, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One environment step."""
+        then, _, terminated, truncated, info = self.env.step(action)
+        given = self.reward(self.now[None], np.asarray(action)[None], then[None])[0]
+        self.now = then
+        return then, float(given), terminated, truncated, info
+
+
+def _summary(cells: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    figures = {name: [cell[name] for cell in cells] for name in cells[0]}
+    learnt, true, random = (
+        np.array(figures[name]) for name in ("rl_on_learnt", "rl_on_true", "random")
+    )
+    figures["rl_on_learnt_over_rl_on_true"] = (learnt / true).tolist()
+    figures["rl_on_learnt_over_rl_on_true_above_random"] = (
+        (learnt - random) / (true - random)
+    ).tolist()
+    intervals = {name: _interval(values) for name, values in figures.items()}
+    means = {name: interval[0] for name, interval in intervals.items()}
+    return means | {"intervals": {name: interval[1:] for name, interval in intervals.items()}}
+
+
+def _interval(values: Sequence[float]) -> list[float]:
+    """Mean and 95% bootstrap interval over seeds."""
+    found = bootstrap(lambda sample: float(sample.mean()), np.array(values))
+    return [found.value, found.low, found.high]
+
+
+def _table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
+    names = list(next(iter(found.values()))[0])
+    table = Table("true return", *names, title="Mean over seeds [95%]")
+    for place, cells in found.items():
+        each = [_interval([cell[name] for cell in cells]) for name in names]
+        shown = [f"{mean:.0f} [{low:.0f}, {high:.0f}]" for mean, low, high in each]
+        table.add_row(f"{place} ({len(cells)} seeds)", *shown)
+    return table
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark))
