@@ -38,6 +38,17 @@ def test_the_large_maze_benchmark_prints_its_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_ensemble_benchmark_prints_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/ensemble.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    assert figures["members"] == 5
+    assert figures["cost_ratio"] == figures["seconds_ensemble"] / figures["seconds_one"]
+    assert 0 <= figures["erc_ensemble"] <= 1
+    assert figures["agreement"] < 1
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_halfcheetah_benchmark_prints_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "benchmarks/halfcheetah.py", "--quick", "--out", tmp_path]

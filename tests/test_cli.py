@@ -228,6 +228,13 @@ def test_what_a_preset_collects_can_be_collected(name: str) -> None:
     assert set(PRESETS) == set(get_args(Preset))
 
 
+@pytest.mark.parametrize("verb", ["train", "learn", "evaluate"])
+def test_a_preset_is_filled_in_without_a_complaint(verb: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--preset=umaze", "--help"])
+    assert stopped.value.code == 0
+
+
 def test_a_reward_is_learnt_judged_and_reported_on_halfcheetah(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,19 @@ from trailward.presets import PRESETS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = ("collect", "policies", "train", "learn", "plan", "evaluate", "report", "benchmark", "demo")
+VERBS = (
+    "collect",
+    "inspect",
+    "policies",
+    "train",
+    "learn",
+    "plan",
+    "evaluate",
+    "report",
+    "export",
+    "benchmark",
+    "demo",
+)
 MACHINE_PATH = re.compile(r"/(?:work|home|root|tmp|Users|mnt|var)/|~/|[A-Z]:\\|\bfile://|localhost")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 

@@ -184,6 +184,89 @@ def test_a_reward_that_sees_actions_cannot_judge_observations_alone(
         tiny_reward(action_diffuser, ACTING).step_rewards(OBSERVATIONS)
 
 
+@pytest.mark.parametrize("axes", [(), (6,), (2, 3), (1, 2, 3), (0,), (0, 3), (3, 0)])
+def test_called_it_judges_a_step_a_batch_or_episodes(
+    axes: tuple[int, ...], diffuser: Diffuser
+) -> None:
+    observations = OBSERVATIONS[: int(np.prod(axes))].reshape(*axes, 2)
+    for reward in (tiny_reward(diffuser), tiny_staged_reward(diffuser)):
+        found = reward(observations)
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, reward.step_rewards(observations))
+        np.testing.assert_array_equal(reward(observations, np.zeros((1, 7))), found)  # not seen
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("model", ["additive", "staged"])
+def test_called_a_reward_that_sees_actions_judges_episodes_and_batches_of_them(
+    model: str, stride: int
+) -> None:
+    """With an action for each observation, or for each but the last."""
+    diffuser = tiny_diffuser(PlanSpec(4, stride, 2, 2, with_actions=True))
+    config = RewardConfig(model, hidden=(8,), sees_actions=True, memory_radius=0.7)
+    reward = (tiny_reward if model == "additive" else tiny_staged_reward)(diffuser, config)
+    episodes = random_walks([9, 9, 9]).episodes
+    expected = np.stack([reward.episode_rewards(episode) for episode in episodes])
+    assert expected.shape == (3, 10 - stride)
+    seen = np.stack([episode.observations for episode in episodes])
+    acted = np.stack([episode.actions for episode in episodes])
+    np.testing.assert_allclose(reward(seen, acted), expected, rtol=1e-5)
+    np.testing.assert_allclose(reward(seen[0], acted[0]), expected[0], rtol=1e-5)
+    np.testing.assert_allclose(reward(seen[:, :9], acted), expected, rtol=1e-5)
+    assert np.ptp(expected) > 1e-3
+
+
+def test_called_a_reward_that_sees_one_action_judges_one_step() -> None:
+    reward = tiny_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2, with_actions=True)), ACTING)
+    found = reward(EPISODE.observations[4], EPISODE.actions[4])
+    assert found.shape == ()
+    np.testing.assert_allclose(found, reward.episode_rewards(EPISODE)[4], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_called_it_refuses_what_does_not_fit(diffuser: Diffuser, action_diffuser: Diffuser) -> None:
+    reward, acting = tiny_reward(diffuser), tiny_reward(action_diffuser, ACTING)
+    with pytest.raises(
+        DataError, match=r"observations have shape \(6, 3\).* last axis must have 2"
+    ):
+        reward(np.zeros((6, 3)))
+    with pytest.raises(DataError, match=r"observations have shape \(\)"):
+        reward(np.float64(1))
+    with pytest.raises(DataError, match=r"observations\[1, 0\] is nan; every value must be finite"):
+        reward(np.array([[0.0, 1.0], [np.nan, 0.0]]))
+    with pytest.raises(TypeError, match="sees actions too; give both observations and actions"):
+        acting(EPISODE.observations)
+    with pytest.raises(DataError, match=r"actions\[8, 1\] is inf"):
+        acting(EPISODE.observations, np.where(EPISODE.actions == EPISODE.actions[8, 1], np.inf, 0))
+    with pytest.raises(
+        DataError, match=r"shape \(10, 2\) and actions \(4, 2\); give an action for"
+    ):
+        acting(EPISODE.observations, EPISODE.actions[:4])
+    with pytest.raises(DataError, match="the episode has 1 actions; a plan step takes 2"):
+        acting(EPISODE.observations[0], EPISODE.actions[0])
+    with pytest.raises(TypeError, match="'mlp' reward is of whole plans"):
+        tiny_reward(diffuser, RewardConfig("mlp"))(OBSERVATIONS)
+    np.testing.assert_array_equal(reward([[1, 2]]), reward(np.array([[1.0, 2.0]])))
+
+
+@pytest.mark.parametrize("acts", [False, True])
+def test_transitions_told_one_by_one_make_up_a_staged_episode(acts: bool) -> None:
+    """Told what came before, each is worth what it is in the episode."""
+    config = replace(STAGED, sees_actions=acts)
+    reward = tiny_staged_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2, with_actions=acts)), config)
+    seen, acted = EPISODE.observations, EPISODE.actions
+    remembered = reward.remember(seen[None])[0]
+    assert set(remembered) == {False, True}
+    found = reward.transition_rewards(seen[:-1], acted, seen[1:], remembered=remembered[:-1])
+    whole = reward.episode_rewards(EPISODE)
+    np.testing.assert_allclose(found, whole if acts else whole[1:], rtol=1e-4)
+    assert not reward.is_of_transitions
+    late = reward.remember(seen[None, 5:], remembered[5:6])[0]
+    np.testing.assert_array_equal(late, remembered[5:])
+    without = tiny_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2)))
+    assert not without.remember(seen[None]).any()
+
+
 def parts(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Its transitions."""
     return episode.observations[:-1], episode.actions, episode.observations[1:]

@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from trailward import collecting, commands
+from trailward import collecting, commands, inspecting
 from trailward.checkpoint import CheckpointError
 from trailward.config import (
     Benchmark,
     Collect,
     Demo,
     Evaluate,
+    Export,
+    Inspect,
     Learn,
     Plan,
     Policies,
@@ -25,17 +27,20 @@ from trailward.config import (
 )
 from trailward.diffusion_training import DivergedError
 from trailward.extras import MissingExtraError
+from trailward.formats.table import TableLayout
 from trailward.presets import PRESETS
 from trailward.trajectory import DataError
 
 _RUN = {
     Collect: collecting.collect,
+    Inspect: inspecting.inspect,
     Policies: commands.policies,
     Train: commands.train,
     Learn: commands.learn,
     Plan: commands.plan,
     Evaluate: commands.evaluate,
     Report: commands.report,
+    Export: commands.export,
     Benchmark: commands.benchmark,
     Demo: commands.demo,
 }
@@ -61,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog="trailward",
             description="Learn rewards from trails: inverse reinforcement learning, fully offline.",
         )
-        console = Console(stderr=not isinstance(command, Plan), soft_wrap=True, highlight=False)
+        is_asked = isinstance(command, Plan | Inspect)  # what they say is what was asked for
+        console = Console(stderr=not is_asked, soft_wrap=True, highlight=False)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="minari|gymnasium.*")
             _RUN[type(command)](command, partial(console.print, markup=False))
@@ -91,6 +97,8 @@ def _verbs(preset: str | None) -> Any:
         if settings.packaged is not None:
             for kind in (Learn, Evaluate):
                 defaults[kind]["diffuser"] = settings.packaged
+    for given in defaults.values():
+        given["table"] = TableLayout()
     verbs = [
         Annotated[
             partial(kind, **defaults[kind]) if kind in defaults else kind,

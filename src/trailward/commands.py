@@ -18,6 +18,7 @@ from trailward.config import (
     Benchmark,
     Demo,
     Evaluate,
+    Export,
     Learn,
     Plan,
     Policies,
@@ -33,6 +34,7 @@ from trailward.environments.halfcheetah_policies import package_policies, train_
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_evaluation import evaluate_in_maze
 from trailward.evaluation import Evaluation, EvaluationConfig, plan_observations
+from trailward.interop.exported import export_reward
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Planner
 from trailward.presets import PRESETS, Settings
@@ -41,6 +43,7 @@ from trailward.progress import progress
 from trailward.report import write_report
 from trailward.reward_learning import learn_reward
 from trailward.trajectory import DataError, PlanSpec
+from trailward.without_truth import judge_without_truth
 
 Say = Callable[[str], None]
 
@@ -64,7 +67,7 @@ def policies(command: Policies, say: Say) -> list[NetworkPolicy]:
 
 def train(command: Train, say: Say) -> Diffuser:
     """Train a diffuser, or go on training it."""
-    play = read_dataset(command.play)
+    play = read_dataset(command.play, command.table)
     spec = PlanSpec(
         command.horizon, command.stride, play.observation_dim, play.action_dim, command.with_actions
     )
@@ -88,7 +91,8 @@ def train(command: Train, say: Say) -> Diffuser:
 
 def learn(command: Learn, say: Say) -> LearntReward:
     """Learn a reward, or go on learning it."""
-    demonstrations = read_dataset(command.demonstrations)
+    demonstrations = read_dataset(command.demonstrations, command.table)
+    play = None if command.play is None else read_dataset(command.play, command.table)
     diffuser = Diffuser.load(model_folder(command.diffuser), device=_device(command.device))
     facts = provenance(
         command.learning.seed,
@@ -96,6 +100,9 @@ def learn(command: Learn, say: Say) -> LearntReward:
         diffuser=command.diffuser,
         learning=asdict(command.learning),
     )
+    reward = command.reward
+    if command.ensemble is not None:
+        reward = replace(reward, num_members=command.ensemble)
     began = time.perf_counter()
     total = command.learning.num_steps + command.learning.tuning.num_steps
     with progress("learning", total) as report:
@@ -103,8 +110,8 @@ def learn(command: Learn, say: Say) -> LearntReward:
             diffuser,
             demonstrations,
             command.out,
-            play=None if command.play is None else read_dataset(command.play),
-            reward_config=command.reward,
+            play=play,
+            reward_config=reward,
             sampling=command.sampling,
             config=command.learning,
             report=report,
@@ -136,12 +143,18 @@ def plan(command: Plan, say: Say) -> list[list[list[float]]]:
 
 def evaluate(command: Evaluate, say: Say) -> dict[str, Any]:
     """Judge a reward; writes figures as JSON and arrays for the report."""
-    judge = {"maze": _evaluate_in_maze, "halfcheetah": _evaluate_on_halfcheetah}
+    judge = {
+        "maze": _evaluate_in_maze,
+        "halfcheetah": _evaluate_on_halfcheetah,
+        "none": _evaluate_without_truth,
+    }
     evaluation = judge[command.environment](command, lambda name: say(f"evaluating: {name}"))
     command.out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(command.out / "evaluation.npz", allow_pickle=False, **evaluation.arrays)
     path = command.out / "evaluation.json"
     path.write_text(json.dumps(evaluation.figures, indent=2) + "\n", encoding="utf-8")
+    for warning in evaluation.figures.get("warnings", {}).values():
+        say(f"warning: {warning}")
     say(f"figures -> {path}")
     return evaluation.figures
 
@@ -179,11 +192,39 @@ def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
     )
 
 
+def _evaluate_without_truth(command: Evaluate, stage: Say) -> Evaluation:
+    diffuser = Diffuser.load(model_folder(command.diffuser))
+    return judge_without_truth(
+        _load_reward(command.reward, diffuser),
+        diffuser,
+        read_dataset(command.play, command.table),
+        read_dataset(command.demonstrations, command.table),
+        command.evaluation,
+        stage=stage,
+    )
+
+
 def report(command: Report, say: Say) -> Path:
     """Write the page and its pictures."""
     page = write_report(command.evaluation, command.out, reward_folder=command.reward)
     say(f"report -> {page}")
     return page
+
+
+def export(command: Export, say: Say) -> Path:
+    """Write a learnt reward as one file.
+
+    Raises:
+        ValueError: if it cannot be told step by step.
+    """
+    learnt = LearntReward.load(command.reward)
+    try:
+        learnt.check_of_transitions()
+    except TypeError as error:
+        raise ValueError(f"{command.reward}: {error}") from None
+    path = export_reward(learnt, command.out)
+    say(f"exported reward -> {path}")
+    return path
 
 
 def benchmark(command: Benchmark, say: Say) -> Path:

@@ -13,6 +13,7 @@ from trailward.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion_training import TrainingConfig
 from trailward.environments.halfcheetah_policies import PolicyTrainingConfig
 from trailward.evaluation import EvaluationConfig
+from trailward.formats.table import TableLayout
 from trailward.reward import RewardConfig
 from trailward.reward_learning import LearningConfig
 
@@ -22,6 +23,7 @@ Preset = Literal[
 """Names of settings known to work; every flag can still be given."""
 
 Environment = Annotated[Literal["maze", "halfcheetah"], tyro.conf.arg(aliases=["--env"])]
+Judge = Annotated[Literal["maze", "halfcheetah", "none"], tyro.conf.arg(aliases=["--env"])]
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,24 @@ class Policies:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Tell what is in data: entries, ranges, leaps, and whether demonstrations lie within play."""
+
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Play data: a file or folder of a known format, or a Minari id."""
+    demonstrations: str | None = None
+    """Demonstrations, to compare with it."""
+    out: Path | None = None
+    """Folder that gets inspection.json and inspection.png."""
+    table: TableLayout = field(default_factory=TableLayout)
+
+
+@dataclass(frozen=True)
 class Train:
     """Train a diffuser on play data; run again on the same folder, it resumes exactly."""
 
     play: str
-    """Play data: a dataset folder or a local Minari id."""
+    """Play data: a file or folder of a known format, or a Minari id."""
     out: Path
     """Folder of the model, its checkpoint and TensorBoard logs."""
     preset: Preset | None = None
@@ -94,6 +109,7 @@ class Train:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
+    table: TableLayout = field(default_factory=TableLayout)
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class Learn:
     """Learn a reward from demonstrations; run again on the same folder, it resumes exactly."""
 
     demonstrations: str
-    """Demonstrations: a dataset folder or a local Minari id."""
+    """Demonstrations: a file or folder of a known format, or a Minari id."""
     out: Path
     """Folder of the reward, its checkpoint and TensorBoard logs."""
     diffuser: str
@@ -111,11 +127,15 @@ class Learn:
     demonstrations and by the objectives logit and relative_reward."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
+    ensemble: int | None = None
+    """Rewards learnt side by side in one run, used as their mean: where they disagree, the reward
+    is a guess. The same as --reward.num-members."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
+    table: TableLayout = field(default_factory=TableLayout)
 
 
 @dataclass(frozen=True)
@@ -136,14 +156,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge a learnt reward and its planner by the true reward."""
+    """Judge a learnt reward and its planner, by the true reward where there is one."""
 
     reward: Path
     """The learnt reward's folder."""
     play: str
-    """Play data that ERC is measured over."""
+    """Play data that ERC is measured over, or that demonstrations are ranked among."""
     demonstrations: str
-    """Demonstrations, for the pictures."""
+    """Demonstrations, for the pictures; without an environment those that were learnt from."""
     out: Path
     """Folder that gets evaluation.json and evaluation.npz."""
     diffuser: str = "umaze"
@@ -152,13 +172,14 @@ class Evaluate:
     """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
     task: str = "corner"
     """The true reward: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
-    environment: Environment = "maze"
-    """Where; --maze and --task are for mazes."""
+    environment: Judge = "maze"
+    """Where, or none: by data alone. --maze and --task are for mazes."""
     policies: Path | None = None
     """HalfCheetah's policies, to find the demonstrator among; the packaged ones if not given."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of environment, maze, diffuser and evaluation."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    table: TableLayout = field(default_factory=TableLayout)
 
 
 @dataclass(frozen=True)
@@ -171,6 +192,16 @@ class Report:
     """Folder of index.html and the PNG files."""
     reward: Path | None = None
     """The learnt reward's folder, for the loss curve."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a learnt reward as one file that PyTorch runs without trailward."""
+
+    reward: Path
+    """The learnt reward's folder."""
+    out: Path
+    """The file, ending in .pt2."""
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,21 @@
 """Read, check and write episodes; cut them into windows."""
 
 import hashlib
-import json
 import os
-import re
-import shutil
-import uuid
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import minari
 import numpy as np
 import torch
 from jaxtyping import Float
-from minari.data_collector import EpisodeBuffer
-from minari.dataset.minari_dataset import parse_dataset_id
 
-from trailward.d4rl import SUFFIXES, read_d4rl
+from trailward.formats import read_recording
+from trailward.formats.minari_folder import dataset_folder, write_minari
+from trailward.formats.rows import Recording
+from trailward.formats.table import TableLayout
 from trailward.normalizer import Normalizer
 from trailward.trajectory import Columns, DataError, Episode, PlanSpec
 from trailward.typing import PlanMask, Plans
@@ -62,7 +55,10 @@ class Dataset:
         for name in ("observations", "actions"):
             names, entries = getattr(self.columns, name), getattr(first, name).shape[1]
             if names and len(names) != entries:
-                msg = f"{name} have {entries} entries and {len(names)} names: {', '.join(names)}"
+                msg = (
+                    f"{name} have {entries} entries and {len(names)} names: {', '.join(names)}; "
+                    "give every entry one, or none"
+                )
                 raise DataError(msg)
 
     @property
@@ -239,33 +235,24 @@ def check_columns(demonstrations: Columns, play: Columns) -> None:
         raise DataError(msg)
 
 
-def read_dataset(source: str | os.PathLike[str]) -> Dataset:
-    """Read a Minari dataset or a D4RL file.
+def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Dataset:
+    """Read recorded data of any known format.
 
     Args:
-        source: a folder with a Minari dataset, an id known to ``minari list local`` such as
-            ``mujoco/halfcheetah/expert-v0``, or an HDF5 file of D4RL (``.hdf5`` or ``.h5``).
+        source: an HDF5 file of D4RL (``.hdf5``, ``.h5``), an ``.npz`` file, a table (``.parquet``,
+            ``.csv``), a folder of LeRobot or of Minari, or a Minari id such as
+            ``mujoco/halfcheetah/expert-v0``, downloaded if it is not local and there is a network.
+        layout: which columns of a table are what.
 
     Raises:
-        DataError: names the dataset, the episode and the field that is wrong, and the remedy.
+        DataError: names the file, the field and the value that is wrong, and the remedy.
+        MissingExtraError: if it takes a package that is not installed; names the command.
     """
-    if Path(source).suffix in SUFFIXES:
-        path = Path(source).expanduser()
-        return _named(path, read_d4rl(path), {"file": path.name})
-    recorded = _open_minari(source)
-    episodes = []
+    found = read_recording(source, layout)
     try:
-        has_rewards = bool(recorded.storage.metadata.get("has_rewards", True))
-        for item in recorded.iterate_episodes():
-            episodes.append(_read_episode(item, has_rewards=has_rewards))
+        return Dataset(found.episodes, found.provenance, found.columns)
     except DataError as error:
-        raise DataError(f"{source}, episode {len(episodes)}: {error}") from None
-    except (KeyError, OSError, AttributeError) as error:
-        msg = f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}"
-        raise DataError(msg) from error
-    made = json.loads(recorded.storage.metadata.get("provenance", "{}"))
-    columns = json.loads(recorded.storage.metadata.get("columns", "null"))
-    return _named(source, episodes, made, Columns.from_config(columns))
+        raise DataError(f"{source}: {error}") from None
 
 
 def write_dataset(
@@ -287,54 +274,8 @@ def write_dataset(
     Raises:
         DataError: if the folder exists or its name is not a Minari name.
     """
-    target = free_folder(folder)
-    try:
-        parse_dataset_id(target.name)
-    except ValueError as error:
-        raise DataError(str(error)) from None
-    buffers = [
-        EpisodeBuffer(
-            id=index,
-            observations=episode.observations,  # pyright: ignore[reportArgumentType]
-            actions=episode.actions,  # pyright: ignore[reportArgumentType]
-            rewards=_rewards_or_zeros(episode),  # pyright: ignore[reportArgumentType]
-            terminations=np.zeros(len(episode), bool),  # pyright: ignore[reportArgumentType]
-            truncations=np.arange(len(episode)) == len(episode) - 1,  # pyright: ignore[reportArgumentType]
-        )
-        for index, episode in enumerate(dataset.episodes)
-    ]
-    box = gymnasium.spaces.Box
-    staging = target.parent / f".writing-{uuid.uuid4().hex[:8]}"
-    try:
-        with _minari_root(staging), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", ".* is (set to )?None", UserWarning
-            )  # no author given
-            written = minari.create_dataset_from_buffers(
-                target.name,
-                buffers,
-                observation_space=box(-np.inf, np.inf, (dataset.observation_dim,), np.float64),
-                action_space=box(-np.inf, np.inf, (dataset.action_dim,), np.float64),
-                description=f"trailward data of {env_id}" if env_id else "trailward data",
-            )
-            written.storage.update_metadata(
-                {
-                    "provenance": json.dumps(dataset.provenance),
-                    "columns": json.dumps(dataset.columns.to_config()),
-                    "has_rewards": all(e.rewards is not None for e in dataset.episodes),
-                }
-            )
-        (staging / target.name).rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return target
-
-
-def dataset_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder that :func:`write_dataset` writes to: the name always ends in a version."""
-    path = Path(folder).expanduser().resolve()
-    versioned = re.search(r"-v\d+$", path.name)
-    return path if versioned else path.with_name(f"{path.name}-v0")
+    found = Recording(dataset.episodes, dataset.columns, dataset.provenance)
+    return write_minari(found, free_folder(folder), env_id=env_id)
 
 
 def free_folder(folder: str | os.PathLike[str]) -> Path:
@@ -347,67 +288,3 @@ def free_folder(folder: str | os.PathLike[str]) -> Path:
     if target.exists():
         raise DataError(f"{target} exists; remove it or choose another name")
     return target
-
-
-def _named(
-    source: str | os.PathLike[str],
-    episodes: list[Episode],
-    made: dict[str, Any],
-    columns: Columns = Columns(),
-) -> Dataset:
-    try:
-        return Dataset(episodes, made, columns)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
-
-
-def _open_minari(source: str | os.PathLike[str]) -> minari.MinariDataset:
-    for path in (Path(source).expanduser(), dataset_folder(source)):
-        if (path / "data").is_dir():
-            try:
-                return minari.MinariDataset(path / "data")
-            except (OSError, ValueError, KeyError) as error:
-                raise DataError(f"{path} is not a readable Minari dataset: {error}") from error
-    try:
-        return minari.load_dataset(str(source))
-    except (FileNotFoundError, ValueError) as error:
-        msg = (
-            f"'{source}' is neither a folder with a Minari dataset nor a local Minari id; "
-            "list those with 'minari list local', get one with 'minari download', or make one "
-            "with 'trailward collect'"
-        )
-        raise DataError(msg) from error
-
-
-def _read_episode(item: minari.EpisodeData, *, has_rewards: bool) -> Episode:
-    observations = item.observations
-    if isinstance(observations, dict):
-        if "observation" not in observations:
-            msg = f"observations are a dictionary of {sorted(observations)}; none is 'observation'"
-            raise DataError(msg)
-        observations = observations["observation"]
-    if not isinstance(observations, np.ndarray) or not isinstance(item.actions, np.ndarray):
-        raise DataError("observations and actions must be arrays; flatten them first")
-    return Episode(
-        observations.astype(np.float64),
-        item.actions.astype(np.float64),
-        np.asarray(item.rewards, dtype=np.float64) if has_rewards else None,
-    )
-
-
-def _rewards_or_zeros(episode: Episode) -> np.ndarray:
-    return np.zeros(len(episode)) if episode.rewards is None else episode.rewards
-
-
-@contextmanager
-def _minari_root(root: Path) -> Iterator[None]:
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    root.mkdir(parents=True)
-    os.environ["MINARI_DATASETS_PATH"] = str(root)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -154,7 +154,7 @@ class Diffuser:
         first: Float[Tensor, "batch observation"],
         sampling: SamplingConfig,
         *,
-        generator: torch.Generator,
+        generator: torch.Generator | Sequence[torch.Generator],
         reward_model: Callable[[Plans], PerPlan] | None = None,
         last: Float[Tensor, "batch observation"] | None = None,
         adjoint: Adjoint = full,
@@ -164,7 +164,7 @@ class Diffuser:
         Args:
             first: where each plan starts.
             sampling: how.
-            generator: of all noise.
+            generator: of all noise; several for as many equal parts of the batch.
             reward_model: guides the plans; None for unguided ones.
             last: where each plan ends, if known.
             adjoint: how gradients go back to the reward model's weights.

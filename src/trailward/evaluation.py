@@ -277,6 +277,38 @@ def plan_observations(
     return units.cpu().numpy().astype(np.float64)
 
 
+def paths_of(episodes: Sequence[Episode]) -> Float[np.ndarray, "episode time observation"]:
+    """Observations of episodes in one array, NaN after the end of shorter ones."""
+    longest = max(len(e.observations) for e in episodes)
+    paths = np.full((len(episodes), longest, episodes[0].observations.shape[1]), np.nan)
+    for path, episode in zip(paths, episodes, strict=True):
+        path[: len(episode.observations)] = episode.observations
+    return paths
+
+
+def standing_rewards(
+    learnt: LearntReward,
+    observations: Float[np.ndarray, "batch observation"],
+    *,
+    stage: int | None = None,
+) -> Float[np.ndarray, "batch"]:
+    """Learnt reward of staying at each observation (environment units).
+
+    Args:
+        learnt: the reward.
+        observations: where.
+        stage: of a reward with stages; the last one if None.
+    """
+    if learnt.is_additive and not learnt.config.sees_actions:
+        return learnt.step_rewards(
+            observations, stage=learnt.num_stages - 1 if stage is None else stage
+        )
+    states = torch.as_tensor(observations, dtype=torch.float32)
+    still = states.new_zeros(len(states), learnt.spec.stride, learnt.spec.action_dim)
+    step = learnt.spec.join(states, still)
+    return learnt.plan_rewards(step.unsqueeze(1).expand(-1, learnt.spec.horizon, -1))
+
+
 def windows_of(
     episodes: Sequence[Episode], *, length: int, count: int, seed: int
 ) -> Float[np.ndarray, "window length observation"]:

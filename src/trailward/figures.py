@@ -1,6 +1,6 @@
 """Pictures of an evaluation, one function each, from its arrays to a matplotlib figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ Arrays = Mapping[str, np.ndarray]
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 _MARGIN = 0.15
-_WALL, _PLAY, _UNGUIDED, _GUIDED, _DEMO = "#39424e", "#9aa5b1", "#c77d0a", "#0b6e6e", "#b3266b"
+_WALL = "#39424e"
+PLAY, UNGUIDED, GUIDED, DEMONSTRATIONS = "#9aa5b1", "#c77d0a", "#0b6e6e", "#b3266b"
+"""The colour of each in every picture."""
 _RUNNERS = (
-    ("unguided", "unguided", _UNGUIDED),
-    ("learnt", "learnt reward", _GUIDED),
-    ("demonstrator", "demonstrator", _DEMO),
+    ("unguided", "unguided", UNGUIDED),
+    ("learnt", "learnt reward", GUIDED),
+    ("demonstrator", "demonstrator", DEMONSTRATIONS),
 )
 
 
@@ -26,15 +28,15 @@ def summary_figure(arrays: Arrays) -> Figure:
     """The whole story in a row: what was given, the reward learnt from it, plans before, after."""
     figure, axes = maze_panels(4, arrays["maze"], columns=4)
     draw_maze(axes[0], arrays["maze"])
-    draw_paths(axes[0], arrays["play"], _PLAY, width=0.7, alpha=0.25)
-    draw_paths(axes[0], arrays["demonstrations"], _DEMO, width=1.4, alpha=0.9)
+    draw_paths(axes[0], arrays["play"], PLAY, width=0.7, alpha=0.25)
+    draw_paths(axes[0], arrays["demonstrations"], DEMONSTRATIONS, width=1.4, alpha=0.9)
     axes[0].set_title("given: play data, demonstrations")
     draw_maze(axes[1], arrays["maze"])
     axes[1].imshow(arrays["reward_map"], extent=extent(arrays["maze"]), cmap="viridis", zorder=1)
     axes[1].set_title("learnt: the reward")
     for ax, name, title, colour in (
-        (axes[2], "plans_unguided", "plans before", _UNGUIDED),
-        (axes[3], "plans_learnt", "plans guided by it", _GUIDED),
+        (axes[2], "plans_unguided", "plans before", UNGUIDED),
+        (axes[3], "plans_learnt", "plans guided by it", GUIDED),
     ):
         draw_maze(ax, arrays["maze"])
         _plans(ax, arrays[name], colour)
@@ -49,6 +51,7 @@ def reward_figure(arrays: Arrays) -> Figure:
         "first_value_map": "value, first stage",
         "reward_map": "learnt reward",
         "value_map": "value fitted to it",
+        "disagreement_map": "disagreement of the ensemble",
         "true_reward_map": "true reward",
     }
     if "first_reward_map" in arrays:
@@ -69,11 +72,11 @@ def reward_figure(arrays: Arrays) -> Figure:
 def trajectories_figure(arrays: Arrays) -> Figure:
     """Play, demonstrations, unguided and guided plans, executed paths: a panel each."""
     panels = (
-        ("play", "play data", _PLAY, False),
-        ("demonstrations", "demonstrations", _DEMO, False),
-        ("plans_unguided", "plans, unguided", _UNGUIDED, True),
-        ("plans_learnt", "plans, learnt reward", _GUIDED, True),
-        ("executed_learnt", "executed, learnt reward", _GUIDED, False),
+        ("play", "play data", PLAY, False),
+        ("demonstrations", "demonstrations", DEMONSTRATIONS, False),
+        ("plans_unguided", "plans, unguided", UNGUIDED, True),
+        ("plans_learnt", "plans, learnt reward", GUIDED, True),
+        ("executed_learnt", "executed, learnt reward", GUIDED, False),
     )
     figure, axes = maze_panels(len(panels), arrays["maze"])
     for ax, (name, title, colour, dots) in zip(axes, panels, strict=True):
@@ -91,7 +94,7 @@ def correlation_figure(arrays: Arrays, figures: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     for ax, name in zip(figure.subplots(1, 2), ("windows", "episodes"), strict=True):
         learnt, true = arrays[f"erc_{name}"]
-        ax.plot(true, learnt, ".", ms=4, color=_GUIDED, alpha=0.35, mec="none")
+        ax.plot(true, learnt, ".", ms=4, color=GUIDED, alpha=0.35, mec="none")
         erc = figures[f"erc_{name}"]
         ax.set(xlabel="mean true reward", ylabel="mean learnt reward")
         ax.set_title(
@@ -125,13 +128,13 @@ def reward_by_velocity_figure(arrays: Arrays) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     ax = figure.subplots()
     speeds, rewards = arrays["reward_by_velocity"]
-    ax.plot(speeds, rewards, ".", ms=3, color=_GUIDED, alpha=0.25, mec="none")
+    ax.plot(speeds, rewards, ".", ms=3, color=GUIDED, alpha=0.25, mec="none")
     low, high = np.quantile(speeds, [0.005, 0.995])
     edges = np.linspace(low, high, 21)
     bins = np.digitize(speeds, edges)
     centers = [speeds[bins == b].mean() for b in range(1, 21) if (bins == b).any()]
     means = [rewards[bins == b].mean() for b in range(1, 21) if (bins == b).any()]
-    ax.plot(centers, means, "o-", ms=4, color=_DEMO, lw=1.5, label="mean")
+    ax.plot(centers, means, "o-", ms=4, color=DEMONSTRATIONS, lw=1.5, label="mean")
     ax.set(xlabel="forward velocity (m/s)", ylabel="learnt reward")
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
@@ -163,8 +166,8 @@ def loss_figure(curves: Curves) -> Figure:
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     ax = figure.subplots()
     styles = {
-        "learn/loss": ("batches", _GUIDED, "-"),
-        "learn/held_out_energy": ("held out (energy distance)", _DEMO, "o-"),
+        "learn/loss": ("batches", GUIDED, "-"),
+        "learn/held_out_energy": ("held out (energy distance)", DEMONSTRATIONS, "o-"),
     }
     for tag, points in curves.items():
         if points:
@@ -181,8 +184,8 @@ def dynamics_figure(arrays: Arrays, environment_steps: Sequence[int]) -> Figure:
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     ax = figure.subplots()
     for name, label, colour in (
-        ("unguided", "unguided", _UNGUIDED),
-        ("learnt", "guided by the learnt reward", _GUIDED),
+        ("unguided", "unguided", UNGUIDED),
+        ("learnt", "guided by the learnt reward", GUIDED),
     ):
         errors = arrays[f"dynamics_errors_{name}"]
         mean, spread = errors.mean(0), 1.96 * errors.std(0) / np.sqrt(len(errors))
@@ -270,8 +273,10 @@ def extent(maze: np.ndarray) -> tuple[float, float, float, float]:
     return (-columns / 2, columns / 2, -rows / 2, rows / 2)
 
 
-def draw_paths(ax: Axes, paths: np.ndarray, colour: str, *, width: float, alpha: float) -> None:
-    """A line for each path, metres."""
+def draw_paths(
+    ax: Axes, paths: Iterable[np.ndarray], colour: str, *, width: float, alpha: float
+) -> None:
+    """A line for each path, through its first two entries."""
     for path in paths:
         ax.plot(path[:, 0], path[:, 1], color=colour, lw=width, alpha=alpha, zorder=3)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import nn
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
 from trailward.dataset import Dataset, Windows
@@ -89,7 +89,63 @@ class LearntReward:
         acts_at_once = self.config.sees_actions and self.spec.stride > 1
         return self.is_additive and self.num_stages == 1 and not acts_at_once
 
-    @torch.no_grad()
+    def check_of_transitions(self, *, remembering: bool = False) -> None:
+        """Refuse rewards that :meth:`transition_rewards` cannot tell.
+
+        Args:
+            remembering: whether what came before each transition is known.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only, remembers what came before
+                (unless that is known), or sees the actions of several environment steps.
+        """
+        self._step_model()
+        if self.num_stages > 1 and not remembering:
+            raise TypeError(
+                "a staged reward remembers what came before; judge episodes, by episode_rewards"
+            )
+        if self.config.sees_actions and self.spec.stride > 1:
+            raise TypeError(
+                f"this reward sees the actions of {self.spec.stride} environment steps; judge "
+                "episodes, by episode_rewards, or learn one on plans of stride 1"
+            )
+
+    def __call__(
+        self,
+        observations: Float[np.ndarray, "*axes observation"],
+        actions: Float[np.ndarray, "*acts action"] | None = None,
+    ) -> Float[np.ndarray, "*rewards"]:
+        """Learnt reward of one step, a batch of them, an episode or a batch of those; learnt units.
+
+        Args:
+            observations: environment units. For a reward with stages, the axis before the last is
+                time, and nothing came before it.
+            actions: environment units; needed by a reward that sees them, else not looked at. What
+                is done at each observation: as many as those, or one fewer along the axis before
+                the last, as in an :class:`~trailward.trajectory.Episode`.
+
+        Returns:
+            A reward for each observation, float64. If the reward sees actions: for each that is
+            followed by as many actions as a plan step holds (``spec.stride``).
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only, or sees actions and there are
+                none.
+            DataError: if a shape does not fit, or a value is not finite.
+        """
+        self._step_model()
+        observations = _checked("observations", observations, self.spec.observation_dim)
+        if not self.config.sees_actions:
+            return self.step_rewards(observations)
+        if actions is None:
+            raise TypeError("this reward sees actions too; give both observations and actions")
+        actions = _checked("actions", actions, self.spec.action_dim)
+        if observations.ndim == actions.ndim == 1:
+            return self(observations[None], actions[None]).reshape(())
+        chunks = self._chunks(observations, actions)
+        with_actions = observations[..., : chunks.shape[-3], :]
+        return self._judge(self._model_space(with_actions, chunks))
+
     def step_rewards(
         self, observations: Float[np.ndarray, "*axes observation"], *, stage: int | None = None
     ) -> Float[np.ndarray, "*axes"]:
@@ -106,21 +162,12 @@ class LearntReward:
         """
         if self.config.sees_actions:
             raise TypeError("this reward sees actions too; judge episodes, by episode_rewards")
-        model = self._step_model()
+        self._step_model()
         if stage is not None and not 0 <= stage < self.num_stages:
             raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
-        axes = observations.shape[:-1]
-        paths = torch.as_tensor(observations, dtype=torch.float32)
-        paths = paths.reshape(math.prod(axes[:-1]), *axes[-1:] or (1,), self.spec.observation_dim)
-        paths = paths.to(self.device)
-        paths = self.observation_normalizer.normalize(paths)
-        if isinstance(self.model, StagedReward) and stage is not None:
-            rewards = self.model.stage_rewards(paths)[..., stage]
-        else:
-            rewards = model.step_rewards(paths)
-        return rewards.reshape(axes).cpu().numpy().astype(np.float64)
+        stages = None if stage is None else np.full(observations.shape[:-1], stage)
+        return self._judge(self._model_space(observations), stages)
 
-    @torch.no_grad()
     def episode_rewards(self, episode: Episode) -> Float[np.ndarray, "time"]:
         """Learnt reward of each step of an episode (environment units), in learnt units.
 
@@ -131,17 +178,15 @@ class LearntReward:
             TypeError: if the reward model rewards whole plans only.
             DataError: if the reward sees actions and there are fewer.
         """
-        if not self.config.sees_actions:
-            return self.step_rewards(episode.observations)
-        stride = self.spec.stride
-        if len(episode) < stride:
-            raise DataError(f"the episode has {len(episode)} actions; a plan step takes {stride}")
-        chunks = np.lib.stride_tricks.sliding_window_view(episode.actions, stride, axis=0)
-        return self._acting_rewards(episode.observations[: len(chunks)], chunks.swapaxes(1, 2))
+        return self(episode.observations, episode.actions)
 
-    @torch.no_grad()
     def transition_rewards(
-        self, observations: Observations, actions: Actions, next_observations: Observations
+        self,
+        observations: Observations,
+        actions: Actions,
+        next_observations: Observations,
+        *,
+        remembered: Bool[np.ndarray, "batch"] | None = None,
     ) -> Float[np.ndarray, "batch"]:
         """Learnt reward of each transition (environment units), in learnt units.
 
@@ -152,24 +197,39 @@ class LearntReward:
             observations: where each begins.
             actions: what is done there.
             next_observations: where each arrives, one environment step later.
+            remembered: of a reward with stages: what :meth:`remember` says of the first.
 
         Raises:
-            TypeError: if the reward model rewards whole plans only, remembers what came before, or
-                sees the actions of several environment steps.
+            TypeError: as :meth:`check_of_transitions`.
         """
-        self._step_model()
+        self.check_of_transitions(remembering=remembered is not None)
+        stages = None
         if self.num_stages > 1:
-            raise TypeError(
-                "a staged reward remembers what came before; judge episodes, by episode_rewards"
-            )
-        if not self.is_of_transitions:
-            raise TypeError(
-                f"this reward sees the actions of {self.spec.stride} environment steps; judge "
-                "episodes, by episode_rewards, or learn one on plans of stride 1"
-            )
+            path = np.stack([observations, next_observations], 1)
+            seen = self.remember(path, remembered)
+            stages = seen[:, 0 if self.config.sees_actions else 1].astype(np.int64)
         if self.config.sees_actions:
-            return self._acting_rewards(observations, actions[:, None])
-        return self.step_rewards(next_observations)
+            return self._judge(self._model_space(observations, actions[:, None]), stages)
+        return self._judge(self._model_space(next_observations), stages)
+
+    @torch.no_grad()
+    def remember(
+        self,
+        observations: Float[np.ndarray, "batch time observation"],
+        remembered: Bool[np.ndarray, "batch"] | None = None,
+    ) -> Bool[np.ndarray, "batch time"]:
+        """Whether a reward with stages is in its second one at each observation.
+
+        It never is if there is only one.
+
+        Args:
+            observations: environment units.
+            remembered: what was so before the first of them; nothing if None.
+        """
+        if not isinstance(self.model, StagedReward):
+            return np.zeros(observations.shape[:-1], dtype=bool)
+        before = None if remembered is None else torch.as_tensor(remembered, device=self.device)
+        return self.model.remember(self._model_space(observations), before).cpu().numpy()
 
     @torch.no_grad()
     def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
@@ -187,19 +247,51 @@ class LearntReward:
         drawn, _ = windows.gather(torch.arange(0, len(windows), self.spec.num_observations))
         return float(self.plan_rewards(drawn).mean())
 
-    def _acting_rewards(
+    def _chunks(
         self,
-        observations: Float[np.ndarray, "time observation"],
-        actions: Float[np.ndarray, "time stride action"],
-    ) -> Float[np.ndarray, "time"]:
-        """Learnt reward of observations with the actions that follow each of them."""
-        both = (
-            torch.tensor(part, dtype=torch.float32, device=self.device)
-            for part in (observations, actions)
-        )
-        steps = self._normalizer.normalize(self.spec.join(*both))
-        rewards = self._step_model().step_rewards(steps.unsqueeze(0))[0]
-        return rewards.cpu().numpy().astype(np.float64)
+        observations: Float[np.ndarray, "*batch time observation"],
+        actions: Float[np.ndarray, "*acts action"],
+    ) -> Float[np.ndarray, "*batch chunk stride action"]:
+        """The actions that follow each observation, where there are enough of them."""
+        count, axes = observations.shape[-2], observations.shape[:-2]
+        if actions.shape[:-1] not in [(*axes, count), (*axes, count - 1)]:
+            msg = (
+                f"observations have shape {observations.shape} and actions {actions.shape}; give "
+                "an action for each observation, or for each but the last of an episode"
+            )
+            raise DataError(msg)
+        stride = self.spec.stride
+        if actions.shape[-2] < stride:
+            msg = f"the episode has {actions.shape[-2]} actions; a plan step takes {stride}"
+            raise DataError(msg)
+        chunks = np.lib.stride_tricks.sliding_window_view(actions, stride, axis=-2)
+        return chunks.swapaxes(-2, -1)
+
+    def _model_space(
+        self,
+        observations: Float[np.ndarray, "*axes observation"],
+        actions: Float[np.ndarray, "*axes stride action"] | None = None,
+    ) -> Float[Tensor, "*axes entry"]:
+        """Plan steps, or without actions their observations, of environment units."""
+        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        if actions is None:
+            return self.observation_normalizer.normalize(seen)
+        acts = torch.tensor(actions, dtype=torch.float32, device=self.device)
+        return self._normalizer.normalize(self.spec.join(seen, acts))
+
+    @torch.no_grad()
+    def _judge(
+        self, steps: Float[Tensor, "*axes entry"], stages: Int[np.ndarray, "*axes"] | None = None
+    ) -> Float[np.ndarray, "*axes"]:
+        """Learnt reward of each step (model space), in these stages or those that time leads to."""
+        axes = steps.shape[:-1]
+        paths = steps.reshape(math.prod(axes[:-1]), *axes[-1:] or (1,), steps.shape[-1])
+        if stages is not None and isinstance(self.model, StagedReward):
+            index = torch.as_tensor(stages, device=self.device).reshape(paths.shape[:-1])
+            rewards = self.model.stage_rewards(paths).gather(-1, index.unsqueeze(-1))
+        else:
+            rewards = self._step_model().step_rewards(paths)
+        return rewards.reshape(axes).cpu().numpy().astype(np.float64)
 
     @property
     def _normalizer(self) -> Normalizer:
@@ -286,3 +378,18 @@ class LearntReward:
             tuned,
             columns,
         )
+
+
+def _checked(what: str, given: np.ndarray, entries: int) -> np.ndarray:
+    """An array of numbers whose last axis has as many entries as the reward was learnt on."""
+    array = np.asarray(given, dtype=np.float64)
+    if array.shape[-1:] != (entries,):
+        msg = (
+            f"{what} have shape {array.shape}; the reward was learnt on {entries} entries, so the "
+            f"last axis must have {entries}"
+        )
+        raise DataError(msg)
+    if not np.isfinite(array).all():
+        where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        raise DataError(f"{what}{list(where)} is {array[where]}; every value must be finite")
+    return array

@@ -4,9 +4,10 @@
 samples none; :meth:`MatchingProblem.loss` is where they part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,7 @@ from trailward.direct_objective import (
     direct_loss,
     fine_tune,
 )
+from trailward.ensemble import Apart, EnsembleReward, member_seeds
 from trailward.memory import RemembersPast
 from trailward.objective import OBJECTIVES, EnergyDistance, Objective
 from trailward.reward import AdditiveReward, StagedReward
@@ -53,7 +55,8 @@ class LearningConfig:
             samples no plans, those that judge the held-out demonstrations start there.
         num_steps: gradient steps at most.
         batch_size: demonstration windows in a batch, and as many plans or, where the objective
-            needs them, play windows.
+            needs them, play windows. Each member of an ensemble gets half as many (rounded up),
+            so that five cost two and a half times what one does.
         learning_rate: of Adam, falling to a tenth linearly.
         weight_decay: decoupled (AdamW); keeps the reward smooth and its pull on plans moderate.
             Without it the reward grows for as long as it is learnt, and drives plans off the play
@@ -147,7 +150,7 @@ def matching_loss(
     *,
     objective: Objective,
     sampling: SamplingConfig,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     starts: Float[Tensor, "plan observation"] | None = None,
     adjoint: Adjoint = full,
 ) -> Scalar:
@@ -162,7 +165,7 @@ def matching_loss(
         indices: which windows make up the batch.
         objective: how plans and demonstrations are compared, model space.
         sampling: how plans are sampled and guided.
-        generator: of the plans' noise.
+        generator: of the plans' noise; several for as many equal parts of the batch.
         starts: where the plans start, model space; where the demonstrations do if None.
         adjoint: how gradients go back through sampling.
 
@@ -199,7 +202,11 @@ def matching_loss(
 
 @dataclass(frozen=True)
 class MatchingProblem:
-    """What is learnt from what: the loss of a gradient step and of the held-out demonstrations."""
+    """What is learnt from what: the loss of a gradient step and of the held-out demonstrations.
+
+    An ensemble's members each have batches and noise of their own; the losses of a gradient step
+    are summed over them. The held-out demonstrations judge what will be used: their mean.
+    """
 
     diffuser: Diffuser
     windows: Windows
@@ -207,13 +214,23 @@ class MatchingProblem:
     num_learnt: int
     sampling: SamplingConfig
     config: LearningConfig
+    num_members: int = 1
 
     def loss(self, model: Callable[[Plans], PerPlan], step: int) -> Scalar:
-        """The objective of one gradient step's batch."""
+        """The objective of one gradient step's batch, summed over members.
+
+        Args:
+            model: guides plans; of an ensemble, each part of the batch by its own member. Of
+                objectives that sample none, the reward itself.
+            step: tells the batch and the noise.
+        """
         if self.config.direct is not None:
-            return self._direct_loss(self.config.direct, model, step)
-        objective = OBJECTIVES[self.config.objective]
-        return self._loss(model, self._learnt, objective, self.config.batch_size, step)
+            each = zip(_members(model), self._seeds, strict=True)
+            losses = [self._direct_loss(self.config.direct, m, step, seed) for m, seed in each]
+            return torch.stack(losses).sum()
+        objective = Apart(OBJECTIVES[self.config.objective], self.num_members)
+        size = self._batch_size
+        return self._loss(model, self._learnt, objective, size, step, seeds=self._seeds)
 
     @cached_property
     def expert(self) -> nn.Module:
@@ -230,18 +247,22 @@ class MatchingProblem:
         )
 
     def penalty(self, model: nn.Module, step: int) -> Scalar:
-        """How large the reward's local part is on play data."""
-        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
-            return torch.zeros((), device=self.diffuser.device)
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
-        picks = self.play.draw(_NUM_PENALIZED, generator)
-        plans, _ = self.play.batch(picks, self.diffuser.normalizer)
-        squares = model.local_rewards(plans).square().mean((0, 1))
-        return self.config.local_penalty * squares.sum()
+        """How large the reward's local part is on play data, summed over members."""
+        total = torch.zeros((), device=self.diffuser.device)
+        for member, seed in zip(_members(model), self._seeds, strict=True):
+            if self.play is None or not isinstance(member, AdditiveReward | StagedReward):
+                continue
+            picks = self.play.draw(_NUM_PENALIZED, _generator(seed, step))
+            plans, _ = self.play.batch(picks, self.diffuser.normalizer)
+            squares = member.local_rewards(plans).square().mean((0, 1))
+            total = total + self.config.local_penalty * squares.sum()
+        return total
 
     def fit_value(self, model: nn.Module, value: Value) -> None:
         """Fit the value, in place, to the reward as it is now."""
-        if self.play is None or not isinstance(model, AdditiveReward | StagedReward):
+        if self.play is None or not isinstance(
+            model, AdditiveReward | EnsembleReward | StagedReward
+        ):
             raise ValueError("a value needs play data and an additive or staged reward")
         fitted = fit_value(
             model.stage_rewards,
@@ -254,7 +275,7 @@ class MatchingProblem:
 
     def discounted_value(self, model: nn.Module) -> Value:
         """What follows each observation of the play data, under the reward."""
-        if self.play is None or not isinstance(model, AdditiveReward):
+        if self.play is None or not isinstance(model, AdditiveReward | EnsembleReward):
             raise ValueError("a discounted value needs play data and an additive reward")
         return fit_discounted_value(
             model.step_rewards,
@@ -270,7 +291,8 @@ class MatchingProblem:
     ) -> float:
         """Energy distance to the held-out demonstrations, with the same noise at each call."""
         kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
-        return self._loss(model, kept, EnergyDistance(), num_windows, _JUDGED).item()
+        objective, seeds = EnergyDistance(), [self.config.seed]
+        return self._loss(model, kept, objective, num_windows, _JUDGED, seeds=seeds).item()
 
     def best_sampling(self, model: Callable[[Plans], PerPlan]) -> SamplingConfig:
         """How plans are best guided, by the held-out demonstrations."""
@@ -290,15 +312,26 @@ class MatchingProblem:
         return tried[losses.index(min(losses))]
 
     @property
+    def _seeds(self) -> list[int]:
+        """Of each member's batches and noise."""
+        return member_seeds(self.config.seed, self.num_members)
+
+    @property
+    def _batch_size(self) -> int:
+        """Of each member."""
+        size = self.config.batch_size
+        return size if self.num_members == 1 else -(-size // 2)
+
+    @property
     def _learnt(self) -> torch.Tensor:
         """The windows that may be learnt from."""
         return self.windows.subset(lambda episode: episode < self.num_learnt)
 
     def _direct_loss(
-        self, objective: DirectObjective, model: Callable[[Plans], PerPlan], step: int
+        self, objective: DirectObjective, model: Callable[[Plans], PerPlan], step: int, seed: int
     ) -> Scalar:
-        size, kept = self.config.batch_size, self._learnt
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
+        size, kept = self._batch_size, self._learnt
+        generator = _generator(seed, step)
         picks = kept[torch.randint(len(kept), (size,), generator=generator)]
         batches = [self.windows.batch(picks, self.diffuser.normalizer)]
         if objective.needs_play:
@@ -317,30 +350,46 @@ class MatchingProblem:
         objective: Objective,
         size: int,
         draw: int,
+        *,
+        seeds: Sequence[int],
     ) -> Scalar:
-        seed = self.config.seed * 1_000_000_007 + draw
-        picks = torch.randint(len(kept), (size,), generator=torch.Generator().manual_seed(seed))
-        picks = kept[picks]
+        """The objective of as many batches as seeds, each of so many windows."""
+        drawn = [torch.randint(len(kept), (size,), generator=_generator(s, draw)) for s in seeds]
+        picks = [kept[each] for each in drawn]
+        starts = None
+        if self.config.starts != "demonstrations" and self.play is not None:
+            pairs = zip(picks, seeds, strict=True)
+            starts = torch.cat([self._starts(own, self.play, seed, draw) for own, seed in pairs])
         return matching_loss(
             self.diffuser,
             model,
             self.windows,
-            picks,
+            torch.cat(picks),
             objective=objective,
             sampling=self.sampling,
-            generator=torch.Generator(self.diffuser.device).manual_seed(seed),
-            starts=self._starts(picks, seed),
+            generator=[_generator(seed, draw, device=self.diffuser.device) for seed in seeds],
+            starts=starts,
             adjoint=parse_adjoint(self.config.adjoint),
         )
 
-    def _starts(self, picks: torch.Tensor, seed: int) -> Float[Tensor, "plan observation"] | None:
-        """Where plans start, model space; None is where the picked windows do."""
-        if self.config.starts == "demonstrations" or self.play is None:
-            return None
-        drawn = self.play.draw(len(picks), torch.Generator().manual_seed(seed + 1))
+    def _starts(
+        self, picks: torch.Tensor, play: Windows, seed: int, draw: int
+    ) -> Float[Tensor, "plan observation"]:
+        """Where plans start that do not all start where the picked windows do, model space."""
+        drawn = play.draw(len(picks), _generator(seed, draw + 1))
         normalizer, split = self.diffuser.normalizer, self.diffuser.spec.split
-        starts = split(self.play.batch(drawn, normalizer)[0])[0][:, 0]
+        starts = split(play.batch(drawn, normalizer)[0])[0][:, 0]
         if self.config.starts == "both":
             half = len(picks) // 2
             starts[:half] = split(self.windows.batch(picks[:half], normalizer)[0])[0][:, 0]
         return starts
+
+
+def _members(model: object) -> list[Any]:
+    """An ensemble's rewards; any other reward by itself."""
+    return list(model.members) if isinstance(model, EnsembleReward) else [model]
+
+
+def _generator(seed: int, draw: int, *, device: str | torch.device = "cpu") -> torch.Generator:
+    """The same for a seed and a draw, whatever was drawn before."""
+    return torch.Generator(device).manual_seed(seed * 1_000_000_007 + draw)

@@ -1,6 +1,6 @@
 """The planner: observations to guided plans to actions, replanned as it goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -97,6 +97,52 @@ class Planner:
         ):
             follower = self._follower = PlanFollower(self.diffuser, self.plan(observations))
         return follower(observations)
+
+    def predict(
+        self,
+        observation: np.ndarray | Mapping[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,  # noqa: FBT001, FBT002
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """As algorithms of Stable-Baselines3 predict, so that its ``evaluate_policy`` takes this.
+
+        Args:
+            observation: environment units, of one environment, (observation,), or of many; or a
+                dictionary with an entry ``observation``, as PointMaze returns.
+            state: handed back as it is; the planner itself keeps its plans and what it remembers.
+            episode_start: True where an episode begins: there the past is forgotten. All
+                environments are then planned for anew, since their plans are of one age.
+            deterministic: plays no part: the noise of the plans follows from ``seed``.
+
+        Returns:
+            Actions, environment units, not clipped to any bounds; and the state.
+
+        Raises:
+            ValueError: if the observation has another shape than the diffuser was trained on, or a
+                dictionary no such entry.
+        """
+        if isinstance(observation, Mapping):
+            if "observation" not in observation:
+                found = ", ".join(f"'{entry}'" for entry in observation)
+                raise ValueError(f"the observation has no entry 'observation', only {found}")
+            observation = observation["observation"]
+        values = np.asarray(observation, dtype=np.float64)
+        expected = self.diffuser.spec.observation_dim
+        if values.ndim not in (1, 2) or values.shape[-1] != expected:
+            msg = (
+                f"the observation has shape {values.shape}; the diffuser was trained on "
+                f"{expected} entries: give ({expected},), or (environments, {expected})"
+            )
+            raise ValueError(msg)
+        observations = np.atleast_2d(values)
+        if episode_start is not None and np.any(episode_start):
+            self._follower = None
+            begins = torch.as_tensor(np.atleast_1d(episode_start), device=self.diffuser.device)
+            if self._remembered is not None and len(self._remembered) == len(begins):
+                self._remembered = self._remembered & ~begins.bool()
+        actions = self(observations)
+        return (actions if values.ndim == 2 else actions[0]), state
 
     @torch.no_grad()
     def plan(self, observations: Observations) -> Plans:

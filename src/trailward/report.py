@@ -10,8 +10,10 @@ from string import Template
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from trailward import figures as draw
+from trailward.data_figures import place_figure, separation_figure, shares_figure
 from trailward.diffusion_training import logged_losses
 
 _CAPTIONS = {
@@ -22,8 +24,9 @@ _CAPTIONS = {
     ),
     "reward": (
         "The learnt reward over the maze, and the true one",
-        "Colour: reward of standing still there (and its value, if one was fitted). White: the "
-        "demonstrations it was learnt from.",
+        "Colour: reward of standing still there (and its value, if one was fitted; of an ensemble, "
+        "how far its members are apart, in deviations of their rewards). White: the demonstrations "
+        "it was learnt from.",
     ),
     "trajectories": (
         "From play to plan",
@@ -43,6 +46,21 @@ _CAPTIONS = {
         "The learnt reward against forward velocity",
         "Each dot is a step of play data. The true reward is forward velocity, but for 0.1 of "
         "the squared action; learning was never told.",
+    ),
+    "place": (
+        "The learnt reward, and where it comes from",
+        "Colour: reward of staying there, everything else as it is in the middle of the play data; "
+        "blank where no play data is near. White: the demonstrations it was learnt from. Of an "
+        "ensemble also how far its members are apart, in deviations of their rewards.",
+    ),
+    "separation": (
+        "Does it hold demonstrations for better than play data?",
+        "AUC: the probability that a demonstration's reward is above play data's; 1 is best, 1/2 "
+        "is chance.",
+    ),
+    "shares": (
+        "What does the reward look at?",
+        "The share of the reward's variance over play data that is lost when an entry is shuffled.",
     ),
     "erc": (
         "Does the learnt reward rank as the true one does?",
@@ -96,23 +114,7 @@ def write_report(
             points = list(logged_losses(reward_folder, tag))
             curves |= {tag: points} if points else {}
     out.mkdir(parents=True, exist_ok=True)
-    pictures = {"erc": draw.correlation_figure(arrays, figures)}
-    if "maze" in figures:
-        steps = figures["dynamics_error"]["environment_steps"]
-        pictures |= {
-            "summary": draw.summary_figure(arrays),
-            "reward": draw.reward_figure(arrays),
-            "trajectories": draw.trajectories_figure(arrays),
-            "dynamics": draw.dynamics_figure(arrays, steps),
-            "dynamics_map": draw.dynamics_map_figure(arrays),
-        }
-    else:
-        pictures |= {
-            "velocity": draw.velocity_figure(arrays),
-            "reward_by_velocity": draw.reward_by_velocity_figure(arrays),
-        }
-        if "frames_learnt" in arrays:
-            pictures["frames"] = draw.frames_figure(arrays)
+    pictures = _pictures(arrays, figures)
     if curves:
         pictures["loss"] = draw.loss_figure(curves)
     for name, picture in pictures.items():
@@ -125,6 +127,8 @@ def write_report(
 
 def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The main figures as rows: what, value with its interval, what it means."""
+    if "warnings" in figures:
+        return _rows_without_truth(figures)
     returns = figures["return"]
     rows = [
         (f"Return, {name}", _interval(returns[key]), meaning)
@@ -157,11 +161,62 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             ("EPIC distance", _interval(figures["epic"]), meaning),
             ("Pearson, single steps", _interval(figures["step_pearson"]), "1 is best"),
         ]
+    rows += _ensemble_rows(figures)
     if "maze" in figures:
         rows += _maze_rows(figures)
     count = 1 if "maze" in figures else figures["evaluation"]["num_episodes"]
     where = f"for {count} environment" + "s together" * (count > 1)
     return [*rows, ("A planning decision", f"{figures['decision_ms']:.0f} ms", where)]
+
+
+def _pictures(arrays: draw.Arrays, figures: Mapping[str, Any]) -> dict[str, Figure]:
+    """What an evaluation holds: without a true reward, in a maze or of HalfCheetah."""
+    if "warnings" in figures:
+        pictures = {
+            "separation": separation_figure(arrays, figures),
+            "shares": shares_figure(figures),
+        }
+        return pictures | ({"place": place_figure(arrays, figures)} if "place" in figures else {})
+    pictures = {"erc": draw.correlation_figure(arrays, figures)}
+    if "maze" in figures:
+        steps = figures["dynamics_error"]["environment_steps"]
+        return pictures | {
+            "summary": draw.summary_figure(arrays),
+            "reward": draw.reward_figure(arrays),
+            "trajectories": draw.trajectories_figure(arrays),
+            "dynamics": draw.dynamics_figure(arrays, steps),
+            "dynamics_map": draw.dynamics_map_figure(arrays),
+        }
+    pictures |= {
+        "velocity": draw.velocity_figure(arrays),
+        "reward_by_velocity": draw.reward_by_velocity_figure(arrays),
+    }
+    return pictures | ({"frames": draw.frames_figure(arrays)} if "frames_learnt" in arrays else {})
+
+
+def _rows_without_truth(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    ranks, distance = figures["rank"], figures["held_out_distance"]
+    judged = f"{figures['num_judged']} demonstrations"
+    judged += ", held out" if figures["judged"] == "held out" else ", learnt from too"
+    best = ", ".join(str(rank) for rank in sorted(ranks["ranks"])[:10])
+    far = figures["support"]["far"]
+    return [
+        ("Rank of demonstrations", best, f"among {ranks['among']} play episodes; {judged}"),
+        ("AUC, windows", _interval(figures["auc_windows"]), "1 is best, 0.5 is chance"),
+        ("AUC, episodes", _interval(figures["auc_episodes"]), "1 is best, 0.5 is chance"),
+        ("Distance to demonstrations, guided", f"{distance['guided']:.4g}",
+         f"unguided {distance['unguided']:.4g}; 0 is best"),
+        ("Demonstrations away from play data", "unknown" if far is None else f"{100 * far:.1f} %",
+         "of their observations; 1 % is as play data itself"),
+        *_ensemble_rows(figures),
+    ]  # fmt: skip
+
+
+def _ensemble_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    if figures.get("ensemble_agreement") is None:
+        return []
+    meaning = "mean correlation of its members over play data; 1 is best"
+    return [("Agreement of the ensemble", f"{figures['ensemble_agreement']:.3f}", meaning)]
 
 
 def _maze_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -188,14 +243,18 @@ def _interval(estimate: Mapping[str, float]) -> str:
 def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
     count = figures["num_demonstrations"]
     where = figures.get("environment") or f"{figures['maze']}, task {figures['task']}"
+    where = "recorded data" if where == "none" else where
     plural = "" if count == 1 else "s"
     subtitle = (
         f"{where}: a reward learnt from {count} demonstration{plural} "
         f"with the {figures['objective']} objective"
     )
-    told = (
-        "In brackets: 95% bootstrap intervals. The true reward was used here only, never in "
-        "learning."
+    known = "The true reward was used here only, never in learning."
+    if "warnings" in figures:
+        known = "No true reward is known; this is what data alone can tell."
+    told = f"In brackets: 95% bootstrap intervals. {known}"
+    warnings = "".join(
+        f"<p>{html.escape(text)}</p>" for text in figures.get("warnings", {}).values()
     )
     settings = json.dumps(figures["sampling"] | figures["evaluation"], indent=1)
     return html_page(
@@ -208,6 +267,7 @@ def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
                 told,
                 html_table(("figure", "value", "meaning"), table(figures)),
             ),
+            *([section("warnings", "Warnings", "", warnings)] if warnings else []),
             *(section(name, *_CAPTIONS[name], html_picture(out / f"{name}.png")) for name in names),
             section("settings", "Settings", "", f"<pre>{html.escape(settings)}</pre>"),
         ],
@@ -273,6 +333,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 td, th { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; }
 th { font-weight: 600; color: var(--soft); font-size: .85rem; }
 #table td:nth-child(2) { font-weight: 600; white-space: nowrap; }
+#warnings p { border-left: 3px solid #c77d0a; padding-left: .75rem; color: var(--ink); }
 #table td:nth-child(3) { color: var(--soft); }
 pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .85rem; }
 </style></head><body>

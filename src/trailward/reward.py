@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from trailward.dataset import Dataset
-from trailward.memory import Memory, Remembered, Times, WithMemory, fit_memory
+from trailward.ensemble import EnsembleReward, member_seeds
+from trailward.memory import Memory, Remembered, Times, WithMemory
 from trailward.networks.fourier_features import RandomFourierFeatures
 from trailward.normalizer import Normalizer
 from trailward.trajectory import PlanSpec, at_least
@@ -295,6 +295,7 @@ class RewardConfig:
         local_frequency: its finest detail, radians a unit of model space.
         memory_radius: how near to the place that ``staged`` remembers counts as a visit, model
             space.
+        num_members: additive rewards of which it is the mean; 1 is a plain reward.
     """
 
     model: str = "additive"
@@ -304,16 +305,40 @@ class RewardConfig:
     num_local: int = 0
     local_frequency: float = 8.0
     memory_radius: float = 0.05
+    num_members: int = 1
 
     def __post_init__(self) -> None:
+        at_least(1, self, "num_members")
         at_least(0, self, "num_local", "local_frequency", "memory_radius")
 
-    def build(self, spec: PlanSpec) -> nn.Module:
+    def build(self, spec: PlanSpec, *, seed: int | None = None) -> nn.Module:
         """A reward model with fresh weights.
+
+        Args:
+            spec: what a plan holds.
+            seed: PyTorch's is set to it, or to that of each member; left as it is if None.
 
         Raises:
             ValueError: if the model is unknown or a feature is not there.
         """
+        self._check()
+        if self.num_members > 1:
+            one, count = replace(self, num_members=1), self.num_members
+            seeds = count * [None] if seed is None else member_seeds(seed, count)
+            return EnsembleReward([one.build(spec, seed=each) for each in seeds])
+        if seed is not None:
+            torch.manual_seed(seed)
+        given: dict[str, Any] = {"features": self.features, "hidden": self.hidden}
+        if self.sees_actions:
+            given["sees_actions"] = True
+        if self.num_local:
+            given |= {"num_local": self.num_local, "local_frequency": self.local_frequency}
+        if self.model == "staged":
+            given["memory_radius"] = self.memory_radius
+        own = {name: value for name, value in given.items() if value is not None}
+        return REWARDS[self.model](spec, **own)
+
+    def _check(self) -> None:
         of_steps = self.model in ("additive", "staged")
         if self.features is not None and not of_steps:
             msg = f"features {self.features} are for additive rewards; '{self.model}' sees all"
@@ -328,45 +353,12 @@ class RewardConfig:
             raise ValueError(msg)
         if self.sees_actions and not of_steps:
             raise ValueError(f"sees_actions is for additive rewards; '{self.model}' sees all")
-        given: dict[str, Any] = {"features": self.features, "hidden": self.hidden}
-        if self.sees_actions:
-            given["sees_actions"] = True
-        if self.num_local:
-            given |= {"num_local": self.num_local, "local_frequency": self.local_frequency}
-        if self.model == "staged":
-            given["memory_radius"] = self.memory_radius
-        own = {name: value for name, value in given.items() if value is not None}
-        return REWARDS[self.model](spec, **own)
-
-
-def build_reward(
-    config: RewardConfig, demonstrations: Dataset, spec: PlanSpec, normalizer: Normalizer
-) -> tuple[nn.Module, RewardConfig, dict[str, float]]:
-    """A fresh reward model for demonstrations; a staged one only where they call for a memory.
-
-    Args:
-        config: what is asked for.
-        demonstrations: environment units.
-        spec: what a plan holds.
-        normalizer: of observations.
-
-    Returns:
-        The model, the configuration that builds it, and how well a memory explains the
-        demonstrations: ``memory_error`` and ``memory_error_without`` of ``staged``, else nothing.
-    """
-    state, model = torch.get_rng_state(), config.build(spec)
-    if not isinstance(model, StagedReward):
-        return model, config, {}
-    memory = model.memory
-    features = memory.features.tolist()
-    found = fit_memory(demonstrations, spec, normalizer, features=features, radius=memory.radius)
-    facts = {"memory_error": found.error, "memory_error_without": found.error_without}
-    if found.place is not None and found.is_needed:
-        memory.place.copy_(found.place)
-        return model, config, facts
-    torch.set_rng_state(state)  # as if additive had been asked for
-    config = replace(config, model="additive")
-    return config.build(spec), config, facts
+        if self.num_members > 1 and self.model != "additive":
+            msg = (
+                f"num_members is {self.num_members}, but an ensemble is of additive rewards, not "
+                f"of '{self.model}' ones; set it to 1, or learn an 'additive' reward"
+            )
+            raise ValueError(msg)
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:

@@ -31,13 +31,15 @@ from trailward.checkpoint import load_state, save_state
 from trailward.dataset import Dataset, Windows, check_columns
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
+from trailward.ensemble import EnsembleReward
 from trailward.learnt_reward import TUNED, LearntReward
 from trailward.matching import LearningConfig, MatchingProblem
+from trailward.memory import fit_memory
 from trailward.progress import Report
-from trailward.reward import AdditiveReward, RewardConfig, StagedReward, build_reward
+from trailward.reward import AdditiveReward, RewardConfig, StagedReward
 from trailward.tuning import tune_diffuser
 from trailward.typing import PerPlan, Plans
-from trailward.value import Value
+from trailward.value import RewardToGo, Value
 
 STATE = "learning.safetensors"
 _MAY_CHANGE = (
@@ -74,7 +76,8 @@ def learn_reward(
             at demonstrations, and by the objectives ``logit`` and ``relative_reward``, else not
             read.
         reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
-            does not explain the demonstrations.
+            does not explain the demonstrations. With ``num_members``, the members of an ensemble
+            are learnt side by side (:mod:`trailward.ensemble`).
         sampling: how plans are sampled and guided.
         config: how the reward is learnt.
         report: told the gradient steps done, those of tuning after those of learning, and losses.
@@ -125,13 +128,12 @@ def learn_reward(
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
         began = time.perf_counter()
-        normalizer = diffuser.observation_normalizer
-        model, built, explained = build_reward(reward_config, kept, diffuser.spec, normalizer)
+        model, built, explained = _build_reward(reward_config, kept, diffuser, config.seed)
         num_stages = 2 if isinstance(model, StagedReward) else 1
         value = Value(diffuser.spec, num_stages=num_stages) if config.num_rounds > 1 else None
-    kinds = AdditiveReward if config.value_discount else AdditiveReward | StagedReward
+    kinds = AdditiveReward | EnsembleReward
+    kinds = kinds if config.value_discount else kinds | StagedReward
     if (config.value_discount or value is not None) and not isinstance(model, kinds):
         msg = (
             f"a value (num_rounds {config.num_rounds}, value_discount {config.value_discount}) "
@@ -165,6 +167,7 @@ def learn_reward(
         num_learnt,
         sampling,
         config,
+        built.num_members,
     )
     learnt = LearntReward(
         copy.deepcopy(model).requires_grad_(requires_grad=False),
@@ -209,6 +212,41 @@ def learn_reward(
     return learnt
 
 
+def _build_reward(
+    config: RewardConfig, demonstrations: Dataset, diffuser: Diffuser, seed: int
+) -> tuple[nn.Module, RewardConfig, dict[str, float]]:
+    """A fresh reward model for demonstrations; a staged one only where they call for a memory.
+
+    With it come the configuration that builds it, and how well a memory explains the
+    demonstrations: ``memory_error`` and ``memory_error_without`` of ``staged``, else nothing.
+    """
+    spec = diffuser.spec
+    model = replace(config, num_members=1).build(spec, seed=seed)
+    if not isinstance(model, StagedReward):
+        return config.build(spec, seed=seed), config, {}
+    memory = model.memory
+    found = fit_memory(
+        demonstrations,
+        spec,
+        diffuser.observation_normalizer,
+        features=memory.features.tolist(),
+        radius=memory.radius,
+    )
+    facts = {"memory_error": found.error, "memory_error_without": found.error_without}
+    if found.place is not None and found.is_needed:
+        if config.num_members > 1:
+            msg = (
+                f"num_members is {config.num_members}, but these demonstrations call for a reward "
+                "that remembers, and an ensemble is of additive ones; set it to 1, or learn an "
+                "'additive' reward"
+            )
+            raise ValueError(msg)
+        memory.place.copy_(found.place)
+        return model, config, facts
+    config = replace(config, model="additive")
+    return config.build(spec, seed=seed), config, facts
+
+
 def _learn(
     problem: MatchingProblem,
     model: nn.Module,
@@ -241,17 +279,17 @@ def _learn(
                 facts |= {"round": played, "best_loss": float("inf"), "best_step": step}
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * (1 - 0.9 * share / config.num_steps)
-            guide = model if config.direct else _guide_model(model, learnt, facts)
-            loss = problem.loss(guide, step)
+            guide = model if config.direct else _guide_model(model, learnt, facts, apart=True)
+            total = problem.loss(guide, step)
             optimizer.zero_grad()
-            (loss + problem.penalty(model, step)).backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
-            _check(loss.item(), norm.item(), step, folder, config)
+            (total + problem.penalty(model, step)).backward()
+            loss, norm = total.item() / problem.num_members, _clip(model, config.max_gradient_norm)
+            _check(loss, norm, step, folder, config)
             optimizer.step()
             facts["step"] = step + 1
-            log.add_scalar("learn/loss", loss.item(), step)
-            log.add_scalar("learn/gradient_norm", norm.item(), step)
-            report(step + 1, loss=loss.item())
+            log.add_scalar("learn/loss", loss, step)
+            log.add_scalar("learn/gradient_norm", norm, step)
+            report(step + 1, loss=loss)
             if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
                 _judge(problem, model, learnt, facts, log)
                 facts["seconds"] = time.perf_counter() - began
@@ -263,11 +301,23 @@ def _learn(
 
 
 def _guide_model(
-    model: nn.Module, learnt: LearntReward, facts: Mapping[str, Any]
+    model: nn.Module, learnt: LearntReward, facts: Mapping[str, Any], *, apart: bool = False
 ) -> Callable[[Plans], PerPlan]:
-    """What guides plans now: from the second round on, the value too."""
-    fitted = facts["round"] > 0 and learnt.value is not None
-    return replace(learnt, model=model, value=learnt.value if fitted else None).guide_model
+    """What guides plans now: from the second round on, the value too.
+
+    An ensemble guides by its mean or, ``apart``, each part of the batch by its own member.
+    """
+    value = learnt.value if facts["round"] > 0 else None
+    if apart and isinstance(model, EnsembleReward):
+        return model.apart if value is None else RewardToGo(model.apart, value)
+    return replace(learnt, model=model, value=value).guide_model
+
+
+def _clip(model: nn.Module, max_norm: float) -> float:
+    """Scale down the gradient of each member by itself; the largest norm there was."""
+    parts = model.members if isinstance(model, EnsembleReward) else [model]
+    norms = [nn.utils.clip_grad_norm_(part.parameters(), max_norm) for part in parts]
+    return torch.stack(norms).max().item()
 
 
 def _judge(

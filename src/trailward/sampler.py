@@ -61,7 +61,7 @@ def sample(
     moves: Sequence[Move],
     condition: Condition,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | Sequence[torch.Generator],
     reverse_step: ReverseStep = ddim_step,
     guide: Guide | None = None,
     temperature: float = 1.0,
@@ -73,7 +73,8 @@ def sample(
         denoiser: the model of the play data.
         moves: of its noise schedule, noisiest first.
         condition: known entries; they hold after every step.
-        generator: of all noise, on the condition's device.
+        generator: of all noise, on the condition's device; several for as many equal parts of
+            the batch.
         reverse_step: such as :func:`ddim_step`.
         guide: corrects every step; None for unguided plans.
         temperature: standard deviation of all noise; below 1 plans keep to what is likely
@@ -82,10 +83,12 @@ def sample(
     """
     shape, device = condition.values.shape, condition.values.device
     advance = partial(_advance, denoiser, condition, reverse_step, guide or NoGuide())
-    plan = condition(temperature * torch.randn(shape, generator=generator, device=device))
+    generators = [generator] if isinstance(generator, torch.Generator) else generator
+    part = (shape[0] // len(generators), *shape[1:])
+    draw = lambda: torch.cat([torch.randn(part, generator=g, device=device) for g in generators])
+    plan = condition(temperature * draw())
     for index, move in enumerate(moves):
-        noise = temperature * torch.randn(shape, generator=generator, device=device)
-        plan = adjoint(partial(advance, move), len(moves) - index)(plan, noise)
+        plan = adjoint(partial(advance, move), len(moves) - index)(plan, temperature * draw())
     return plan
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from tiny import STAGED, shake, tiny_diffuser, tiny_staged_reward
+from tiny import STAGED, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.dataset import Dataset
 from trailward.diffuser import SamplingConfig
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, collect_play
 from trailward.environments.maze_evaluation import (
+    disagreement_map,
     evaluate_in_maze,
     reward_map,
     standing_rewards,
@@ -27,6 +28,7 @@ from trailward.memory import RemembersPast
 from trailward.report import table
 from trailward.reward import KnownReward, RewardConfig
 from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.uncertainty import agreement, disagreement
 from trailward.value import Value
 
 CORNER = parse_task("corner", parse_maze("umaze"))
@@ -194,6 +196,29 @@ def test_the_evaluation_of_a_staged_reward_has_maps_of_both_stages(
     ]
     titles = [ax.get_title() for ax in reward_figure(perfect.arrays).axes if ax.get_title()]
     assert titles == ["learnt reward", "true reward"]
+
+
+def test_an_ensemble_is_evaluated_with_a_map_of_where_it_disagrees(perfect: Evaluation) -> None:
+    learnt = tiny_reward(DIFFUSER, RewardConfig(hidden=(8,), num_members=3))
+    sampling = SamplingConfig(num_steps=4, stop_step=0)
+    learnt = replace(learnt, sampling=sampling)
+    found = evaluate_in_maze(learnt, DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    seen = np.concatenate([episode.observations for episode in PLAY.episodes])
+    assert found.figures["ensemble_agreement"] == agreement(learnt, seen)
+    drawn = disagreement_map(learnt, CORNER, PLAY, cells=1)
+    for cell in CORNER.maze.free_cells:
+        standing = np.array([[*CORNER.maze.center(cell), 0.0, 0.0]])
+        expected = disagreement(learnt, standing, reference=seen)
+        np.testing.assert_allclose(drawn[cell], expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(
+        np.isnan(found.arrays["disagreement_map"]), np.isnan(found.arrays["reward_map"])
+    )
+    titles = [ax.get_title() for ax in reward_figure(found.arrays).axes if ax.get_title()]
+    assert titles == ["learnt reward", "disagreement of the ensemble", "true reward"]
+    rows = {name: value for name, value, _ in table(found.figures)}
+    assert float(rows["Agreement of the ensemble"]) < 1
+    assert "disagreement_map" not in perfect.arrays
+    assert "Agreement of the ensemble" not in {name for name, *_ in table(perfect.figures)}
 
 
 def test_whole_episodes_are_correlated_with_the_past_in_mind(judged_in_stages: Evaluation) -> None:

@@ -22,8 +22,9 @@ from trailward.trajectory import DataError
 from trailward.typing import Actions, Observations
 
 _MISSING = (
-    "behavioural cloning, GAIL and AIRL need imitation, whose release pins an older Gymnasium than "
-    "it needs here: pip install 'trailward[baselines]' && pip install --no-deps imitation==1.0.1"
+    "behavioural cloning, GAIL, AIRL and rewards for imitation need imitation, whose release pins "
+    "an older Gymnasium than it needs here: "
+    "pip install 'trailward[baselines]' && pip install --no-deps imitation==1.0.1"
 )
 
 

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser
+from trailward.entries import observations_of
 from trailward.environments.halfcheetah import (
     ENV_ID,
     EPISODE_STEPS,
@@ -32,6 +33,7 @@ from trailward.planner import Policy
 from trailward.reward_distance import transition_figures
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode
+from trailward.uncertainty import agreement
 
 _FRAMES, _EVERY = 8, 4
 _SIZE, _CROP = (320, 480), (slice(90, 250), slice(130, 370))
@@ -97,6 +99,8 @@ def evaluate_on_halfcheetah(
         | {f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()}
         | transition_figures(learnt, transition_rewards, play, config, recorded=True)
     )
+    if learnt.config.num_members > 1 and not learnt.config.sees_actions:
+        figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
     figures["decision_ms"] = decision_ms(config.planner(diffuser, learnt, guided=True), starts)
     if config.episode_steps == EPISODE_STEPS:
         figures["score"] = {

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser
+from trailward.entries import observations_of
 from trailward.environments.maze import CornerTask, GoalTask, OrderedTask, Task, make_env
 from trailward.environments.maze_data import run_from, run_seeds, waypoint_expert
 from trailward.evaluation import (
@@ -22,12 +23,14 @@ from trailward.evaluation import (
     dynamics_error,
     episode_return_correlation,
     judge_behaviour,
+    paths_of,
     plan_observations,
+    standing_rewards,
     windows_of,
 )
 from trailward.learnt_reward import LearntReward
 from trailward.reward_distance import transition_figures
-from trailward.trajectory import Episode
+from trailward.uncertainty import agreement, disagreement
 
 _POSITION = (0, 1)
 _MAP_CELLS = 20
@@ -66,8 +69,8 @@ def evaluate_in_maze(
     stage("dynamics error")
     dynamics = _dynamics(learnt, diffuser, task, play, envs, config)
     drawn = {
-        "play": _paths(play.episodes[:30]),
-        "demonstrations": _paths(demonstrations.episodes),
+        "play": paths_of(play.episodes[:30]),
+        "demonstrations": paths_of(demonstrations.episodes),
         "maze": np.array(task.maze.grid),
     }
     facts = {
@@ -132,6 +135,24 @@ def value_map(
     return np.where(wall, np.nan, values[..., stage].cpu().numpy().reshape(wall.shape))
 
 
+def disagreement_map(
+    learnt: LearntReward, task: Task, play: Dataset, *, cells: int = _MAP_CELLS
+) -> Float[np.ndarray, "row column"]:
+    """How far an ensemble's members are apart about standing still, over the pixels of the maze.
+
+    NaN in walls; in deviations of their rewards over the play data
+    (:func:`~trailward.uncertainty.disagreement`).
+
+    Args:
+        learnt: the ensemble.
+        task: the maze.
+        play: what its members are standardised over.
+        cells: pixels along a cell's side.
+    """
+    states, wall = standing_states(task, cells)
+    return np.where(wall, np.nan, disagreement(learnt, states, reference=observations_of(play)))
+
+
 def standing_states(task: Task, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Observations of standing still at every pixel, and whether each is in a wall."""
     rows, columns = np.array(task.maze.grid).shape
@@ -148,29 +169,6 @@ def _standing_task(task: Task) -> CornerTask | GoalTask:
     return GoalTask(task.maze, task.then) if isinstance(task, OrderedTask) else task
 
 
-def standing_rewards(
-    learnt: LearntReward,
-    observations: Float[np.ndarray, "batch observation"],
-    *,
-    stage: int | None = None,
-) -> Float[np.ndarray, "batch"]:
-    """Learnt reward of staying at each observation (environment units).
-
-    Args:
-        learnt: the reward.
-        observations: where.
-        stage: of a reward with stages; the last one if None.
-    """
-    if learnt.is_additive and not learnt.config.sees_actions:
-        return learnt.step_rewards(
-            observations, stage=learnt.num_stages - 1 if stage is None else stage
-        )
-    states = torch.as_tensor(observations, dtype=torch.float32)
-    still = states.new_zeros(len(states), learnt.spec.stride, learnt.spec.action_dim)
-    step = learnt.spec.join(states, still)
-    return learnt.plan_rewards(step.unsqueeze(1).expand(-1, learnt.spec.horizon, -1))
-
-
 def _behaviour(
     learnt: LearntReward, diffuser: Diffuser, task: Task, envs: Envs, config: EvaluationConfig
 ) -> Evaluation:
@@ -183,7 +181,7 @@ def _behaviour(
     found, figures = judge_behaviour(
         policies, lambda policy: run_seeds(envs, task, policy, seeds, config.episode_steps)
     )
-    arrays = {f"executed_{name}": _paths(episodes) for name, episodes in found.items()}
+    arrays = {f"executed_{name}": paths_of(episodes) for name, episodes in found.items()}
     success = {
         name: float(np.mean([task.success(e.observations) for e in episodes]))
         for name, episodes in found.items()
@@ -235,6 +233,9 @@ def _rewards(
         maps["first_reward_map"] = reward_map(learnt, task, stage=0)
         if learnt.value is not None:
             maps["first_value_map"] = value_map(learnt, task, stage=0)
+    if learnt.config.num_members > 1 and not learnt.config.sees_actions:
+        figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
+        maps["disagreement_map"] = disagreement_map(learnt, task, play)
     arrays = {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()}
     return Evaluation(figures, arrays | maps)
 
@@ -275,12 +276,3 @@ def _at(step: int, steps: np.ndarray, errors: np.ndarray) -> float | None:
 
 def _true_mean(task: Task, observations: torch.Tensor) -> np.ndarray:
     return task.step_rewards(observations.numpy().astype(np.float64)).mean(1)
-
-
-def _paths(episodes: Sequence[Episode]) -> np.ndarray:
-    """Observations of episodes in one array, NaN after the end of shorter ones."""
-    longest = max(len(e.observations) for e in episodes)
-    paths = np.full((len(episodes), longest, episodes[0].observations.shape[1]), np.nan)
-    for path, episode in zip(paths, episodes, strict=True):
-        path[: len(episode.observations)] = episode.observations
-    return paths

@@ -98,11 +98,14 @@ def empty(arrays: dict[str, np.ndarray]) -> None:
         (without("timeouts"), r"has no 'timeouts', only \['actions', .*use a later version"),
         (without("rewards"), "has no 'rewards'"),
         (with_value("actions", np.zeros((10, 6))), "'actions' has 10 rows, 'observations' 11"),
-        (with_value("rewards", np.zeros((11, 1))), r"'rewards' has shape \(11, 1\); expected 1"),
+        (
+            with_value("rewards", np.zeros((11, 1))),
+            r"'rewards' has shape \(11, 1\); expected the axes \(step\)",
+        ),
         (with_value("observations", np.zeros(11)), r"'observations' has shape \(11,\)"),
         (with_value("next_observations", np.zeros((11, 5))), r"shape \(11, 5\), 'observations'"),
         (with_value("actions", np.full(11, b"left")), "'actions' holds no numbers"),
-        (not_finite, r"episode of rows 4 to 8: actions\[2, 2\] is nan"),
+        (not_finite, "'actions', row 6, entry 2 is nan; .* drop the episode"),
         (empty, "has no episodes"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The learnt reward in other libraries: Gymnasium, Stable-Baselines3, imitation, torch.export."""

@@ -1,0 +1,123 @@
+"""The learnt reward as one file that PyTorch alone can run, also from C++ (``torch.export``)."""
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trailward.checkpoint import CheckpointError
+from trailward.learnt_reward import LearntReward
+
+TOLERANCE = 1e-5
+"""How far the exported reward may be from the learnt one; times the largest reward if above 1."""
+
+FACTS = "trailward.json"
+"""The extra file inside the exported one: column names, units, layout, provenance."""
+
+_BATCHES = (1, 64)
+
+
+class StepReward(nn.Module):
+    """The learnt reward of single steps as a module: tensors in environment units, gradients pass.
+
+    Args:
+        learnt: whose weights it shares.
+
+    Raises:
+        TypeError: if the reward is of whole plans, remembers what came before, or sees actions of
+            several environment steps.
+    """
+
+    def __init__(self, learnt: LearntReward) -> None:
+        super().__init__()
+        learnt.check_of_transitions()
+        self.spec, self.sees_actions = learnt.spec, learnt.config.sees_actions
+        self.observation_normalizer = learnt.observation_normalizer
+        self.action_normalizer = learnt.action_normalizer
+        self.model: Any = learnt.model
+
+    def forward(
+        self,
+        observations: Float[Tensor, "batch observation"],
+        actions: Float[Tensor, "batch action"] | None = None,
+    ) -> Float[Tensor, "batch"]:
+        """The reward of each observation, with what is done there if the reward sees actions."""
+        steps = self.observation_normalizer.normalize(observations)
+        if self.sees_actions and actions is not None:
+            acts = self.action_normalizer.normalize(actions)
+            steps = self.spec.join(steps, acts.unsqueeze(-2))
+        return self.model.step_rewards(steps.unsqueeze(0)).squeeze(0)
+
+
+def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
+    """Write a learnt reward as a PyTorch program that runs without trailward.
+
+    It takes observations of shape (batch, observation), float32 in environment units, for any
+    batch; and, if the reward sees actions, what is done there, shape (batch, action). It returns
+    rewards of shape (batch,). Read it by ``torch.export.load(path).module()``.
+
+    Before anything is written, the program is compared with the learnt reward on random inputs
+    over the range of the play data.
+
+    Args:
+        learnt: the reward.
+        path: of the file, ending in ``.pt2``.
+
+    Raises:
+        TypeError: as :class:`StepReward`.
+        ValueError: if the path has another ending.
+        CheckpointError: if the program and the learnt reward differ by more than
+            :data:`TOLERANCE`.
+    """
+    path = Path(path)
+    if path.suffix != ".pt2":
+        raise ValueError(f"the path is {path}; PyTorch wants exported programs to end in .pt2")
+    reward = copy.deepcopy(StepReward(learnt)).cpu().eval().requires_grad_(requires_grad=False)
+    batch = torch.export.Dim("batch", min=0)
+    inputs = _inputs(reward, 2)
+    program = torch.export.export(reward, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names the folders of this machine
+    _check(program.module(), reward, learnt)
+    facts = {
+        "columns": learnt.columns.to_config(),
+        "spec": learnt.spec.to_config(),
+        "sees_actions": reward.sees_actions,
+        "provenance": dict(learnt.provenance),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.export.save(program, path, extra_files={FACTS: json.dumps(facts)})
+    return path
+
+
+def _inputs(reward: StepReward, count: int) -> tuple[Tensor, ...]:
+    """Random steps over the range of the play data, environment units."""
+    generator = torch.Generator().manual_seed(count)
+    normalizers = [reward.observation_normalizer]
+    if reward.sees_actions:
+        normalizers.append(reward.action_normalizer)
+    return tuple(
+        normalizer.unnormalize(
+            2 * torch.rand((count, len(normalizer.shift)), generator=generator) - 1
+        )
+        for normalizer in normalizers
+    )
+
+
+def _check(program: nn.Module, reward: StepReward, learnt: LearntReward) -> None:
+    for count in _BATCHES:
+        inputs = _inputs(reward, count)
+        expected = torch.from_numpy(learnt(*(part.numpy() for part in inputs)))
+        difference = (program(*inputs) - expected).abs().max().item()
+        limit = TOLERANCE * max(1.0, expected.abs().max().item())
+        if not difference <= limit:
+            msg = (
+                f"the exported reward differs from the learnt one by {difference:.2g}, more than "
+                f"{limit:.2g}, so nothing was written; use the reward's folder instead"
+            )
+            raise CheckpointError(msg)

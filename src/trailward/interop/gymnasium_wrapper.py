@@ -1,0 +1,59 @@
+"""Any Gymnasium environment with the learnt reward in place of its own."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from trailward.interop.running_reward import RunningReward
+from trailward.learnt_reward import LearntReward
+
+
+class LearntRewardWrapper(gymnasium.Wrapper):
+    """Rewards every step as learnt; the environment's own reward is ``info["true_reward"]``.
+
+    A step is worth what :meth:`~trailward.learnt_reward.LearntReward.transition_rewards` says. A
+    staged reward is told all observations of the episode, so that it knows its stage.
+
+    Args:
+        env: with observations as in the data that the reward was learnt on.
+        learnt: the reward.
+        observation_key: which entry of dictionaries the reward is of; None for flat observations.
+        scale: factor on the learnt reward, which is defined up to scale and shift only.
+        shift: added afterwards.
+
+    Raises:
+        TypeError: if the reward is of whole plans, or sees actions of several environment steps.
+        DataError: if observations or actions are not those that the reward was learnt on.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        learnt: LearntReward,
+        *,
+        observation_key: str | None = None,
+        scale: float = 1.0,
+        shift: float = 0.0,
+    ) -> None:
+        super().__init__(env)
+        self._reward = RunningReward(
+            learnt, env.observation_space, env.action_space, observation_key, scale, shift
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, and with it what the reward remembers."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._reward.begin(self._reward.entries(observation)[None])
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One environment step with its learnt reward."""
+        observation, true_reward, terminated, truncated, info = self.env.step(action)
+        (reward,) = self._reward.step(
+            np.asarray(action)[None], self._reward.entries(observation)[None]
+        )
+        info = {**info, "true_reward": float(true_reward)}
+        return observation, float(reward), terminated, truncated, info

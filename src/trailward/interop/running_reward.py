@@ -1,0 +1,109 @@
+"""What the wrappers of environments share: the learnt reward, one environment step at a time."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Bool, Float
+
+from trailward.learnt_reward import LearntReward
+from trailward.trajectory import DataError
+from trailward.typing import Observations
+
+
+@dataclass
+class RunningReward:
+    """The learnt reward of environments that run side by side, with what it has to remember.
+
+    Args:
+        learnt: the reward.
+        observation_space: of one environment.
+        action_space: of one environment; it matters only to a reward that sees actions.
+        observation_key: which entry of dictionaries the reward is of; None for flat observations.
+        scale: factor on the learnt reward, which is defined up to scale and shift only.
+        shift: added afterwards.
+
+    Raises:
+        TypeError: if the reward cannot be told step by step
+            (:meth:`~trailward.learnt_reward.LearntReward.check_of_transitions`).
+        DataError: if observations or actions are not those that the reward was learnt on.
+    """
+
+    learnt: LearntReward
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    observation_key: str | None = None
+    scale: float = 1.0
+    shift: float = 0.0
+    _now: Observations = field(init=False, repr=False)
+    _remembered: Bool[np.ndarray, "batch"] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.learnt.check_of_transitions(remembering=True)
+        spec, space = self.learnt.spec, self.observation_space
+        if isinstance(space, gymnasium.spaces.Dict):
+            entries = ", ".join(f"'{entry}'" for entry in space)
+            if self.observation_key not in space.spaces:
+                msg = (
+                    f"observation_key is {self.observation_key!r}, observations are dictionaries "
+                    f"of {entries}; name the entry that the reward was learnt on"
+                )
+                raise DataError(msg)
+            space = space[self.observation_key]
+        elif self.observation_key is not None:
+            msg = f"observation_key is '{self.observation_key}', but observations are {space}"
+            raise DataError(f"{msg}; leave it out")
+        _check_shape("observations", space, spec.observation_dim)
+        if self.learnt.config.sees_actions:
+            _check_shape("actions", self.action_space, spec.action_dim)
+
+    def entries(self, observations: Any) -> Float[np.ndarray, "*axes observation"]:
+        """What the reward is of: a copy, for environments may write into theirs."""
+        if self.observation_key is not None:
+            observations = observations[self.observation_key]
+        return np.array(observations, dtype=np.float64)
+
+    def begin(
+        self, observations: Observations, where: Bool[np.ndarray, "batch"] | None = None
+    ) -> None:
+        """Begin new episodes, in these environments or in all.
+
+        Args:
+            observations: of all environments, environment units.
+            where: True where an episode begins; everywhere if None.
+        """
+        remembered = self.learnt.remember(observations[:, None])[:, -1]
+        if where is not None:
+            observations = np.where(where[:, None], observations, self._now)
+            remembered = np.where(where, remembered, self._remembered)
+        self._now, self._remembered = observations, remembered
+
+    def step(self, actions: np.ndarray, arrived: Observations) -> Float[np.ndarray, "batch"]:
+        """The reward of one environment step, everywhere.
+
+        Args:
+            actions: what was done, environment units.
+            arrived: where that has led, environment units; the last observation of an episode, not
+                the first of the next one.
+        """
+        if self.learnt.config.sees_actions:
+            acted = np.asarray(actions, dtype=np.float64)
+        else:
+            acted = np.zeros((len(arrived), 0))  # whatever they are: numbers, choices
+        rewards = self.learnt.transition_rewards(
+            self._now, acted, arrived, remembered=self._remembered
+        )
+        path = np.stack([self._now, arrived], 1)
+        self._remembered = self.learnt.remember(path, self._remembered)[:, -1]
+        self._now = arrived
+        return self.scale * rewards + self.shift
+
+
+def _check_shape(what: str, space: gymnasium.Space, entries: int) -> None:
+    if space.shape != (entries,):
+        msg = (
+            f"{what} of the environment have shape {space.shape}, those that the reward was learnt "
+            f"on ({entries},); use the environment that the data is from, or transform its {what}"
+        )
+        raise DataError(msg)

@@ -1,0 +1,75 @@
+"""Vectorised environments of Stable-Baselines3 with the learnt reward in place of their own."""
+
+from typing import Any
+
+import numpy as np
+
+from trailward.extras import import_extra
+from trailward.interop.running_reward import RunningReward
+from trailward.learnt_reward import LearntReward
+
+_vec_env = import_extra(
+    "stable_baselines3.common.vec_env",
+    "vectorised environments need Stable-Baselines3: pip install 'trailward[rl]'",
+)
+
+
+class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
+    """As :class:`~trailward.interop.gymnasium_wrapper.LearntRewardWrapper`, for many at once.
+
+    One call of the reward judges a step of all environments. Their own rewards are
+    ``infos[i]["true_reward"]``. Where an episode ends, its last observation counts, not the first
+    one of the next episode, which Stable-Baselines3 returns.
+
+    Args:
+        venv: with observations as in the data that the reward was learnt on.
+        learnt: the reward.
+        observation_key: which entry of dictionaries the reward is of; None for flat observations.
+        scale: factor on the learnt reward, which is defined up to scale and shift only.
+        shift: added afterwards.
+
+    Raises:
+        TypeError: if the reward is of whole plans, or sees actions of several environment steps.
+        DataError: if observations or actions are not those that the reward was learnt on.
+    """
+
+    def __init__(
+        self,
+        venv: Any,
+        learnt: LearntReward,
+        *,
+        observation_key: str | None = None,
+        scale: float = 1.0,
+        shift: float = 0.0,
+    ) -> None:
+        super().__init__(venv)
+        self._reward = RunningReward(
+            learnt, venv.observation_space, venv.action_space, observation_key, scale, shift
+        )
+        self._actions: Any = None
+
+    def reset(self) -> Any:
+        """Begin an episode in every environment."""
+        observations = self.venv.reset()
+        self._reward.begin(self._reward.entries(observations))
+        return observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Tell every environment its action."""
+        self._actions = actions
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """What came of it, with learnt rewards."""
+        observations, true_rewards, dones, infos = self.venv.step_wait()
+        now = self._reward.entries(observations)
+        arrived = now.copy()
+        for index in np.flatnonzero(dones):
+            arrived[index] = self._reward.entries(infos[index]["terminal_observation"])
+        rewards = self._reward.step(self._actions, arrived)
+        self._reward.begin(now, where=dones)
+        infos = [
+            {**info, "true_reward": float(reward)}
+            for info, reward in zip(infos, true_rewards, strict=True)
+        ]
+        return observations, rewards.astype(np.float32), dones, infos

@@ -1,0 +1,103 @@
+"""Vectorised environments of Stable-Baselines3 with the learnt reward."""
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from walking import REWARDS, Walk, additive, staged, whole_plans
+
+from processes import run_python
+from tiny import tiny_diffuser, tiny_reward
+from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
+from trailward.interop.sb3 import LearntRewardVecEnv
+from trailward.learnt_reward import LearntReward
+from trailward.trajectory import DataError, PlanSpec
+
+LENGTHS = (3, 4, 7)
+
+
+def vectorised(*, keyed: bool = False) -> DummyVecEnv:
+    """Episodes of different lengths, so that they end at different times."""
+    return DummyVecEnv([lambda n=n: Walk(n, keyed=keyed, truncates=n == 4) for n in LENGTHS])
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("name", REWARDS)
+def test_rewards_are_those_of_the_same_environments_wrapped_one_by_one(
+    name: str, keyed: bool
+) -> None:
+    """Across several episodes; the learnt reward of an end is that of the last observation."""
+    learnt, key = REWARDS[name](), "observation" if keyed else None
+    ours = LearntRewardVecEnv(vectorised(keyed=keyed), learnt, observation_key=key)
+    wrap = lambda env: LearntRewardWrapper(env, learnt, observation_key=key)
+    theirs = DummyVecEnv(
+        [lambda n=n: wrap(Walk(n, keyed=keyed, truncates=n == 4)) for n in LENGTHS]
+    )
+    for envs in (ours, theirs):
+        envs.seed(0)
+    see = lambda seen: seen["observation"] if keyed else seen
+    np.testing.assert_array_equal(see(ours.reset()), see(theirs.reset()))
+    generator, num_ends = np.random.default_rng(0), 0
+    for _ in range(30):
+        moves = generator.uniform(-1, 1, (3, 2)).astype(np.float32)
+        seen, rewards, dones, infos = ours.step(moves)
+        seen_too, expected, dones_too, infos_too = theirs.step(moves)
+        np.testing.assert_allclose(rewards, expected, rtol=1e-4, atol=1e-5)
+        assert rewards.dtype == np.float32
+        np.testing.assert_array_equal(see(seen), see(seen_too))
+        np.testing.assert_array_equal(dones, dones_too)
+        for info, too in zip(infos, infos_too, strict=True):
+            assert info["true_reward"] == pytest.approx(too["true_reward"], rel=1e-5)
+            assert info.get("TimeLimit.truncated") == too.get("TimeLimit.truncated")
+        num_ends += dones.sum()
+    assert num_ends > 15
+
+
+def test_all_environments_are_judged_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs, calls = LearntRewardVecEnv(vectorised(), additive()), []
+    judge = LearntReward._judge
+    monkeypatch.setattr(
+        LearntReward, "_judge", lambda self, *given: calls.append(1) or judge(self, *given)
+    )
+    envs.reset()
+    for _ in range(5):
+        envs.step(np.zeros((3, 2)))
+    assert len(calls) == 5
+
+
+def test_scale_and_shift_are_applied_to_the_learnt_reward() -> None:
+    rewards = []
+    for options in ({}, {"scale": 3.0, "shift": -1.0}):
+        envs = LearntRewardVecEnv(vectorised(), additive(), **options)
+        envs.seed(1)
+        envs.reset()
+        rewards.append(envs.step(np.ones((3, 2)))[1])
+    np.testing.assert_allclose(rewards[1], 3 * rewards[0] - 1, rtol=1e-5)
+
+
+def test_a_policy_trains_on_it_and_a_monitor_outside_tells_learnt_returns() -> None:
+    envs = VecMonitor(LearntRewardVecEnv(DummyVecEnv([lambda: Walk(4)] * 2), staged()))
+    learner = PPO("MlpPolicy", envs, n_steps=8, batch_size=16, n_epochs=1, seed=0, device="cpu")
+    learner.learn(32)
+    assert [episode["l"] for episode in learner.ep_info_buffer] == 8 * [4]
+    assert np.std([episode["r"] for episode in learner.ep_info_buffer]) > 1e-3
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(TypeError, match="'mlp' reward is of whole plans"):
+        LearntRewardVecEnv(vectorised(), whole_plans())
+    with pytest.raises(DataError, match=r"have shape \(2,\), .* learnt on \(3,\)"):
+        LearntRewardVecEnv(vectorised(), tiny_reward(tiny_diffuser(PlanSpec(5, 2, 3, 2))))
+
+
+def test_without_the_library_the_error_names_the_command() -> None:
+    code = """
+import sys
+sys.modules["stable_baselines3"] = None
+from trailward.extras import MissingExtraError
+try:
+    import trailward.interop.sb3
+except MissingExtraError as error:
+    print(error)
+"""
+    assert "pip install 'trailward[rl]'" in run_python(code)
