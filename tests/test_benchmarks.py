@@ -78,6 +78,29 @@ def test_the_adversarial_benchmark_prints_its_figures(tmp_path: Path) -> None:
         assert found["library_return"] == pytest.approx(found["wrapper_return"], rel=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_transfer_benchmark_prints_its_figures(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "benchmarks/transfer.py", "--quick", "--out", tmp_path]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    assert set(figures) == {"umaze", "changed_maze", "halfcheetah", "heavy_halfcheetah"}
+    for found in figures.values():
+        assert {"rl_on_learnt", "rl_on_true", "bc", "old_planner", "random"} <= set(found)
+    quotient = figures["umaze"]["rl_on_learnt"] / figures["umaze"]["rl_on_true"]
+    assert figures["umaze"]["rl_on_learnt_over_rl_on_true"] == pytest.approx(quotient)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_much_data_prints_its_figures() -> None:
+    command = [sys.executable, ROOT / "benchmarks/large_data.py", "--quick"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    figures = json.loads(printed.splitlines()[-1])
+    assert figures["num_steps"] == 100_000
+    assert 0 < figures["seconds_to_first_step"] < figures["seconds_to_train"]
+    assert 0 < figures["peak_memory_gb"] < 4
+
+
 def test_the_table_tells_what_is_missing_and_what_is_there() -> None:
     command = [sys.executable, ROOT / "benchmarks/table.py"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,5 +1,7 @@
 """The map of a reward: what staying at each point is worth, blank where nothing is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ import torch
 from tiny import random_walks, shake, tiny_diffuser, tiny_reward
 from trailward.entries import observations_of
 from trailward.evaluation import standing_rewards
-from trailward.place_map import map_arrays, standing_plane
+from trailward.place_map import map_arrays, read_walls, standing_plane
 from trailward.reward import RewardConfig
-from trailward.trajectory import PlanSpec
+from trailward.trajectory import DataError, PlanSpec
 from trailward.uncertainty import disagreement
 
 SPEC = PlanSpec(horizon=4, stride=2, observation_dim=3, action_dim=2)
@@ -26,12 +28,30 @@ def test_a_pixel_is_blank_where_no_play_observation_is_near() -> None:
     assert set(states[:, 1]) == {np.median(rows[:, 1])}
 
 
-def test_the_first_row_is_at_the_top_and_walls_are_blank_too() -> None:
-    states, blank = standing_plane(PLAY, (0, 1), EXTENT)
+def test_the_first_row_is_at_the_top() -> None:
+    states, _ = standing_plane(PLAY, (0, 1), EXTENT)
     assert states[0, :2] == pytest.approx((-59.4, 29.7))
     assert states[-1, :2] == pytest.approx((59.4, -29.7))
-    _, walled = standing_plane(PLAY, (0, 1), EXTENT, in_wall=lambda points: points[:, 0] > 0)
-    np.testing.assert_array_equal(walled, blank | (states[:, 0] > 0))
+
+
+def test_walls_are_read_and_kept(tmp_path: Path) -> None:
+    file = tmp_path / "walls.csv"
+    file.write_text("x0,y0,x1,y1\n0,0,0,4\n1.5,2,3,-2\n")
+    walls = read_walls(file)
+    assert walls.tolist() == [[[0, 0], [0, 4]], [[1.5, 2], [3, -2]]]
+    arrays = map_arrays(tiny_reward(tiny_diffuser(SPEC)), PLAY, PLAY, (0, 1), walls)
+    np.testing.assert_array_equal(arrays["walls"], walls)
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [("0,0,1", r"shape \(1, 3\)"), ("0,0,nan,1", "value of nan"), ("0,0,up,1", "up")],
+)
+def test_a_wall_that_is_not_four_numbers_is_refused(rows: str, found: str, tmp_path: Path) -> None:
+    file = tmp_path / "walls.csv"
+    file.write_text(f"x0,y0,x1,y1\n{rows}\n")
+    with pytest.raises(DataError, match=f"walls.csv.*{found}.*x0,y0,x1,y1"):
+        read_walls(file)
 
 
 def test_the_map_is_the_reward_of_staying() -> None:

@@ -36,6 +36,7 @@ from trailward.environments.maze_evaluation import evaluate_in_maze
 from trailward.evaluation import Evaluation, EvaluationConfig, plan_observations
 from trailward.interop.exported import export_reward
 from trailward.learnt_reward import LearntReward
+from trailward.place_map import read_walls
 from trailward.planner import Planner
 from trailward.presets import PRESETS, Settings
 from trailward.pretrained import model_folder
@@ -200,6 +201,7 @@ def _evaluate_without_truth(command: Evaluate, stage: Say) -> Evaluation:
         read_dataset(command.play, command.table),
         read_dataset(command.demonstrations, command.table),
         command.evaluation,
+        walls=None if command.walls is None else read_walls(command.walls),
         stage=stage,
     )
 

@@ -178,6 +178,8 @@ class Evaluate:
     """HalfCheetah's policies, to find the demonstrator among; the packaged ones if not given."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of environment, maze, diffuser and evaluation."""
+    walls: Path | None = None
+    """With environment none: a CSV file of walls to draw, a row x0,y0,x1,y1 each."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     table: TableLayout = field(default_factory=TableLayout)
 

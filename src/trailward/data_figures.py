@@ -14,11 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from trailward.dataset import Dataset
 from trailward.entries import place_entries
-from trailward.figures import DEMONSTRATIONS, GUIDED, PLAY, Arrays, draw_paths
+from trailward.figures import DEMONSTRATIONS, GUIDED, PLAY, WALL, Arrays, draw_paths, draw_plans
 from trailward.inspection import MOST_OUTSIDE, Support
 
 _MOST_PANELS, _MOST_PATHS, _BINS = 24, 60, 40
-_EDGE = "#39424e"
 _MAPS = {
     "reward_map": ("learnt: the reward, and the demonstrations", "viridis"),
     "disagreement_map": ("how far the ensemble's members are apart", "magma_r"),
@@ -79,25 +78,35 @@ def draw_place(
 
 
 def place_figure(arrays: Arrays, figures: Mapping[str, Any]) -> Figure:
-    """The paths that were given, and the reward that was learnt from them, over two entries."""
+    """Over two entries: the paths given, the reward learnt from them, plans guided by it."""
     left, right, bottom, top = extent = tuple(arrays["map_extent"])
     width = 3.8 * np.clip((right - left) / (top - bottom), 0.5, 2.5)
     maps = [name for name in _MAPS if name in arrays]
-    figure = Figure(figsize=((width + 0.8) * (1 + len(maps)), 4.4), layout="constrained")
-    given, *others = figure.subplots(1, 1 + len(maps), sharex=True, sharey=True)
+    num_columns = min(2 + len(maps), 4 if width < 3.5 else 2)
+    num_rows = -(-(2 + len(maps)) // num_columns)
+    figure = Figure(figsize=((width + 0.8) * num_columns, 4.2 * num_rows), layout="constrained")
+    axes = list(figure.subplots(num_rows, num_columns, sharex=True, sharey=True).flat)
+    given, *others, planned = axes[: 2 + len(maps)]
+    for ax in axes[2 + len(maps) :]:
+        ax.set_visible(False)
     draw_paths(given, arrays["play"], PLAY, width=0.7, alpha=0.5)
     draw_paths(given, arrays["demonstrations"], DEMONSTRATIONS, width=1.3, alpha=0.9)
     given.set_title("given: play data, demonstrations")
+    draw_paths(planned, arrays["play"], PLAY, width=0.7, alpha=0.25)
+    draw_plans(planned, arrays["plans"], GUIDED)
+    planned.set_title("learnt: plans guided by it")
     for ax, name in zip(others, maps, strict=True):
         title, colours = _MAPS[name]
         image = ax.imshow(arrays[name], extent=extent, cmap=colours, zorder=1)
         figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
         draw_paths(ax, arrays["demonstrations"], "white", width=1.0, alpha=0.8)
         for line in ax.lines:
-            line.set_path_effects([Stroke(linewidth=1.8, foreground=_EDGE), Normal()])
+            line.set_path_effects([Stroke(linewidth=1.8, foreground=WALL), Normal()])
         ax.set_title(title)
     across, up = figures["place"]
-    for ax in (given, *others):
+    for ax in (given, *others, planned):
+        for wall in arrays.get("walls", ()):
+            ax.plot(*wall.T, color=WALL, lw=3, solid_capstyle="round", zorder=5)
         ax.set(xlabel=across, ylabel=up, xlim=extent[:2], ylim=extent[2:], aspect="equal")
         ax.label_outer()
         ax.spines[["top", "right"]].set_visible(False)

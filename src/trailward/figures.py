@@ -14,7 +14,7 @@ Arrays = Mapping[str, np.ndarray]
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 _MARGIN = 0.15
-_WALL = "#39424e"
+WALL = "#39424e"
 PLAY, UNGUIDED, GUIDED, DEMONSTRATIONS = "#9aa5b1", "#c77d0a", "#0b6e6e", "#b3266b"
 """The colour of each in every picture."""
 _RUNNERS = (
@@ -39,7 +39,7 @@ def summary_figure(arrays: Arrays) -> Figure:
         (axes[3], "plans_learnt", "plans guided by it", GUIDED),
     ):
         draw_maze(ax, arrays["maze"])
-        _plans(ax, arrays[name], colour)
+        draw_plans(ax, arrays[name], colour)
         ax.set_title(title)
     return figure
 
@@ -82,7 +82,7 @@ def trajectories_figure(arrays: Arrays) -> Figure:
     for ax, (name, title, colour, dots) in zip(axes, panels, strict=True):
         draw_maze(ax, arrays["maze"])
         if dots:
-            _plans(ax, arrays[name], colour)
+            draw_plans(ax, arrays[name], colour)
         else:
             draw_paths(ax, arrays[name], colour, width=0.9, alpha=0.35 if name == "play" else 0.75)
         ax.set_title(title)
@@ -249,7 +249,7 @@ def maze_panels(count: int, maze: np.ndarray, *, columns: int = 3) -> tuple[Figu
 def draw_maze(ax: Axes, maze: np.ndarray) -> None:
     """The walls, and axes cut to what is free."""
     walls = np.where(maze == 1, 1.0, np.nan)
-    wall_colours = colormaps["gray"].with_extremes(over=_WALL)
+    wall_colours = colormaps["gray"].with_extremes(over=WALL)
     ax.imshow(walls, extent=extent(maze), cmap=wall_colours, vmin=0, vmax=0.5, zorder=2)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -281,7 +281,8 @@ def draw_paths(
         ax.plot(path[:, 0], path[:, 1], color=colour, lw=width, alpha=alpha, zorder=3)
 
 
-def _plans(ax: Axes, plans: np.ndarray, colour: str) -> None:
+def draw_plans(ax: Axes, plans: np.ndarray, colour: str) -> None:
+    """A line with dots for each plan, through its first two entries, and a ring where it starts."""
     draw_paths(ax, plans, colour, width=0.9, alpha=0.75)
     ax.plot(plans[..., 0].T, plans[..., 1].T, ".", ms=3, color=colour, zorder=3)
     starts = plans[:, 0, :2]

@@ -11,18 +11,24 @@ from jaxtyping import Float, Int
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser
 from trailward.entries import entry_names, observations_of, place_entries, rates_of_change
-from trailward.evaluation import Estimate, Evaluation, EvaluationConfig, bootstrap
+from trailward.evaluation import (
+    Estimate,
+    Evaluation,
+    EvaluationConfig,
+    bootstrap,
+    plan_observations,
+)
 from trailward.inspection import compare_support
 from trailward.learnt_reward import LearntReward
 from trailward.matching import LearningConfig, MatchingProblem
-from trailward.place_map import InWall, map_arrays
+from trailward.place_map import Walls, map_arrays
 from trailward.typing import PerPlan, Plans
 from trailward.uncertainty import agreement
 
 ACTIONS = "actions"
 """The name that all entries of actions together go by among feature shares."""
 
-_NUM_JUDGED, _NUM_DRAWS, _NUM_SHUFFLES = 64, 4, 5
+_NUM_JUDGED, _NUM_DRAWS, _NUM_SHUFFLES, _NUM_PLANS = 64, 4, 5, 16
 _LEAST_AUC, _MOST_STYLE, _SAME_DISTANCE = 0.6, 0.5, 1e-3
 
 
@@ -33,7 +39,7 @@ def judge_without_truth(
     demonstrations: Dataset,
     config: EvaluationConfig,
     *,
-    in_wall: InWall | None = None,
+    walls: Walls | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
     """What can be known of a reward from data: ranks, AUC, distance, shares and warnings.
@@ -44,7 +50,7 @@ def judge_without_truth(
         play: episodes that the demonstrations are ranked among, environment units.
         demonstrations: what the reward was learnt from, in the same order.
         config: ``num_windows`` and ``seed`` are used.
-        in_wall: whether points of the reward map are to be left blank.
+        walls: drawn over the reward map.
         stage: told what is being done.
 
     Raises:
@@ -90,8 +96,21 @@ def judge_without_truth(
         stage("reward map")
         labels = play.columns.observation_labels(play.observation_dim)
         figures["place"] = [labels[entry] for entry in place]
-        arrays |= map_arrays(learnt, play, demonstrations, place, in_wall=in_wall)
+        arrays |= map_arrays(learnt, play, demonstrations, place, walls)
+        stage("plans")
+        plans = guided_plans(learnt, diffuser, play, config)
+        arrays["plans"] = plans[..., list(place)]
     return Evaluation(figures, arrays)
+
+
+def guided_plans(
+    learnt: LearntReward, diffuser: Diffuser, play: Dataset, config: EvaluationConfig
+) -> Float[np.ndarray, "plan horizon observation"]:
+    """Plans that the reward guides from random play observations, environment units."""
+    rows = observations_of(play)
+    picks = np.random.default_rng(config.seed).choice(len(rows), _NUM_PLANS)
+    planner = config.planner(diffuser, learnt, guided=True)
+    return plan_observations(planner.diffuser, planner.plan(rows[picks]))
 
 
 def held_out_demonstrations(learnt: LearntReward, demonstrations: Dataset) -> Dataset:
