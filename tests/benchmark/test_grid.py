@@ -24,6 +24,7 @@ from trailward.config import Benchmark
 from trailward.trajectory import DataError
 
 ENDS = ("unguided", "demonstrator")
+TUNED = ("ours", "seabo", "bc_denoiser")
 
 
 def quick(out: Path, **options: object) -> Benchmark:
@@ -60,7 +61,7 @@ def test_every_method_runs_in_a_tiny_grid_and_nothing_is_done_twice(tmp_path: Pa
         assert -600 < figures["return"] < 600, method
         assert figures["peak_memory_mb"] > 100
         assert (figures["num_env_steps"] > 0) == (method in ("gail", "airl"))
-        if method not in (*ENDS, "bc", "bc_wide"):
+        if method not in (*ENDS, "bc", "bc_wide", "bc_denoiser"):
             assert 0 <= figures["erc"] <= 1
             assert (figures["epic"] is None) == (method == "otr")
     assert by_method["demonstrator"]["return"] > 200
@@ -77,15 +78,18 @@ def test_every_method_runs_in_a_tiny_grid_and_nothing_is_done_twice(tmp_path: Pa
 
 
 def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
-    command = quick(tmp_path, problems=("halfcheetah/mixture",), methods=("demonstrator", "ours"))
+    command = quick(tmp_path, problems=("halfcheetah/mixture",), methods=("demonstrator", *TUNED))
     run_grid(Grid.of(command), command, told([]))
     by_method = {
         line["method"]: line["figures"] for line in read_results(tmp_path / RESULTS).values()
     }
     assert by_method["demonstrator"]["return"] > 1000
-    assert 0 <= by_method["ours"]["erc"] <= 1
+    for method in ("ours", "seabo"):
+        assert 0 <= by_method[method]["erc"] <= 1
     arrays = np.load(next(tmp_path.glob("cells/*/arrays.npz")), allow_pickle=False)
     assert arrays["velocities"].shape[0] == 4
+    tuned = list(tmp_path.glob("cells/**/tuned/training.safetensors"))
+    assert len(tuned) == len(TUNED)
 
 
 def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
