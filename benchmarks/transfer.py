@@ -1,15 +1,16 @@
 """Reinforcement learning on a learnt reward, in the world it was learnt in and in changed ones.
 
-Prints a table, then one JSON object as the last line. A reward is learnt as the preset says, from
-demonstrations and play data, and then an agent (PPO of Stable-Baselines3) is trained from scratch
-in the environment, once on the learnt reward alone and once on the true one, with the same budget
-and seed. Beside their true returns are those of the planner that came with the reward, of
-behavioural cloning and of random actions. Four places:
+Prints a table, then one JSON object as the last line; ``--out`` gets a picture of each place. A
+reward is learnt as the preset says, from demonstrations and play data, and then an agent (PPO of
+Stable-Baselines3) is trained from scratch in the environment, once on the learnt reward alone and
+once on the true one, with the same budget and seed. Beside their true returns are those of the
+planner that came with the reward, of behavioural cloning and of random actions. Five places:
 
     umaze              as demonstrated
     changed_maze       U-Maze with the passage on the other side: the demonstrated way is walled up
     halfcheetah        as demonstrated
-    heavy_halfcheetah  the torso weighs twice as much
+    heavy_halfcheetah  the torso weighs four times as much
+    fallen_halfcheetah episodes begin upside down
 
 Planner, clone and reward are those of the unchanged environment throughout. A figure is the mean
 over seeds of the mean true return, with the 95% bootstrap interval of the mean;
@@ -31,6 +32,7 @@ import gymnasium
 import numpy as np
 import torch
 import tyro
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from stable_baselines3 import PPO
@@ -41,19 +43,28 @@ from trailward.benchmark.problems import World, open_world, parse_problem
 from trailward.environments import halfcheetah
 from trailward.environments.maze import make_env, parse_maze
 from trailward.evaluation import bootstrap
+from trailward.figures import GUIDED, draw_maze, draw_paths, maze_panels, smooth
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Policy
 from trailward.reward_distance import RewardFunction
 from trailward.reward_learning import learn_reward
 from trailward.rollout import rollout
+from trailward.trajectory import Episode
 from trailward.typing import Actions, Observations
 
 CHANGED_MAZE = "11111/10001/10111/10001/11111"
 """U-Maze's passage is on the right; here it is on the left."""
 
-TORSO_FACTOR = 2.0
+TORSO_FACTOR = 4.0
 NUM_ENVS = 8
+_NUM_SHOWN = 10
+_LABELS = {
+    "rl_on_learnt": "PPO, learnt reward",
+    "rl_on_true": "PPO, true reward",
+    "bc": "cloning",
+    "old_planner": "planner of before",
+}
 
 
 @dataclass(frozen=True)
@@ -89,24 +100,45 @@ def heavy_env(*, episode_steps: int) -> gymnasium.Env:
     return env
 
 
+class UpsideDown(gymnasium.Wrapper):
+    """HalfCheetah that begins on its back, half a metre up."""
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        _, info = self.env.reset(**options)
+        simulator: Any = self.env.unwrapped
+        position, velocity = simulator.data.qpos.copy(), simulator.data.qvel.copy()
+        position[1] += 0.5
+        position[2] += np.pi
+        simulator.set_state(position, velocity)
+        return simulator._get_obs(), info
+
+
 @dataclass(frozen=True)
 class Place:
-    """A problem, where agents are trained and judged, and how they are trained."""
+    """A problem, where agents are trained and judged, and how they are trained.
+
+    Attributes:
+        problem: whose demonstrations and play data the reward is learnt from.
+        make_env: episodes of so many environment steps.
+        training: of the agents.
+        maze: its name or rows, if it is one.
+    """
 
     problem: str
     make_env: Callable[[int], gymnasium.Env]
     training: Training
+    maze: str | None = None
+
+
+def _in_maze(maze: str) -> Place:
+    make = lambda steps: make_env(parse_maze(maze), episode_steps=steps)
+    return Place("umaze/corner", make, IN_MAZES, maze)
 
 
 PLACES: Mapping[str, Place] = {
-    "umaze": Place(
-        "umaze/corner", lambda steps: make_env(parse_maze("umaze"), episode_steps=steps), IN_MAZES
-    ),
-    "changed_maze": Place(
-        "umaze/corner",
-        lambda steps: make_env(parse_maze(CHANGED_MAZE), episode_steps=steps),
-        IN_MAZES,
-    ),
+    "umaze": _in_maze("umaze"),
+    "changed_maze": _in_maze(CHANGED_MAZE),
     "halfcheetah": Place(
         "halfcheetah/mixture",
         lambda steps: halfcheetah.make_env(episode_steps=steps),
@@ -114,6 +146,11 @@ PLACES: Mapping[str, Place] = {
     ),
     "heavy_halfcheetah": Place(
         "halfcheetah/mixture", lambda steps: heavy_env(episode_steps=steps), ON_HALFCHEETAH
+    ),
+    "fallen_halfcheetah": Place(
+        "halfcheetah/mixture",
+        lambda steps: UpsideDown(halfcheetah.make_env(episode_steps=steps)),
+        ON_HALFCHEETAH,
     ),
 }
 
@@ -125,7 +162,7 @@ class Benchmark:
     out: Path = Path("runs/benchmark-transfer")
     """Folder of everything made; finished parts are kept."""
     places: tuple[str, ...] = tuple(PLACES)
-    """Which of umaze, changed_maze, halfcheetah and heavy_halfcheetah."""
+    """Which of umaze, changed_maze, halfcheetah, heavy_halfcheetah and fallen_halfcheetah."""
     maze_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each of demonstrations, learning, training and evaluation."""
     halfcheetah_seeds: tuple[int, ...] = (0, 1, 2)
@@ -141,10 +178,13 @@ def main(benchmark: Benchmark) -> None:
         shutil.rmtree(out, ignore_errors=True)
     found: dict[str, list[dict[str, float]]] = {}
     for name in benchmark.places:
-        of_maze = PLACES[name].problem.startswith("umaze")
+        place = PLACES[name]
+        of_maze = place.problem.startswith("umaze")
         seeds = benchmark.maze_seeds if of_maze else benchmark.halfcheetah_seeds
         for seed in seeds[:1] if benchmark.quick else seeds:
             found.setdefault(name, []).append(_cell(name, seed, out, quick=benchmark.quick))
+        with np.load(out / f"{name}-{seeds[0]}.npz", allow_pickle=False) as arrays:
+            _picture(place, dict(arrays)).savefig(out / f"{name}.png", dpi=120)
     Console(width=130).print(_table(found))
     print(json.dumps({name: _summary(cells) for name, cells in found.items()}))
 
@@ -158,8 +198,8 @@ def _cell(name: str, seed: int, out: Path, *, quick: bool) -> dict[str, float]:
     names = ("reward", "sampling", "learning", "evaluation")
     now = {each: asdict(getattr(settings, each)) for each in names} | {"rl": asdict(training)}
     now = json.loads(json.dumps(now))
-    kept = out / f"{name}-{seed}.json"
-    if kept.exists():
+    kept, recorded = out / f"{name}-{seed}.json", out / f"{name}-{seed}.npz"
+    if kept.exists() and recorded.exists():
         before = json.loads(kept.read_text(encoding="utf-8"))
         if before["settings"] == now:
             return before["returns"]
@@ -185,23 +225,20 @@ def _cell(name: str, seed: int, out: Path, *, quick: bool) -> dict[str, float]:
     }
     starts = range(evaluation.seed, evaluation.seed + evaluation.num_episodes)
     steps = evaluation.episode_steps
-    returns = {
-        each: _return(place, world, make(), starts, steps) for each, make in policies.items()
-    }
+    returns, paths = {}, {}
+    for each, make in policies.items():
+        envs = [place.make_env(steps) for _ in starts]
+        episodes = rollout(envs, make(), seeds=starts, num_steps=steps)
+        returns[each] = float(np.mean([_true_return(world, episode) for episode in episodes]))
+        paths[each] = np.stack([episode.observations for episode in episodes[:_NUM_SHOWN]])
+    np.savez_compressed(recorded, allow_pickle=False, **paths)
     kept.write_text(json.dumps({"settings": now, "returns": returns}), encoding="utf-8")
     return returns
 
 
-def _return(
-    place: Place, world: World, policy: Policy, starts: Sequence[int], num_steps: int
-) -> float:
-    envs = [place.make_env(num_steps) for _ in starts]
-    episodes = rollout(envs, policy, seeds=starts, num_steps=num_steps)
-    rewards = [
-        world.true_reward(each.observations[:-1], each.actions, each.observations[1:])
-        for each in episodes
-    ]
-    return float(np.mean([each.sum() for each in rewards]))
+def _true_return(world: World, episode: Episode) -> float:
+    now, then = episode.observations[:-1], episode.observations[1:]
+    return float(world.true_reward(now, episode.actions, then).sum())
 
 
 def train(
@@ -286,6 +323,29 @@ class GivenReward(gymnasium.Wrapper):
         given = self.reward(self.now[None], np.asarray(action)[None], then[None])[0]
         self.now = then
         return then, float(given), terminated, truncated, info
+
+
+def _picture(place: Place, paths: Mapping[str, np.ndarray]) -> Figure:
+    """What everyone does there: paths in a maze, forward velocity over time elsewhere."""
+    shown = {label: paths[name] for name, label in _LABELS.items()}
+    if place.maze is None:
+        figure = Figure(figsize=(8, 3), layout="constrained")
+        ax = figure.subplots()
+        for label, observed in shown.items():
+            speeds = smooth(observed[..., halfcheetah.FORWARD_VELOCITY])
+            ax.plot(speeds.mean(0), label=label)
+        ax.set(xlabel="environment step", ylabel="forward velocity (m/s)")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False)
+        return figure
+    grid = np.array(parse_maze(place.maze).grid)
+    figure, axes = maze_panels(len(shown), grid, columns=len(shown))
+    for ax, (label, observed) in zip(axes, shown.items(), strict=True):
+        draw_maze(ax, grid)
+        draw_paths(ax, observed, GUIDED, width=1.0, alpha=0.7)
+        ax.plot(*observed[:, 0, :2].T, "o", ms=4, color="white", mec="black", mew=0.7, zorder=4)
+        ax.set_title(label)
+    return figure
 
 
 def _summary(cells: Sequence[Mapping[str, float]]) -> dict[str, Any]:

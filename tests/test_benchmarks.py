@@ -84,7 +84,13 @@ def test_the_transfer_benchmark_prints_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "benchmarks/transfer.py", "--quick", "--out", tmp_path]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     figures = json.loads(printed.splitlines()[-1])
-    assert set(figures) == {"umaze", "changed_maze", "halfcheetah", "heavy_halfcheetah"}
+    assert set(figures) == {
+        "umaze",
+        "changed_maze",
+        "halfcheetah",
+        "heavy_halfcheetah",
+        "fallen_halfcheetah",
+    }
     for found in figures.values():
         assert {"rl_on_learnt", "rl_on_true", "bc", "old_planner", "random"} <= set(found)
     quotient = figures["umaze"]["rl_on_learnt"] / figures["umaze"]["rl_on_true"]
