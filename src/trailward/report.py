@@ -51,7 +51,8 @@ _CAPTIONS = {
         "The learnt reward, and where it comes from",
         "Colour: reward of staying there, everything else as it is in the middle of the play data; "
         "blank where no play data is near. White: the demonstrations it was learnt from. Of an "
-        "ensemble also how far its members are apart, in deviations of their rewards.",
+        "ensemble also how far its members are apart, in deviations of their rewards. Last: plans "
+        "that the reward guides, from the rings on.",
     ),
     "separation": (
         "Does it hold demonstrations for better than play data?",
@@ -196,7 +197,8 @@ def _pictures(arrays: draw.Arrays, figures: Mapping[str, Any]) -> dict[str, Figu
 
 def _rows_without_truth(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ranks, distance = figures["rank"], figures["held_out_distance"]
-    judged = f"{figures['num_judged']} demonstrations"
+    count = figures["num_judged"]
+    judged = f"{count} demonstration{'s' * (count > 1)}"
     judged += ", held out" if figures["judged"] == "held out" else ", learnt from too"
     best = ", ".join(str(rank) for rank in sorted(ranks["ranks"])[:10])
     far = figures["support"]["far"]
