@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from oracles import GaussianWorld
 from tiny import seeded, tiny_diffuser, tiny_reward
-from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.memory import Memory, WithMemory
 from trailward.planner import PlanFollower, Planner, Policy
 from trailward.schedule import cosine_schedule
@@ -350,3 +350,23 @@ def test_other_environments_have_visited_nothing(diffuser: Diffuser) -> None:
     np.testing.assert_array_equal(planner(OBSERVATIONS[:2]), fresh(OBSERVATIONS[:2]))
     np.testing.assert_array_equal(planner(VISIT[:2]), fresh(VISIT[:2]))
     np.testing.assert_array_equal(planner(OBSERVATIONS[:2]), fresh(OBSERVATIONS[:2]))
+
+
+def test_the_planner_of_a_reward_is_guided_by_it_or_has_the_diffuser_tuned_to_it() -> None:
+    spec, wider = (PlanSpec(4, 2, 2, actions) for actions in (1, 2))
+    diffuser, other = tiny_diffuser(spec), tiny_diffuser(wider)
+    learnt = tiny_reward(diffuser)
+    planner = Planner.for_reward(
+        learnt, diffuser, num_candidates=3, replan_every=2, seed=4, choose="reward"
+    )
+    by_hand = Planner(diffuser, learnt.sampling, learnt.guide_model, 3, 2, 4, "reward")
+    np.testing.assert_array_equal(planner(OBSERVATIONS), by_hand(OBSERVATIONS))
+
+    tuned = replace(learnt, tuned=tiny_diffuser(spec, config=DenoiserConfig(width=8, num_diffusion_steps=8)))
+    planner = Planner.for_reward(tuned, diffuser, num_candidates=3, seed=4)
+    assert tuned.tuned is not None
+    by_hand = Planner(tuned.tuned, learnt.sampling, seed=4)
+    np.testing.assert_array_equal(planner(OBSERVATIONS), by_hand(OBSERVATIONS))
+
+    with pytest.raises(ValueError, match=f"learnt with the diffuser {diffuser.fingerprint}"):
+        Planner.for_reward(learnt, other)

@@ -53,21 +53,17 @@ class EvaluationConfig:
         at_least(1, self, "num_transitions", "num_candidates")
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
-        """The planner that is judged, or the unguided one beside it.
-
-        A reward with a diffuser tuned to it is planned with by that one's plans, unguided.
-        """
-        if guided and learnt.tuned is not None:
-            every, seed = self.replan_every, self.seed
-            return Planner(learnt.tuned, learnt.sampling, replan_every=every, seed=seed)
-        return Planner(
+        """The planner of the reward, which is judged, or the unguided one beside it."""
+        every, seed = self.replan_every, self.seed
+        if not guided:
+            return Planner(diffuser, learnt.sampling, replan_every=every, seed=seed)
+        return Planner.for_reward(
+            learnt,
             diffuser,
-            learnt.sampling,
-            learnt.guide_model if guided else None,
-            self.num_candidates,
-            self.replan_every,
-            self.seed,
-            self.choose,
+            num_candidates=self.num_candidates,
+            replan_every=every,
+            seed=seed,
+            choose=self.choose,
         )
 
 

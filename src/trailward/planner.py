@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.diffuser import Diffuser, SamplingConfig
+from trailward.learnt_reward import LearntReward
 from trailward.memory import Remembered, RemembersPast
 from trailward.trajectory import at_least
 from trailward.typing import Actions, Observations, PerPlan, Plans
@@ -79,6 +80,43 @@ class Planner:
             )
             raise ValueError(msg)
         self.reset()
+
+    @classmethod
+    def for_reward(
+        cls,
+        learnt: LearntReward,
+        diffuser: Diffuser,
+        *,
+        num_candidates: int = 1,
+        replan_every: int | None = None,
+        seed: int = 0,
+        choose: str = "plausible",
+    ) -> "Planner":
+        """The planner of a learnt reward: guided by it, or with the diffuser tuned to it.
+
+        Plans of a tuned diffuser are not guided, so there is one candidate of each.
+
+        Args:
+            learnt: with how to sample and guide plans.
+            diffuser: that it was learnt with.
+            num_candidates: as of a planner, and so are the others.
+            replan_every: environment steps.
+            seed: of the plans' noise.
+            choose: ``plausible`` or ``reward``.
+
+        Raises:
+            ValueError: if the reward was learnt with another diffuser, or as of a planner.
+        """
+        if learnt.diffuser_fingerprint != diffuser.fingerprint:
+            msg = (
+                f"the reward was learnt with the diffuser {learnt.diffuser_fingerprint}, this is "
+                f"{diffuser.fingerprint}; plan with that one"
+            )
+            raise ValueError(msg)
+        if learnt.tuned is not None:
+            return cls(learnt.tuned, learnt.sampling, None, 1, replan_every, seed)
+        guide, sampling = learnt.guide_model, learnt.sampling
+        return cls(diffuser, sampling, guide, num_candidates, replan_every, seed, choose)
 
     def reset(self) -> None:
         """Forget the plans and start the noise anew: the same seed gives the same plans."""
