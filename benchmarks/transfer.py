@@ -2,9 +2,10 @@
 
 Prints a table, then one JSON object as the last line; ``--out`` gets a picture of each place. A
 reward is learnt as the preset says, from demonstrations and play data, and then an agent (PPO of
-Stable-Baselines3) is trained from scratch in the environment, once on the learnt reward alone and
-once on the true one, with the same budget and seed. Beside their true returns are those of the
-planner that came with the reward, of behavioural cloning and of random actions. Five places:
+Stable-Baselines3) is trained from scratch in the environment, once on the learnt reward alone (in
+its pessimistic form) and once on the true one, with the same budget and seed. Beside their true
+returns are those of the planner that came with the reward, of behavioural cloning and of random
+actions. Five places:
 
     umaze              as demonstrated
     changed_maze       U-Maze with the passage on the other side: the demonstrated way is walled up
@@ -77,6 +78,9 @@ class Training:
         batch_size: of its minibatches.
         learning_rate: of Adam.
         width: of both hidden layers of policy and critic.
+        discount: of a step.
+        advantage_decay: lambda of generalised advantage estimation.
+        initial_log_deviation: of actions.
     """
 
     num_steps: int
@@ -84,10 +88,13 @@ class Training:
     batch_size: int
     learning_rate: float
     width: int
+    discount: float = 0.99
+    advantage_decay: float = 0.95
+    initial_log_deviation: float = 0.0
 
 
 IN_MAZES = Training(150_000, 300, 240, 1e-3, 64)
-ON_HALFCHEETAH = Training(1_000_000, 256, 256, 3e-4, 128)
+ON_HALFCHEETAH = Training(1_000_000, 256, 256, 3e-4, 128, 0.98, 0.92, -1.0)
 
 
 def heavy_env(*, episode_steps: int) -> gymnasium.Env:
@@ -167,13 +174,16 @@ class Benchmark:
     """Each of demonstrations, learning, training and evaluation."""
     halfcheetah_seeds: tuple[int, ...] = (0, 1, 2)
     """The same on HalfCheetah."""
+    pessimistic: bool = True
+    """Whether agents are trained on the pessimistic form of the learnt reward."""
     quick: bool = False
     """One seed, few steps."""
 
 
 def main(benchmark: Benchmark) -> None:
     """Run every cell and print what they show."""
-    out = benchmark.out / ("quick" if benchmark.quick else "full")
+    kind = "quick" if benchmark.quick else "full"
+    out = benchmark.out / (kind if benchmark.pessimistic else f"{kind}-not-pessimistic")
     if benchmark.quick:
         shutil.rmtree(out, ignore_errors=True)
     found: dict[str, list[dict[str, float]]] = {}
@@ -182,16 +192,16 @@ def main(benchmark: Benchmark) -> None:
         of_maze = place.problem.startswith("umaze")
         seeds = benchmark.maze_seeds if of_maze else benchmark.halfcheetah_seeds
         for seed in seeds[:1] if benchmark.quick else seeds:
-            found.setdefault(name, []).append(_cell(name, seed, out, quick=benchmark.quick))
+            found.setdefault(name, []).append(_cell(name, seed, out, benchmark))
         with np.load(out / f"{name}-{seeds[0]}.npz", allow_pickle=False) as arrays:
             _picture(place, dict(arrays)).savefig(out / f"{name}.png", dpi=120)
     Console(width=130).print(_table(found))
     print(json.dumps({name: _summary(cells) for name, cells in found.items()}))
 
 
-def _cell(name: str, seed: int, out: Path, *, quick: bool) -> dict[str, float]:
+def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, float]:
     """Mean true returns of everyone at one place with one seed; kept as JSON once done."""
-    place = PLACES[name]
+    place, quick = PLACES[name], benchmark.quick
     problem = parse_problem(place.problem, quick=quick)
     training = replace(place.training, num_steps=5000) if quick else place.training
     settings = problem.settings
@@ -214,8 +224,9 @@ def _cell(name: str, seed: int, out: Path, *, quick: bool) -> dict[str, float]:
         config=replace(settings.learning, seed=seed),
     )
     evaluation = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)
+    given = learnt.pessimistic() if benchmark.pessimistic else learnt
     policies: dict[str, Callable[[], Policy]] = {
-        "rl_on_learnt": lambda: train(place, learnt, training, evaluation.episode_steps, seed),
+        "rl_on_learnt": lambda: train(place, given, training, evaluation.episode_steps, seed),
         "rl_on_true": lambda: train(
             place, world.true_reward, training, evaluation.episode_steps, seed
         ),
@@ -257,7 +268,8 @@ def train(
         function = reward
         venv = DummyVecEnv([lambda: GivenReward(make(), function)] * NUM_ENVS)
     venv.seed(seed)
-    scaled = VecNormalize(venv)  # of observations too, and of rewards to a moderate size
+    # Observations are scaled too, and rewards to a moderate size.
+    scaled = VecNormalize(venv, gamma=training.discount)
     agent = PPO(
         "MlpPolicy",
         scaled,
@@ -265,7 +277,12 @@ def train(
         n_steps=training.rollout_steps,
         batch_size=training.batch_size,
         learning_rate=training.learning_rate,
-        policy_kwargs={"net_arch": [training.width, training.width]},
+        gamma=training.discount,
+        gae_lambda=training.advantage_decay,
+        policy_kwargs={
+            "net_arch": [training.width, training.width],
+            "log_std_init": training.initial_log_deviation,
+        },
         device="cpu",
     )
     agent.learn(training.num_steps)

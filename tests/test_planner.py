@@ -362,7 +362,9 @@ def test_the_planner_of_a_reward_is_guided_by_it_or_has_the_diffuser_tuned_to_it
     by_hand = Planner(diffuser, learnt.sampling, learnt.guide_model, 3, 2, 4, "reward")
     np.testing.assert_array_equal(planner(OBSERVATIONS), by_hand(OBSERVATIONS))
 
-    tuned = replace(learnt, tuned=tiny_diffuser(spec, config=DenoiserConfig(width=8, num_diffusion_steps=8)))
+    tuned = replace(
+        learnt, tuned=tiny_diffuser(spec, config=DenoiserConfig(width=8, num_diffusion_steps=8))
+    )
     planner = Planner.for_reward(tuned, diffuser, num_candidates=3, seed=4)
     assert tuned.tuned is not None
     by_hand = Planner(tuned.tuned, learnt.sampling, seed=4)

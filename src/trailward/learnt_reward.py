@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.memory import WithMemory
 from trailward.normalizer import Normalizer, join_normalizers
+from trailward.pessimism import KnownRegion, PessimisticReward, PessimisticStages, pessimistic
 from trailward.reward import RewardConfig, StagedReward, StepRewardModel
-from trailward.trajectory import Columns, DataError, Episode, PlanSpec
+from trailward.trajectory import Columns, Episode, PlanSpec, action_chunks, check_array
 from trailward.typing import Actions, Observations, PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
@@ -44,6 +45,8 @@ class LearntReward:
         tuned: a diffuser tuned to the reward, to plan with in place of the one it was learnt with,
             unguided (:mod:`trailward.tuning`); None if none was.
         columns: what the play data's entries are called.
+        known_region: where the data is that it was learnt from; None if there was no play data, or
+            the reward is of whole plans.
     """
 
     model: nn.Module
@@ -57,6 +60,7 @@ class LearntReward:
     value: Value | None = None
     tuned: Diffuser | None = None
     columns: Columns = Columns()
+    known_region: KnownRegion | None = None
 
     @property
     def guide_model(self) -> Callable[[Plans], PerPlan]:
@@ -110,6 +114,23 @@ class LearntReward:
                 "episodes, by episode_rewards, or learn one on plans of stride 1"
             )
 
+    def pessimistic(self) -> "LearntReward":
+        """The same reward near the data that it was learnt from, and the least of it elsewhere.
+
+        Train agents on this one (:mod:`trailward.pessimism`). Save the reward it is made of.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only.
+            ValueError: if there was no play data to tell where the reward is known.
+        """
+        self._step_model()
+        if self.known_region is None:
+            raise ValueError(
+                "this reward was learnt without play data, so it does not know where it holds; "
+                "give play data to learn_reward (or --play), or do without pessimism"
+            )
+        return replace(self, model=pessimistic(self.model, self.known_region))
+
     def __call__(
         self,
         observations: Float[np.ndarray, "*axes observation"],
@@ -134,15 +155,15 @@ class LearntReward:
             DataError: if a shape does not fit, or a value is not finite.
         """
         self._step_model()
-        observations = _checked("observations", observations, self.spec.observation_dim)
+        observations = check_array("observations", observations, self.spec.observation_dim)
         if not self.config.sees_actions:
             return self.step_rewards(observations)
         if actions is None:
             raise TypeError("this reward sees actions too; give both observations and actions")
-        actions = _checked("actions", actions, self.spec.action_dim)
+        actions = check_array("actions", actions, self.spec.action_dim)
         if observations.ndim == actions.ndim == 1:
             return self(observations[None], actions[None]).reshape(())
-        chunks = self._chunks(observations, actions)
+        chunks = action_chunks(observations, actions, self.spec.stride)
         with_actions = observations[..., : chunks.shape[-3], :]
         return self._judge(self._model_space(with_actions, chunks))
 
@@ -247,26 +268,6 @@ class LearntReward:
         drawn, _ = windows.gather(torch.arange(0, len(windows), self.spec.num_observations))
         return float(self.plan_rewards(drawn).mean())
 
-    def _chunks(
-        self,
-        observations: Float[np.ndarray, "*batch time observation"],
-        actions: Float[np.ndarray, "*acts action"],
-    ) -> Float[np.ndarray, "*batch chunk stride action"]:
-        """The actions that follow each observation, where there are enough of them."""
-        count, axes = observations.shape[-2], observations.shape[:-2]
-        if actions.shape[:-1] not in [(*axes, count), (*axes, count - 1)]:
-            msg = (
-                f"observations have shape {observations.shape} and actions {actions.shape}; give "
-                "an action for each observation, or for each but the last of an episode"
-            )
-            raise DataError(msg)
-        stride = self.spec.stride
-        if actions.shape[-2] < stride:
-            msg = f"the episode has {actions.shape[-2]} actions; a plan step takes {stride}"
-            raise DataError(msg)
-        chunks = np.lib.stride_tricks.sliding_window_view(actions, stride, axis=-2)
-        return chunks.swapaxes(-2, -1)
-
     def _model_space(
         self,
         observations: Float[np.ndarray, "*axes observation"],
@@ -309,12 +310,20 @@ class LearntReward:
         return self.observation_normalizer.shift.device
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write a model folder that :meth:`load` reads without data, denoiser or environment."""
+        """Write a model folder that :meth:`load` reads without data, denoiser or environment.
+
+        Raises:
+            TypeError: if this is the pessimistic form of a reward.
+        """
+        if isinstance(self.model, PessimisticReward | PessimisticStages):
+            raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
         weights = prefixed("reward", self.model)
         weights |= prefixed("observation_normalizer", self.observation_normalizer)
         weights |= prefixed("action_normalizer", self.action_normalizer)
         if self.value is not None:
             weights |= prefixed("value", self.value)
+        if self.known_region is not None:
+            weights |= prefixed("known_region", self.known_region)
         config = {
             "kind": "reward",
             "spec": self.spec.to_config(),
@@ -357,6 +366,8 @@ class LearntReward:
                 value = Value(spec, **config["value"])
                 value.load_state_dict(submodule(weights, "value"))
                 value.to(device).requires_grad_(requires_grad=False)
+            known = submodule(weights, "known_region")
+            known_region = KnownRegion(**known).to(device) if known else None
             tuned = None
             if config.get("tuned"):
                 tuned = Diffuser.load(Path(folder) / TUNED, device=device)
@@ -377,19 +388,5 @@ class LearntReward:
             value,
             tuned,
             columns,
+            known_region,
         )
-
-
-def _checked(what: str, given: np.ndarray, entries: int) -> np.ndarray:
-    """An array of numbers whose last axis has as many entries as the reward was learnt on."""
-    array = np.asarray(given, dtype=np.float64)
-    if array.shape[-1:] != (entries,):
-        msg = (
-            f"{what} have shape {array.shape}; the reward was learnt on {entries} entries, so the "
-            f"last axis must have {entries}"
-        )
-        raise DataError(msg)
-    if not np.isfinite(array).all():
-        where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
-        raise DataError(f"{what}{list(where)} is {array[where]}; every value must be finite")
-    return array

@@ -35,6 +35,7 @@ from trailward.ensemble import EnsembleReward
 from trailward.learnt_reward import TUNED, LearntReward
 from trailward.matching import LearningConfig, MatchingProblem
 from trailward.memory import fit_memory
+from trailward.pessimism import find_known_region
 from trailward.progress import Report
 from trailward.reward import AdditiveReward, RewardConfig, StagedReward
 from trailward.tuning import tune_diffuser
@@ -192,24 +193,44 @@ def learn_reward(
     }
     _learn(problem, model, learnt, facts, folder, identity, report)
     began = time.perf_counter()
-    if config.value_discount:
-        learnt = replace(learnt, value=problem.discounted_value(learnt.model))
-    learnt = replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
-    if config.tuning.num_steps and play is not None:
-        tuned = tune_diffuser(
-            diffuser,
-            learnt.mean_reward,
-            play,
-            kept,
-            folder / TUNED,
-            config=config.tuning,
-            seed=config.seed,
-            report=lambda done, **figures: report(config.num_steps + done, **figures),
+    learnt = _to_plan_with(problem, learnt, play, kept, folder, report)
+    if play is not None and learnt.is_additive:
+        recorded = problem.play or Windows(play, diffuser.spec)
+        region = find_known_region(
+            learnt.model, diffuser.normalizer, recorded, problem.windows, seed=config.seed
         )
-        learnt = replace(learnt, tuned=tuned)
+        learnt = replace(learnt, known_region=region)
     facts["seconds"] += preparing + time.perf_counter() - began
     learnt.save(folder)
     return learnt
+
+
+def _to_plan_with(
+    problem: MatchingProblem,
+    learnt: LearntReward,
+    play: Dataset | None,
+    demonstrations: Dataset,
+    folder: Path,
+    report: Report,
+) -> LearntReward:
+    """The reward with what the settings want for planning: value, sampling, tuned diffuser."""
+    config = problem.config
+    if config.value_discount:
+        learnt = replace(learnt, value=problem.discounted_value(learnt.model))
+    learnt = replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
+    if not config.tuning.num_steps or play is None:
+        return learnt
+    tuned = tune_diffuser(
+        problem.diffuser,
+        learnt.mean_reward,
+        play,
+        demonstrations,
+        folder / TUNED,
+        config=config.tuning,
+        seed=config.seed,
+        report=lambda done, **figures: report(config.num_steps + done, **figures),
+    )
+    return replace(learnt, tuned=tuned)
 
 
 def _build_reward(

@@ -181,3 +181,50 @@ class PlanSpec:
     def to_config(self) -> dict[str, Any]:
         """Constructor arguments, as JSON values."""
         return asdict(self)
+
+
+def action_chunks(
+    observations: Float[np.ndarray, "*batch time observation"],
+    actions: Float[np.ndarray, "*acts action"],
+    stride: int,
+) -> Float[np.ndarray, "*batch chunk stride action"]:
+    """The ``stride`` actions that follow each observation, where there are enough of them.
+
+    Args:
+        observations: of episodes.
+        actions: as many along time as observations, or one fewer.
+        stride: environment steps of a plan step.
+
+    Raises:
+        DataError: if there are more or fewer actions, or fewer than ``stride``.
+    """
+    count, axes = observations.shape[-2], observations.shape[:-2]
+    if actions.shape[:-1] not in [(*axes, count), (*axes, count - 1)]:
+        msg = (
+            f"observations have shape {observations.shape} and actions {actions.shape}; give "
+            "an action for each observation, or for each but the last of an episode"
+        )
+        raise DataError(msg)
+    if actions.shape[-2] < stride:
+        msg = f"the episode has {actions.shape[-2]} actions; a plan step takes {stride}"
+        raise DataError(msg)
+    return np.lib.stride_tricks.sliding_window_view(actions, stride, axis=-2).swapaxes(-2, -1)
+
+
+def check_array(what: str, given: np.ndarray, entries: int) -> np.ndarray:
+    """Finite numbers, float64, whose last axis has as many entries as the reward was learnt on.
+
+    Raises:
+        DataError: if they are not; names the shape, or the place and the value.
+    """
+    array = np.asarray(given, dtype=np.float64)
+    if array.shape[-1:] != (entries,):
+        msg = (
+            f"{what} have shape {array.shape}; the reward was learnt on {entries} entries, so the "
+            f"last axis must have {entries}"
+        )
+        raise DataError(msg)
+    if not np.isfinite(array).all():
+        where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        raise DataError(f"{what}{list(where)} is {array[where]}; every value must be finite")
+    return array
