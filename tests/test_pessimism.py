@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 import tiny
+from trailward.cli import main
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import SamplingConfig
 from trailward.interop.exported import export_reward
@@ -143,12 +145,41 @@ def test_the_pessimistic_form_is_not_saved(config: RewardConfig, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_pessimistic_form_can_be_exported(tmp_path: Path) -> None:
-    learnt = reward_of(RewardConfig(hidden=(8,), features=(0,))).pessimistic()
-    path = export_reward(learnt, tmp_path / "reward.pt2")
+@pytest.mark.parametrize(
+    ("config", "spec"),
+    [
+        (RewardConfig(hidden=(8,), features=(1,)), SPEC),
+        (RewardConfig(hidden=(8,), sees_actions=True), WITH_ACTIONS),
+    ],
+    ids=["features", "actions"],
+)
+def test_the_pessimistic_form_can_be_exported(
+    config: RewardConfig, spec: PlanSpec, tmp_path: Path
+) -> None:
+    learnt, path = reward_of(config, spec), tmp_path / "reward.pt2"
+    export_reward(learnt.pessimistic(), path)
     program = torch.export.load(path).module()
-    seen = SHOWN.episodes[0].observations
-    both = np.concatenate([seen, seen + 90])
-    told = program(torch.from_numpy(both).float()).numpy()
-    np.testing.assert_allclose(told, learnt(both), atol=1e-5)
-    assert len(set(told[len(seen) :].tolist())) == 1
+    episode, floor = SHOWN.episodes[0], region_of(learnt).floor.item()
+    for place, same in (episode.observations[:-1], True), (episode.observations[:-1] + 90, False):
+        inputs = (place, episode.actions) if config.sees_actions else (place,)
+        told = program(*(torch.from_numpy(each).float() for each in inputs)).numpy()
+        np.testing.assert_allclose(told, learnt.pessimistic()(*inputs), atol=1e-5)
+        assert (told != np.float32(floor)).any() == same
+
+
+def test_the_command_line_exports_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    learnt, out = reward_of(RewardConfig(hidden=(8,))), tmp_path / "reward.pt2"
+    learnt.save(tmp_path / "reward")
+    asked = ["export", f"--reward={tmp_path}/reward", f"--out={out}", "--pessimistic"]
+    assert main(asked) == 0
+    facts = {"trailward.json": ""}
+    program = torch.export.load(out, extra_files=facts).module()
+    assert json.loads(facts["trailward.json"])["pessimistic"] is True
+    far = program(torch.full((1, 2), 90.0)).item()
+    assert far == pytest.approx(region_of(learnt).floor.item())
+
+    replace(learnt, known_region=None).save(tmp_path / "reward")
+    out.unlink()
+    assert main(asked) == 2
+    assert "learnt without play data" in capsys.readouterr().err
+    assert not out.exists()

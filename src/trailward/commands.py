@@ -222,7 +222,8 @@ def export(command: Export, say: Say) -> Path:
     learnt = LearntReward.load(command.reward)
     try:
         learnt.check_of_transitions()
-    except TypeError as error:
+        learnt = learnt.pessimistic() if command.pessimistic else learnt
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{command.reward}: {error}") from None
     path = export_reward(learnt, command.out)
     say(f"exported reward -> {path}")

@@ -204,6 +204,8 @@ class Export:
     """The learnt reward's folder."""
     out: Path
     """The file, ending in .pt2."""
+    pessimistic: bool = False
+    """Make it the least reward of the data wherever there was none: for training agents."""
 
 
 @dataclass(frozen=True)

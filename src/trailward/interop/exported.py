@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError
 from trailward.learnt_reward import LearntReward
+from trailward.pessimism import PessimisticReward
 
 TOLERANCE = 1e-5
 """How far the exported reward may be from the learnt one; times the largest reward if above 1."""
@@ -62,7 +63,7 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
     rewards of shape (batch,). Read it by ``torch.export.load(path).module()``.
 
     Before anything is written, the program is compared with the learnt reward on random inputs
-    over the range of the play data.
+    over the range of the play data, and a pessimistic one also where it is known.
 
     Args:
         learnt: the reward.
@@ -88,6 +89,7 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
         "columns": learnt.columns.to_config(),
         "spec": learnt.spec.to_config(),
         "sees_actions": reward.sees_actions,
+        "pessimistic": isinstance(learnt.model, PessimisticReward),
         "provenance": dict(learnt.provenance),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,9 +111,22 @@ def _inputs(reward: StepReward, count: int) -> tuple[Tensor, ...]:
     )
 
 
+def _known_inputs(learnt: LearntReward, model: PessimisticReward) -> tuple[Tensor, ...]:
+    """Steps at which a pessimistic reward is known, environment units."""
+    sample = model.region.sample[:64].cpu()
+    steps = sample.new_zeros(len(sample), learnt.spec.transition_dim)
+    observations, actions = learnt.spec.split(steps.index_copy(1, model.inputs.cpu(), sample))
+    seen = learnt.observation_normalizer.unnormalize(observations)
+    if not learnt.config.sees_actions or actions is None:
+        return (seen,)
+    return seen, learnt.action_normalizer.unnormalize(actions[:, 0])
+
+
 def _check(program: nn.Module, reward: StepReward, learnt: LearntReward) -> None:
-    for count in _BATCHES:
-        inputs = _inputs(reward, count)
+    tried = [_inputs(reward, count) for count in _BATCHES]
+    if isinstance(learnt.model, PessimisticReward):
+        tried.append(_known_inputs(learnt, learnt.model))
+    for inputs in tried:
         expected = torch.from_numpy(learnt(*(part.numpy() for part in inputs)))
         difference = (program(*inputs) - expected).abs().max().item()
         limit = TOLERANCE * max(1.0, expected.abs().max().item())
