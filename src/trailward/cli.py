@@ -1,8 +1,11 @@
 """The command line: ``trailward VERB --help`` tells each verb's flags."""
 
+import contextlib
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial, reduce
 from operator import or_
 from typing import Annotated, Any
@@ -57,7 +60,10 @@ _EXPECTED = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted.
+
+    SIGTERM, which schedulers of clusters send, interrupts as Ctrl-C does.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         command = tyro.cli(
@@ -68,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         is_asked = isinstance(command, Plan | Inspect)  # what they say is what was asked for
         console = Console(stderr=not is_asked, soft_wrap=True, highlight=False)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _interrupted_by_sigterm():
             warnings.filterwarnings("ignore", module="minari|gymnasium.*")
             _RUN[type(command)](command, partial(console.print, markup=False))
     except _EXPECTED as error:
@@ -80,6 +86,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only there are signals handled
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _verbs(preset: str | None) -> Any:

@@ -116,6 +116,37 @@ def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     assert len(read_results(results)) == 4
 
 
+def test_a_terminated_run_ends_its_cells_too(tmp_path: Path) -> None:
+    command = quick(tmp_path, methods=("ours",))
+    started = subprocess.Popen(
+        [sys.executable, "-m", "trailward.cli", *arguments(command, "--num-jobs=1")],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    begun = time.monotonic()
+    while not (tmp_path / "data").exists():  # a cell is at work
+        assert started.poll() is None
+        assert time.monotonic() - begun < 120
+        time.sleep(0.05)
+    started.terminate()
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "go on when run again" in said
+    while is_running(started.pid):
+        assert time.monotonic() - begun < 240
+        time.sleep(0.05)
+
+
+def is_running(group: int) -> bool:
+    """Whether any process of a group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
     command = quick(tmp_path, methods=("demonstrator",), seeds=(0, 1))
     grid = Grid.of(command)
