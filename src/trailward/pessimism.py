@@ -22,7 +22,7 @@ from trailward.reward import StagedReward
 from trailward.typing import PerPlan, Plans, StepRewards
 
 _NUM_PLAY, _NUM_SHOWN, _NUM_QUERIES, _AT_ONCE = 5_000, 1_000, 2_000, 250
-_FAR = 0.99
+_USUAL, _SPARSER = 0.99, 10.0
 
 
 class KnownRegion(nn.Module):
@@ -31,8 +31,10 @@ class KnownRegion(nn.Module):
     Args:
         sample: plan steps of play data and demonstrations, model space, the entries that the
             reward sees.
-        limit: how near is near, model space: 99% of the play data's steps are so near to the
-            sample of other episodes.
+        limit: how near is near, model space. 99% of the play data's steps have one of the sample,
+            from another episode, within some distance; data is a tenth as dense as it is there
+            where the nearest is at the limit (one over its distance, to the power of the number of
+            entries seen, goes as the density does).
         floor: the least reward of the sample, learnt units.
     """
 
@@ -138,8 +140,8 @@ def find_known_region(
     sample = torch.cat([steps, shown])
     stages: Any = model
     rewards = stages.stage_rewards(sample.unsqueeze(0))
-    limit = sample.new_tensor(np.quantile(usual[np.isfinite(usual)], _FAR))
-    return KnownRegion(sample[:, inputs].contiguous(), limit, rewards.min())
+    limit = np.quantile(usual[np.isfinite(usual)], _USUAL) * _SPARSER ** (1 / len(inputs))
+    return KnownRegion(sample[:, inputs].contiguous(), sample.new_tensor(limit), rewards.min())
 
 
 def _draw(

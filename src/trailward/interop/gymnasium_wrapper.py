@@ -17,7 +17,7 @@ class LearntRewardWrapper(gymnasium.Wrapper):
 
     Args:
         env: with observations as in the data that the reward was learnt on.
-        learnt: the reward.
+        learnt: the reward; to train an agent on, its pessimistic form (``reward.pessimistic()``).
         observation_key: which entry of dictionaries the reward is of; None for flat observations.
         scale: factor on the learnt reward, which is defined up to scale and shift only.
         shift: added afterwards.

@@ -18,7 +18,7 @@ class LearntRewardNet(library("imitation.rewards.reward_nets").RewardNet):
     through ``forward``.
 
     Args:
-        learnt: the reward.
+        learnt: the reward; to train an agent on, its pessimistic form (``reward.pessimistic()``).
         observation_space: of the environment; flat.
         action_space: of the environment.
         scale: factor on the learnt reward, which is defined up to scale and shift only.

@@ -23,7 +23,7 @@ class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
 
     Args:
         venv: with observations as in the data that the reward was learnt on.
-        learnt: the reward.
+        learnt: the reward; to train an agent on, its pessimistic form (``reward.pessimistic()``).
         observation_key: which entry of dictionaries the reward is of; None for flat observations.
         scale: factor on the learnt reward, which is defined up to scale and shift only.
         shift: added afterwards.
