@@ -101,7 +101,27 @@ class PessimisticStages(StagedReward):
         self.memory = model.memory
 
 
-def pessimistic(model: nn.Module, region: KnownRegion) -> nn.Module:
+class Known(nn.Module):
+    """1 where a pessimistic reward is known, 0 elsewhere; a step reward model too.
+
+    Args:
+        model: the pessimistic reward, or one with stages.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.part: Any = model.before if isinstance(model, PessimisticStages) else model
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """Of each plan step by itself."""
+        return self.part.region(plan[..., self.part.inputs]).to(plan.dtype)
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """The share of the steps that are known."""
+        return self.step_rewards(plan).mean(-1)
+
+
+def pessimistic(model: nn.Module, region: KnownRegion) -> PessimisticReward | PessimisticStages:
     """An additive or staged reward, or an ensemble, with the least reward where it is not known."""
     if isinstance(model, StagedReward):
         return PessimisticStages(model, region)

@@ -1,4 +1,4 @@
-"""How sure a learnt reward is: where the members of an ensemble disagree.
+"""How sure a learnt reward is: whether its data was there, and where members of an ensemble differ.
 
 Members of an ensemble (:mod:`trailward.ensemble`) are learnt from other initial weights, batches
 and noise. What the demonstrations settle they agree on; where they differ the reward is a guess.
@@ -7,12 +7,38 @@ and noise. What the demonstrations settle they agree on; where they differ the r
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from trailward.ensemble import EnsembleReward
 from trailward.learnt_reward import LearntReward
+from trailward.pessimism import Known
 
 _SMALLEST = 1e-12
+
+
+def is_known(
+    learnt: LearntReward,
+    observations: Float[np.ndarray, "*axes observation"],
+    actions: Float[np.ndarray, "*acts action"] | None = None,
+) -> Bool[np.ndarray, "*rewards"]:
+    """Whether a reward is known: whether the data that it was learnt from comes near.
+
+    Its pessimistic form (:meth:`~trailward.learnt_reward.LearntReward.pessimistic`) is the reward
+    itself there, and the least reward of the data elsewhere.
+
+    Args:
+        learnt: the reward.
+        observations: environment units; axes as the reward is called with.
+        actions: the same; needed by a reward that sees them.
+
+    Raises:
+        TypeError: if the reward model rewards whole plans only, or sees actions and there are
+            none.
+        ValueError: if there was no play data to tell where the reward is known.
+        DataError: if a shape does not fit, or a value is not finite.
+    """
+    cautious = learnt.pessimistic()
+    return replace(cautious, model=Known(cautious.model))(observations, actions) > 0
 
 
 def members(learnt: LearntReward) -> list[LearntReward]:
