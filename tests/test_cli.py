@@ -174,6 +174,22 @@ def test_settings_that_cannot_be_are_refused_before_anything_runs(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("bad", ["demonstrations", "play"])
+def test_data_of_other_entries_is_refused_by_name(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], bad: str
+) -> None:
+    file, out = tmp_path / "tracks.csv", tmp_path / "new"
+    file.write_text("episode,frame,x,y\n0,0,1,2\n0,1,3,4\n", encoding="utf-8")
+    sources = {"demonstrations": f"{runs}/demonstrations", "play": f"{runs}/play", bad: str(file)}
+    given = [f"--{name}={source}" for name, source in sources.items()]
+    words = "tracks.csv: observations and actions have (2, 0) entries, the plans (4, 2)"
+    for verb in ["learn"], ["evaluate", "--env=none", f"--reward={runs}/reward"]:
+        asked = [*verb, *given, f"--out={out}", f"--diffuser={runs}/diffuser"]
+        assert main(asked) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+        assert not out.exists()
+
+
 def test_data_of_another_task_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", f"--reward={runs}/reward", f"--play={runs}/play", "--task=goal:3,1"]
     data = [f"--demonstrations={runs}/demonstrations", f"--out={runs}/new"]

@@ -25,7 +25,7 @@ from trailward.config import (
     Report,
     Train,
 )
-from trailward.dataset import read_dataset
+from trailward.dataset import Dataset, check_entries, read_dataset
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import train_diffuser
 from trailward.environments.halfcheetah import NetworkPolicy, ladder
@@ -34,6 +34,7 @@ from trailward.environments.halfcheetah_policies import package_policies, train_
 from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_evaluation import evaluate_in_maze
 from trailward.evaluation import Evaluation, EvaluationConfig, plan_observations
+from trailward.formats.table import TableLayout
 from trailward.interop.exported import export_reward
 from trailward.learnt_reward import LearntReward
 from trailward.place_map import read_walls
@@ -92,9 +93,9 @@ def train(command: Train, say: Say) -> Diffuser:
 
 def learn(command: Learn, say: Say) -> LearntReward:
     """Learn a reward, or go on learning it."""
-    demonstrations = read_dataset(command.demonstrations, command.table)
-    play = None if command.play is None else read_dataset(command.play, command.table)
     diffuser = Diffuser.load(model_folder(command.diffuser), device=_device(command.device))
+    demonstrations = _read(command.demonstrations, diffuser, command.table)
+    play = None if command.play is None else _read(command.play, diffuser, command.table)
     facts = provenance(
         command.learning.seed,
         demonstrations=demonstrations.provenance,
@@ -163,7 +164,9 @@ def evaluate(command: Evaluate, say: Say) -> dict[str, Any]:
 def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
     task = parse_task(command.task, parse_maze(command.maze))
     diffuser = Diffuser.load(model_folder(command.diffuser))
-    play, demonstrations = read_dataset(command.play), read_dataset(command.demonstrations)
+    play, demonstrations = (
+        _read(source, diffuser) for source in (command.play, command.demonstrations)
+    )
     check_made_for(play.provenance, "the play data", maze=command.maze)
     check_made_for(
         demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
@@ -181,11 +184,11 @@ def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
 
 def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
     diffuser = Diffuser.load(model_folder(command.diffuser))
-    demonstrations = read_dataset(command.demonstrations)
+    demonstrations = _read(command.demonstrations, diffuser)
     return evaluate_on_halfcheetah(
         _load_reward(command.reward, diffuser),
         diffuser,
-        read_dataset(command.play),
+        _read(command.play, diffuser),
         demonstrations,
         command.evaluation,
         demonstrator=demonstrator_of(demonstrations, ladder(command.policies)),
@@ -198,8 +201,8 @@ def _evaluate_without_truth(command: Evaluate, stage: Say) -> Evaluation:
     return judge_without_truth(
         _load_reward(command.reward, diffuser),
         diffuser,
-        read_dataset(command.play, command.table),
-        read_dataset(command.demonstrations, command.table),
+        _read(command.play, diffuser, command.table),
+        _read(command.demonstrations, diffuser, command.table),
         command.evaluation,
         walls=None if command.walls is None else read_walls(command.walls),
         stage=stage,
@@ -361,6 +364,16 @@ def _device(name: str) -> str:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device '{name}' cannot be used here: {reason}") from None
     return name
+
+
+def _read(source: str, diffuser: Diffuser, layout: TableLayout = TableLayout()) -> Dataset:
+    """A dataset that plans of the diffuser can be compared with; an error names the source."""
+    dataset = read_dataset(source, layout)
+    try:
+        check_entries(dataset, diffuser.spec)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+    return dataset
 
 
 def _load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:

@@ -121,14 +121,7 @@ class Windows:
     """
 
     def __init__(self, dataset: Dataset, spec: PlanSpec) -> None:
-        got = (dataset.observation_dim, dataset.action_dim)
-        expected = (spec.observation_dim, spec.action_dim)
-        if got[: 1 + spec.with_actions] != expected[: 1 + spec.with_actions]:
-            msg = (
-                f"observations and actions have {got} entries, the plans {expected}; "
-                "use data of the same environment"
-            )
-            raise DataError(msg)
+        check_entries(dataset, spec)
         self.spec = spec
         episodes = dataset.episodes
         lengths = np.array([len(episode) + 1 for episode in episodes])
@@ -218,6 +211,22 @@ class Windows:
         windows, mask = self.gather(indices)
         device = normalizer.shift.device
         return normalizer.normalize(windows.to(device)), mask.to(device)
+
+
+def check_entries(dataset: Dataset, spec: PlanSpec) -> None:
+    """Check that plans can be made of a dataset; where they are over states, actions may differ.
+
+    Raises:
+        DataError: if it has other entries than the plans.
+    """
+    got = (dataset.observation_dim, dataset.action_dim)
+    expected = (spec.observation_dim, spec.action_dim)
+    if got[: 1 + spec.with_actions] != expected[: 1 + spec.with_actions]:
+        msg = (
+            f"observations and actions have {got} entries, the plans {expected}; "
+            "use data of the same environment"
+        )
+        raise DataError(msg)
 
 
 def check_columns(demonstrations: Columns, play: Columns) -> None:
