@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from tiny import random_walks, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.cli import main
-from trailward.dataset import Dataset, write_dataset
+from trailward.dataset import Dataset, Windows, write_dataset
 from trailward.diffuser import DenoiserConfig, Diffuser
 from trailward.evaluation import EvaluationConfig
 from trailward.learnt_reward import LearntReward
+from trailward.pessimism import find_known_region
 from trailward.reward import AdditiveReward, RewardConfig
 from trailward.trajectory import Columns, Episode, PlanSpec
 from trailward.without_truth import (
@@ -177,6 +178,27 @@ def test_demonstrations_outside_the_play_data_are_warned_of() -> None:
     assert "demonstrate elsewhere." in found["support"]
 
 
+def test_a_reward_knows_the_data_it_was_learnt_from_and_warns_of_other() -> None:
+    learnt = linear_reward(0.3, 0.0, 0.0, 0.0)
+    learnt = replace(
+        learnt,
+        known_region=find_known_region(
+            learnt.model, diffuser().normalizer, Windows(PLAY, SPEC), Windows(SHOWN, SPEC)
+        ),
+    )
+    judge = lambda play: judge_without_truth(learnt, diffuser(), play, SHOWN, CONFIG).figures
+    found = judge(PLAY)
+    assert found["known"]["play"] > 0.98
+    assert found["known"]["demonstrations"] > 0.98
+    assert "known" not in found["warnings"]
+
+    beside = [Episode(e.observations + np.array([0.0, 90, 0, 0]), e.actions) for e in PLAY.episodes]
+    found = judge(Dataset([*PLAY.episodes[:15], *beside[15:]], {}, COLUMNS))
+    assert 0.3 < found["known"]["play"] < 0.7
+    assert "% of the play data: nothing that it was learnt from" in found["warnings"]["known"]
+    assert "of the demonstrations:" not in found["warnings"]["known"]
+
+
 def test_a_reward_of_velocities_explains_style() -> None:
     found = warnings(linear_reward(0.1, 0.0, 3.0, 1.0))
     assert "how the demonstrations move (vx, vy)" in found["style"]
@@ -205,7 +227,11 @@ def test_an_evaluation_without_environment_becomes_a_page(tmp_path: Path) -> Non
     )
     model = tiny_diffuser(SPEC)
     model.save(tmp_path / "diffuser")
-    replace(learnt, diffuser_fingerprint=model.fingerprint).save(tmp_path / "reward")
+    region = find_known_region(
+        learnt.model, model.normalizer, Windows(PLAY, SPEC), Windows(SHOWN, SPEC)
+    )
+    learnt = replace(learnt, diffuser_fingerprint=model.fingerprint, known_region=region)
+    learnt.save(tmp_path / "reward")
     write_dataset(PLAY, tmp_path / "play")
     write_dataset(SHOWN, tmp_path / "shown")
     arguments = [
@@ -222,6 +248,7 @@ def test_an_evaluation_without_environment_becomes_a_page(tmp_path: Path) -> Non
     assert main(["report", *report]) == 0
     page = (tmp_path / "report/index.html").read_text()
     assert "AUC, windows" in page
+    assert "Play data where the reward is known" in page
     assert "how the demonstrations move (vx)" in page
     for picture in ("place", "separation", "shares"):
         assert (tmp_path / f"report/{picture}.png").stat().st_size > 5_000

@@ -164,6 +164,30 @@ def find_known_region(
     return KnownRegion(sample[:, inputs].contiguous(), sample.new_tensor(limit), rewards.min())
 
 
+@torch.no_grad()
+def known_share(
+    model: nn.Module,
+    region: KnownRegion,
+    normalizer: Normalizer,
+    windows: Windows,
+    *,
+    count: int,
+    seed: int = 0,
+) -> float:
+    """The share of data in which a reward is known.
+
+    Args:
+        model: the reward, not its pessimistic form.
+        region: where it is known.
+        normalizer: of whole transitions.
+        windows: the data.
+        count: steps that are drawn.
+        seed: of the draw.
+    """
+    steps, _ = _draw(windows, normalizer, count, torch.Generator().manual_seed(seed))
+    return region(steps[:, _inputs(model)]).float().mean().item()
+
+
 def _draw(
     windows: Windows, normalizer: Normalizer, count: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "step transition"], np.ndarray]:

@@ -210,8 +210,17 @@ def _rows_without_truth(figures: Mapping[str, Any]) -> list[tuple[str, str, str]
          f"unguided {distance['unguided']:.4g}; 0 is best"),
         ("Demonstrations away from play data", "unknown" if far is None else f"{100 * far:.1f} %",
          "of their observations; 1 % is as play data itself"),
+        *_known_rows(figures),
         *_ensemble_rows(figures),
     ]  # fmt: skip
+
+
+def _known_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    known = figures.get("known")
+    if known is None:
+        return []
+    shown = f"demonstrations {100 * known['demonstrations']:.1f} %; elsewhere it is a guess"
+    return [("Play data where the reward is known", f"{100 * known['play']:.1f} %", shown)]
 
 
 def _ensemble_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:

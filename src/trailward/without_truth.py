@@ -21,6 +21,7 @@ from trailward.evaluation import (
 from trailward.inspection import compare_support
 from trailward.learnt_reward import LearntReward
 from trailward.matching import LearningConfig, MatchingProblem
+from trailward.pessimism import known_share
 from trailward.place_map import Walls, map_arrays
 from trailward.typing import PerPlan, Plans
 from trailward.uncertainty import agreement
@@ -29,7 +30,7 @@ ACTIONS = "actions"
 """The name that all entries of actions together go by among feature shares."""
 
 _NUM_JUDGED, _NUM_DRAWS, _NUM_SHUFFLES, _NUM_PLANS = 64, 4, 5, 16
-_LEAST_AUC, _MOST_STYLE, _SAME_DISTANCE = 0.6, 0.5, 1e-3
+_LEAST_AUC, _MOST_STYLE, _SAME_DISTANCE, _LEAST_KNOWN = 0.6, 0.5, 1e-3, 0.9
 
 
 def judge_without_truth(
@@ -56,9 +57,8 @@ def judge_without_truth(
     Raises:
         DataError: if the data is of another environment.
     """
-    for data in (play, demonstrations):
-        Windows(data, learnt.spec)  # refuses data of another environment before anything runs
     kept = held_out_demonstrations(learnt, demonstrations)
+    windows = {"play": Windows(play, learnt.spec), "demonstrations": Windows(kept, learnt.spec)}
     stage("demonstrations against play data")
     ranking = rank_demonstrations(learnt, play, kept, config)
     stage("held-out distance")
@@ -83,7 +83,20 @@ def judge_without_truth(
     }
     if learnt.config.num_members > 1 and not learnt.config.sees_actions:
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
+    if learnt.known_region is not None:
+        figures["known"] = {
+            name: known_share(
+                learnt.model,
+                learnt.known_region,
+                diffuser.normalizer,
+                data,
+                count=config.num_windows,
+                seed=config.seed,
+            )
+            for name, data in windows.items()
+        }
     warnings = {
+        "known": _about_known(figures.get("known", {})),
         "support": " ".join(f"{finding}." for finding in support.findings()),
         "style": _about_style(shares, play),
         "ranking": _about_ranking(ranking.figures),
@@ -287,6 +300,24 @@ def _mean_distance(problem: MatchingProblem, guide: Callable[[Plans], PerPlan]) 
         for seed in range(_NUM_DRAWS)
     ]
     return float(np.mean(draws))
+
+
+def _about_known(shares: Mapping[str, float]) -> str:
+    elsewhere = [
+        f"{1 - share:.0%} of the {what}"
+        for what, share in (
+            ("play data", shares.get("play", 1.0)),
+            ("demonstrations", shares.get("demonstrations", 1.0)),
+        )
+        if share < _LEAST_KNOWN
+    ]
+    if not elsewhere:
+        return ""
+    return (
+        f"The reward is a guess in {' and '.join(elsewhere)}: nothing that it was learnt from "
+        "comes near. Learn it anew with this data, or judge what is like the data it was learnt "
+        "from."
+    )
 
 
 def _about_style(shares: Mapping[str, float], play: Dataset) -> str:
