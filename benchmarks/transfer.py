@@ -16,7 +16,9 @@ actions. Five places:
 Planner, clone and reward are those of the unchanged environment throughout. A figure is the mean
 over seeds of the mean true return, with the 95% bootstrap interval of the mean;
 ``rl_on_learnt_over_rl_on_true`` is the mean over seeds of the quotient, and ``..._above_random``
-the same with the return of random actions taken off both.
+the same with the return of random actions taken off both. ``learnt`` is what each policy's steps
+are worth under the learnt reward (not its pessimistic form), ``known`` the share of them at which
+it is known.
 
     .venv/bin/python benchmarks/transfer.py            # the full thing
     .venv/bin/python benchmarks/transfer.py --quick    # shows that it runs
@@ -53,6 +55,7 @@ from trailward.reward_learning import learn_reward
 from trailward.rollout import rollout
 from trailward.trajectory import Episode
 from trailward.typing import Actions, Observations
+from trailward.uncertainty import is_known
 
 CHANGED_MAZE = "11111/10001/10111/10001/11111"
 """U-Maze's passage is on the right; here it is on the left."""
@@ -187,16 +190,21 @@ def main(benchmark: Benchmark) -> None:
     if benchmark.quick:
         shutil.rmtree(out, ignore_errors=True)
     found: dict[str, list[dict[str, float]]] = {}
+    judged: dict[str, dict[str, dict[str, float]]] = {}
     for name in benchmark.places:
         place = PLACES[name]
         of_maze = place.problem.startswith("umaze")
         seeds = benchmark.maze_seeds if of_maze else benchmark.halfcheetah_seeds
-        for seed in seeds[:1] if benchmark.quick else seeds:
+        seeds = seeds[:1] if benchmark.quick else seeds
+        for seed in seeds:
             found.setdefault(name, []).append(_cell(name, seed, out, benchmark))
         with np.load(out / f"{name}-{seeds[0]}.npz", allow_pickle=False) as arrays:
             _picture(place, dict(arrays)).savefig(out / f"{name}.png", dpi=120)
-    Console(width=130).print(_table(found))
-    print(json.dumps({name: _summary(cells) for name, cells in found.items()}))
+        judged[name] = _judged_by_reward(name, seeds, out)
+    console = Console(width=130)
+    console.print(_table(found))
+    console.print(_known_table(judged))
+    print(json.dumps({name: _summary(found[name]) | judged[name] for name in found}))
 
 
 def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, float]:
@@ -245,6 +253,22 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
     np.savez_compressed(recorded, allow_pickle=False, **paths)
     kept.write_text(json.dumps({"settings": now, "returns": returns}), encoding="utf-8")
     return returns
+
+
+def _judged_by_reward(name: str, seeds: Sequence[int], out: Path) -> dict[str, dict[str, float]]:
+    """Mean learnt reward of each policy's steps, and the share where it is known; over seeds."""
+    environment = parse_problem(PLACES[name].problem).environment
+    learnt: dict[str, list[float]] = {}
+    known: dict[str, list[float]] = {}
+    for seed in seeds:
+        reward = LearntReward.load(out / f"reward-{environment}-{seed}")
+        with np.load(out / f"{name}-{seed}.npz", allow_pickle=False) as paths:
+            for policy, observed in paths.items():
+                some = observed[:, ::10]
+                learnt.setdefault(policy, []).append(float(reward(some).mean()))
+                known.setdefault(policy, []).append(float(is_known(reward, some).mean()))
+    mean = lambda of: {policy: float(np.mean(values)) for policy, values in of.items()}
+    return {"learnt": mean(learnt), "known": mean(known)}
 
 
 def _true_return(world: World, episode: Episode) -> float:
@@ -392,6 +416,15 @@ def _table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> Table:
         each = [_interval([cell[name] for cell in cells]) for name in names]
         shown = [f"{mean:.0f} [{low:.0f}, {high:.0f}]" for mean, low, high in each]
         table.add_row(f"{place} ({len(cells)} seeds)", *shown)
+    return table
+
+
+def _known_table(judged: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    names = list(next(iter(judged.values()))["known"])
+    table = Table("learnt reward of a step", *names, title="Mean over seeds (where it is known)")
+    for place, of in judged.items():
+        each = [f"{of['learnt'][name]:.1f} ({of['known'][name]:.0%})" for name in names]
+        table.add_row(place, *each)
     return table
 
 

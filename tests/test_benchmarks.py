@@ -93,6 +93,8 @@ def test_the_transfer_benchmark_prints_its_figures(tmp_path: Path) -> None:
     }
     for found in figures.values():
         assert {"rl_on_learnt", "rl_on_true", "bc", "old_planner", "random"} <= set(found)
+        assert set(found["known"]) == set(found["learnt"]) <= set(found)
+        assert all(0 <= share <= 1 for share in found["known"].values())
     quotient = figures["umaze"]["rl_on_learnt"] / figures["umaze"]["rl_on_true"]
     assert figures["umaze"]["rl_on_learnt_over_rl_on_true"] == pytest.approx(quotient)
 
