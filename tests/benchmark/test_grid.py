@@ -162,6 +162,19 @@ def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) 
     assert "Traceback" in (tmp_path / "failures.log").read_text()
 
 
+def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path: Path) -> None:
+    command = quick(tmp_path, methods=("ours",))
+    grid = Grid.of(command)
+    own = tmp_path / "cells" / grid.cells[0].key
+    state = own / "reward/learning.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"begun by another version")
+    (own / "left").touch()
+    run_grid(grid, command, told([]))
+    assert grid.pending == []
+    assert not (own / "left").exists()
+
+
 def test_a_process_that_dies_is_a_failure_with_its_exit_code() -> None:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import resource
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from jaxtyping import Float
 from trailward.baselines.episode_reward import TransitionReward
 from trailward.benchmark.methods import METHODS, Outcome
 from trailward.benchmark.problems import Arrays, Problem, World, facts_of, open_world
+from trailward.checkpoint import CheckpointError
 from trailward.evaluation import episode_return_correlation
 from trailward.reward_distance import draw_transitions, epic_distance, step_correlation
 from trailward.trajectory import DataError
@@ -84,12 +86,19 @@ class Result:
 def run_cell(cell: Cell, folder: Path) -> Result:
     """Learn and judge; what is learnt is kept in the folder, and gone on with if interrupted.
 
+    What cannot be gone on with, because it is damaged or another version began it, is begun anew.
+
     Args:
         cell: which.
         folder: of the whole grid.
     """
     world = open_world(cell.problem, cell.seed, folder / "data")
-    outcome = METHODS[cell.method].run(world, folder / "cells" / cell.key)
+    method, own = METHODS[cell.method], folder / "cells" / cell.key
+    try:
+        outcome = method.run(world, own)
+    except CheckpointError:
+        shutil.rmtree(own, ignore_errors=True)
+        outcome = method.run(world, own)
     figures: dict[str, float | int | None] = {
         "learn_seconds": outcome.seconds,
         "num_env_steps": outcome.num_env_steps,
