@@ -1,7 +1,7 @@
 """Where the data is that a reward was learnt from, and pessimism everywhere else.
 
-A learnt reward is known near its data. Elsewhere it is whatever its network makes of it, and a
-reinforcement learner finds out where that is much. A pessimistic reward is worth the least there
+A learnt reward is known near its data. Elsewhere it is whatever its network makes of it, and may
+lead a reinforcement learner astray. A pessimistic reward is worth the least there
 that it is worth in the data, so that nothing draws a learner away from it. Offline reinforcement
 learning on a learnt model of the environment does the same with states that the model does not
 know (MOReL, Kidambi et al. 2020, arXiv 2005.05951).
