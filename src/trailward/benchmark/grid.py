@@ -113,7 +113,7 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
     Args:
         grid: of the command.
         command: says where, and how many at a time.
-        say: told of failures.
+        say: told of each cell that is done and of failures.
 
     Raises:
         DataError: when all else is done, if a cell failed; the message names it and the log.
@@ -129,6 +129,7 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
                 grid.keep(cell, found)
                 count += 1
                 report(count)
+                say(f"{cell.name}: {_in_short(found)}")
             else:
                 failed.append(cell)
                 _log(grid, cell, found)
@@ -140,6 +141,11 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
             f"{grid.folder / 'failures.log'}: run again to try just these"
         )
         raise DataError(msg)
+
+
+def _in_short(result: Result) -> str:
+    shown = {name: result.figures.get(name) for name in ("return", "erc", "learn_seconds")}
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
 
 
 def _append(path: Path, line: str) -> None:

@@ -158,8 +158,11 @@ class Comparison:
 
 
 def _best(found: Sequence[Estimate | None], better: str) -> set[int]:
-    """Places of the best mean and of those that its interval does not tell from it."""
-    known = {index: each for index, each in enumerate(found) if each is not None}
+    """Places of the best mean and of those that its interval does not tell from it.
+
+    One seed has no interval, so it does not count.
+    """
+    known = {i: each for i, each in enumerate(found) if each is not None and each.count > 1}
     if not better or not known:
         return set()
     sign = 1 if better == "higher" else -1
