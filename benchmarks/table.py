@@ -22,7 +22,7 @@ from rich.table import Table
 
 from trailward.benchmark.grid import RESULTS, Grid, read_results
 from trailward.benchmark.pictures import comparison_figure
-from trailward.benchmark.report import side_by_side
+from trailward.benchmark.report import side_by_side, slug
 from trailward.benchmark.table import COLUMNS, SHORT, Comparison
 from trailward.config import Benchmark
 
@@ -66,6 +66,8 @@ def main(command: Command) -> None:
 
 def _add(grid: Grid, results: Path) -> None:
     """Take in the lines that belong to the grid as it is now; others are left out."""
+    if not results.exists():
+        raise SystemExit(f"{results} does not exist; name the --out folder of trailward benchmark")
     found = read_results(LINES) | read_results(results)
     wanted = [found[cell.key] for cell in grid.cells if cell.key in found]
     LINES.write_text("".join(json.dumps(line) + "\n" for line in wanted), encoding="utf-8")
@@ -111,8 +113,7 @@ def _shows(comparison: Comparison, problems: Sequence[str]) -> bool:
 
 
 def _named(problem: str) -> list[str]:
-    slug = problem.replace("/", "-").replace(":", "-").replace(",", "-")
-    return [f"{slug}-rewards", f"{slug}-behaviour"]
+    return [f"{slug(problem)}-rewards", f"{slug(problem)}-behaviour"]
 
 
 def _pictures(comparison: Comparison, folders: Sequence[Path]) -> dict[str, Figure]:

@@ -107,7 +107,17 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class _Method:
+class Recipe:
+    """How the library's example trains, beside the budget.
+
+    Attributes:
+        trainer: module and class in the library.
+        reward_net: class of the reward network.
+        generator: settings of PPO.
+        num_updates: of the reward network in a round.
+        batch_size: demonstrated transitions in an update.
+    """
+
     trainer: tuple[str, str]
     reward_net: str
     generator: Mapping[str, Any]
@@ -115,21 +125,21 @@ class _Method:
     batch_size: int
 
 
-_GAIL = _Method(
+_GENERATOR = {"batch_size": 64, "ent_coef": 0.0, "gamma": 0.95, "n_epochs": 5}
+GAIL = Recipe(
     ("imitation.algorithms.adversarial.gail", "GAIL"),
     "BasicRewardNet",
-    {"learning_rate": 4e-4},
+    {**_GENERATOR, "learning_rate": 4e-4},
     num_updates=8,
     batch_size=1024,
 )
-_AIRL = _Method(
+AIRL = Recipe(
     ("imitation.algorithms.adversarial.airl", "AIRL"),
     "BasicShapedRewardNet",
-    {"learning_rate": 5e-4, "clip_range": 0.1, "vf_coef": 0.1},
+    {**_GENERATOR, "learning_rate": 5e-4, "clip_range": 0.1, "vf_coef": 0.1},
     num_updates=16,
     batch_size=2048,
 )
-_GENERATOR = {"batch_size": 64, "ent_coef": 0.0, "gamma": 0.95, "n_epochs": 5}
 
 
 def gail(
@@ -164,7 +174,7 @@ def gail(
             ``episode_steps`` is given.
         ValueError: if the environment's episodes differ in length.
     """
-    return _train(_GAIL, demonstrations, make_env, seed, budget, progress)
+    return _train(GAIL, demonstrations, make_env, seed, budget, progress)
 
 
 def airl(
@@ -198,11 +208,11 @@ def airl(
             ``episode_steps`` is given.
         ValueError: if the environment's episodes differ in length.
     """
-    return _train(_AIRL, demonstrations, make_env, seed, budget, progress)
+    return _train(AIRL, demonstrations, make_env, seed, budget, progress)
 
 
 def _train(
-    method: _Method,
+    recipe: Recipe,
     demonstrations: Dataset,
     make_env: MakeEnv,
     seed: int,
@@ -218,18 +228,17 @@ def _train(
             n_steps=budget.rollout_steps,
             seed=seed,
             device="cpu",
-            **_GENERATOR,
-            **method.generator,
+            **recipe.generator,
         )
-        module, name = method.trainer
+        module, name = recipe.trainer
         trainer = getattr(library(module), name)(
             demonstrations=trajectories(demonstrations, envs.action_space),
-            demo_batch_size=min(method.batch_size, demonstrations.num_steps),
+            demo_batch_size=min(recipe.batch_size, demonstrations.num_steps),
             gen_replay_buffer_capacity=512,
-            n_disc_updates_per_round=method.num_updates,
+            n_disc_updates_per_round=recipe.num_updates,
             venv=envs,
             gen_algo=learner,
-            reward_net=getattr(library("imitation.rewards.reward_nets"), method.reward_net)(
+            reward_net=getattr(library("imitation.rewards.reward_nets"), recipe.reward_net)(
                 observation_space=envs.observation_space,
                 action_space=envs.action_space,
                 normalize_input_layer=library("imitation.util.networks").RunningNorm,

@@ -62,7 +62,8 @@ def regress_reward(
     Labels are scaled to mean 0 and deviation 1. A value is fitted to the reward if ``learning``
     has one (more than one round, or a ``value_discount``). The guide's scale is multiplied by the
     one of :data:`SCALE_FACTORS`, and its stop step is the one of ``learning.stop_steps``, that do
-    best on the last demonstration: as rewards that are learnt from the others have theirs chosen.
+    best on the last demonstration; not where ``learning`` tunes a diffuser, whose plans are not
+    guided.
 
     Args:
         labels: a reward for each environment step of each play episode, any unit.
@@ -113,7 +114,7 @@ def regress_reward(
         value,
         columns=diffuser.columns,
     )
-    if len(demonstrations.episodes) < 2:
+    if len(demonstrations.episodes) < 2 or learning.tuning.num_steps:
         return learnt
     return replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
 

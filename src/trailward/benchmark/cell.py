@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import Float
 
 from trailward.baselines.episode_reward import TransitionReward
 from trailward.benchmark.methods import METHODS, Outcome
 from trailward.benchmark.problems import Arrays, Problem, World, facts_of, open_world
-from trailward.checkpoint import CheckpointError
 from trailward.evaluation import episode_return_correlation
 from trailward.reward_distance import draw_transitions, epic_distance, step_correlation
 from trailward.trajectory import DataError
@@ -56,6 +56,7 @@ class Cell:
         """All that its results depend on, as JSON values."""
         own = METHODS[self.method].settings(self.problem, self.problem.settings)
         facts = {"protocol": PROTOCOL, "cell": self.name, **facts_of(self.problem), "method": own}
+        facts["epic"] = [_EPIC_TRANSITIONS, _EPIC_PAIRS]
         return json.loads(json.dumps(facts))
 
     @cached_property
@@ -84,21 +85,21 @@ class Result:
 
 
 def run_cell(cell: Cell, folder: Path) -> Result:
-    """Learn and judge; what is learnt is kept in the folder, and gone on with if interrupted.
+    """Learn and judge; what is learnt is kept in the folder.
 
-    What cannot be gone on with, because it is damaged or another version began it, is begun anew.
+    A cell is a matter of minutes: one that was interrupted is begun anew, so that its learning
+    time is that of one piece.
 
     Args:
         cell: which.
         folder: of the whole grid.
     """
     world = open_world(cell.problem, cell.seed, folder / "data")
-    method, own = METHODS[cell.method], folder / "cells" / cell.key
-    try:
-        outcome = method.run(world, own)
-    except CheckpointError:
+    own = folder / "cells" / cell.key
+    own.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(own.with_suffix(".lock")):
         shutil.rmtree(own, ignore_errors=True)
-        outcome = method.run(world, own)
+        outcome = METHODS[cell.method].run(world, own)
     figures: dict[str, float | int | None] = {
         "learn_seconds": outcome.seconds,
         "num_env_steps": outcome.num_env_steps,

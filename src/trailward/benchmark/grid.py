@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from trailward.benchmark.cell import Cell, Result, run_cell
 from trailward.benchmark.problems import parse_problem
@@ -31,21 +32,19 @@ Done = tuple[Cell, Result | str]
 def read_results(*files: Path) -> dict[str, dict[str, Any]]:
     """Lines of results by key; of several with one key, the last.
 
-    A last line that was cut off in writing is left out.
+    A last line without an end was cut off in writing, and is left out.
 
     Raises:
-        DataError: if any other line is not a result.
+        DataError: if another line is not a result.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in files:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for number, line in enumerate(lines, 1):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
             try:
                 result = json.loads(line)
                 found[result["key"]] = result
             except (ValueError, TypeError, KeyError) as error:
-                if number == len(lines):
-                    break
                 msg = f"{path}, line {number} is not a result ({error}); remove the line"
                 raise DataError(msg) from None
     return found
@@ -78,9 +77,9 @@ class Grid:
         problems = [parse_problem(name, quick=command.quick) for name in command.problems]
         cells = [
             Cell(problem, method, seed)
-            for seed in command.seeds
-            for problem in problems
-            for method in command.methods
+            for seed in dict.fromkeys(command.seeds)
+            for problem in dict.fromkeys(problems)
+            for method in dict.fromkeys(command.methods)
         ]
         return cls(cells, command.out)
 
@@ -149,8 +148,11 @@ def _in_short(result: Result) -> str:
 
 
 def _append(path: Path, line: str) -> None:
-    """Add a line; what is left of one that was cut off in writing is taken away."""
-    with path.open("ab+") as file:
+    """Add a line; what is left of one that was cut off in writing is taken away.
+
+    Several grids may share a folder.
+    """
+    with FileLock(path.with_suffix(".lock")), path.open("ab+") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write(line.encode() + b"\n")
@@ -191,7 +193,7 @@ def _received(receiver: Connection, process: Any) -> Result | str:
     with contextlib.closing(receiver):
         try:
             found = receiver.recv()
-        except EOFError:
+        except (EOFError, OSError):
             found = None
     process.join()
     return found or f"its process ended with exit code {process.exitcode} and no result"

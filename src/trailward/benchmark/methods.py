@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
+from trailward.baselines.adversarial import (
+    AIRL,
+    GAIL,
+    AdversarialResult,
+    Budget,
+    Recipe,
+    airl,
+    gail,
+)
 from trailward.baselines.behavioural_cloning import clone
 from trailward.baselines.episode_reward import EpisodeReward, TransitionReward
 from trailward.baselines.nearest import NearestReward
@@ -103,12 +111,7 @@ class ArrivalReward:
 
 
 def _unguided(world: World, folder: Path) -> Outcome:
-    evaluation = world.settings.evaluation
-    seed = evaluation.seed + 1000 * world.seed
-    planner = Planner(
-        world.diffuser, world.settings.sampling, replan_every=evaluation.replan_every, seed=seed
-    )
-    return Outcome(planner)
+    return Outcome(_follower(world, world.diffuser))
 
 
 def _demonstrator(world: World, folder: Path) -> Outcome:
@@ -117,7 +120,7 @@ def _demonstrator(world: World, folder: Path) -> Outcome:
 
 def _bc(width: int | None, world: World, folder: Path) -> Outcome:
     began = time.perf_counter()
-    num_epochs = 1 if world.problem.quick else _CLONING_EPOCHS
+    num_epochs = _num_epochs(world.problem)
     policy = clone(world.demonstrations, seed=world.seed, num_epochs=num_epochs, width=width)
     return Outcome(policy, seconds=time.perf_counter() - began)
 
@@ -139,24 +142,25 @@ def _labels(make: Callable[[Dataset], EpisodeReward], world: World, folder: Path
     """Label play data, learn the labels, and plan with what was learnt."""
     began = time.perf_counter()
     settings, reward = world.settings, make(world.demonstrations)
-    labels = [reward(episode) for episode in world.judged.episodes]
+    learning = _learning(settings.learning.objective, settings)
+    labels = [reward(episode) for episode in world.play.episodes]
     learnt = regress_reward(
         labels,
-        world.judged,
+        world.play,
         world.diffuser,
         world.demonstrations,
         reward_config=settings.reward,
         sampling=settings.sampling,
-        learning=replace(settings.learning, seed=world.seed),
+        learning=replace(learning, seed=world.seed),
         config=replace(_regression(world.problem), seed=world.seed),
     )
-    tuning = settings.learning.tuning
-    if tuning.num_steps:
-        learnt = replace(learnt, tuned=_tuned(world, learnt.mean_reward, tuning, folder))
+    if learning.tuning.num_steps:
+        learnt = replace(learnt, tuned=_tuned(world, learnt.mean_reward, learning.tuning, folder))
     seconds = time.perf_counter() - began
     exact = reward if isinstance(reward, TransitionReward) else ArrivalReward(learnt)
     planned = _planned(world, learnt, seconds)
-    return replace(planned, reward=reward, labels=labels, mapped=exact)
+    judged = labels[: len(world.judged.episodes)]
+    return replace(planned, reward=reward, labels=judged, mapped=exact)
 
 
 def _bc_denoiser(world: World, folder: Path) -> Outcome:
@@ -164,10 +168,14 @@ def _bc_denoiser(world: World, folder: Path) -> Outcome:
     began = time.perf_counter()
     config = _cloning_by_denoiser(world.problem, world.settings)
     tuned = _tuned(world, lambda episode: 0.0, config, folder)
-    seconds, evaluation = time.perf_counter() - began, world.settings.evaluation
-    seed = evaluation.seed + 1000 * world.seed
-    sampling, every = world.settings.sampling, evaluation.replan_every
-    return Outcome(Planner(tuned, sampling, replan_every=every, seed=seed), seconds=seconds)
+    return Outcome(_follower(world, tuned), seconds=time.perf_counter() - began)
+
+
+def _follower(world: World, diffuser: Diffuser) -> Planner:
+    """Follows a diffuser's plans as they come."""
+    evaluation, sampling = world.evaluation, world.settings.sampling
+    every = evaluation.replan_every
+    return Planner(diffuser, sampling, replan_every=every, seed=evaluation.seed)
 
 
 def _tuned(
@@ -201,8 +209,7 @@ def _guided(objective: str, world: World, folder: Path) -> Outcome:
 
 
 def _planned(world: World, learnt: LearntReward, seconds: float) -> Outcome:
-    evaluation = world.settings.evaluation
-    evaluation = replace(evaluation, seed=evaluation.seed + 1000 * world.seed)
+    evaluation = world.evaluation
     best_of = Planner(
         world.diffuser,
         replace(learnt.sampling, scale=0.0),
@@ -241,9 +248,16 @@ def _learning_settings(objective: str, problem: Problem, settings: Settings) -> 
     return _planner_settings(problem, settings) | best_of | {"learning": learning, "reward": reward}
 
 
-def _label_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
-    learning = _learning_settings(settings.learning.objective, problem, settings)
-    return learning | {"regression": asdict(_regression(problem))}
+def _label_settings(
+    make: type[NearestReward] | type[TransportReward], problem: Problem, settings: Settings
+) -> dict[str, Any]:
+    own = {each.name: each.default for each in fields(make) if each.default is not MISSING}
+    return {
+        **_learning_settings(settings.learning.objective, problem, settings),
+        "regression": asdict(_regression(problem)),
+        "scale_factors": SCALE_FACTORS,
+        "labels": own,
+    }
 
 
 def _cloning_by_denoiser(problem: Problem, settings: Settings) -> TuningConfig:
@@ -262,15 +276,23 @@ def _regression(problem: Problem) -> RegressionConfig:
 
 
 def _learning(objective: str, settings: Settings) -> LearningConfig:
-    """The preset's; direct objectives have their guide's scale chosen as labels have."""
-    config = replace(settings.learning, objective=objective)
-    if config.direct is None:
+    """The preset's, but that a diffuser is tuned to the reward alone, without demonstrations.
+
+    Direct objectives have their guide's scale chosen as labels have, where plans are guided.
+    """
+    tuning = replace(settings.learning.tuning, demonstration_share=0.0)
+    config = replace(settings.learning, objective=objective, tuning=tuning)
+    if config.direct is None or tuning.num_steps:
         return config
     return replace(config, num_held_out=max(1, config.num_held_out), scale_factors=SCALE_FACTORS)
 
 
-def _budget_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
-    return asdict(_budget(problem, settings))
+def _adversarial_settings(recipe: Recipe, problem: Problem, settings: Settings) -> dict[str, Any]:
+    return asdict(_budget(problem, settings)) | {"recipe": asdict(recipe)}
+
+
+def _num_epochs(problem: Problem) -> int:
+    return 1 if problem.quick else _CLONING_EPOCHS
 
 
 def _guided_method(label: str, objective: str) -> Method:
@@ -278,8 +300,21 @@ def _guided_method(label: str, objective: str) -> Method:
 
 
 def _cloning_method(label: str, width: int | None) -> Method:
-    settings = {"num_epochs": _CLONING_EPOCHS, "width": width}
-    return Method(label, partial(_bc, width), lambda problem, stages: settings)
+    return Method(
+        label,
+        partial(_bc, width),
+        lambda problem, settings: {"num_epochs": _num_epochs(problem), "width": width},
+    )
+
+
+def _adversarial_method(
+    label: str, train: Callable[..., AdversarialResult], recipe: Recipe
+) -> Method:
+    return Method(label, partial(_adversarial, train), partial(_adversarial_settings, recipe))
+
+
+def _label_method(label: str, make: type[NearestReward] | type[TransportReward]) -> Method:
+    return Method(label, partial(_labels, make), partial(_label_settings, make))
 
 
 METHODS: Mapping[str, Method] = {
@@ -292,9 +327,9 @@ METHODS: Mapping[str, Method] = {
     "bc": _cloning_method("BC", None),
     "bc_wide": _cloning_method("BC, wide and normalised", _CLONING_WIDTH),
     "bc_denoiser": Method("BC by the denoiser", _bc_denoiser, _cloning_by_denoiser_settings),
-    "gail": Method("GAIL", partial(_adversarial, gail), _budget_settings),
-    "airl": Method("AIRL", partial(_adversarial, airl), _budget_settings),
-    "seabo": Method("SEABO", partial(_labels, NearestReward), _label_settings),
-    "otr": Method("OTR", partial(_labels, TransportReward), _label_settings),
+    "gail": _adversarial_method("GAIL", gail, GAIL),
+    "airl": _adversarial_method("AIRL", airl, AIRL),
+    "seabo": _label_method("SEABO", NearestReward),
+    "otr": _label_method("OTR", TransportReward),
 }
 """By the name used in flags and results. The first two are the ends of the scale of returns."""

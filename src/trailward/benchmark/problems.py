@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from trailward.environments.halfcheetah_evaluation import demonstrator_of
 from trailward.environments.maze import OrderedTask, make_env, parse_maze, parse_task
 from trailward.environments.maze_data import run_seeds, waypoint_expert
 from trailward.environments.maze_evaluation import standing_states
+from trailward.evaluation import EvaluationConfig
 from trailward.planner import Policy
 from trailward.presets import PRESETS, Settings
 from trailward.pretrained import model_folder
@@ -130,6 +131,12 @@ class World:
         return self.problem.settings
 
     @property
+    def evaluation(self) -> EvaluationConfig:
+        """The problem's, from this seed's starts."""
+        evaluation = self.settings.evaluation
+        return replace(evaluation, seed=evaluation.seed + 1000 * self.seed)
+
+    @property
     def judged(self) -> Dataset:
         """The episodes of play data that rewards are compared on."""
         return Dataset(self.play.episodes[:_NUM_JUDGED])
@@ -139,15 +146,14 @@ def facts_of(problem: Problem) -> dict[str, Any]:
     """What all results on a problem depend on, whatever the method, as JSON values."""
     settings = problem.settings
     evaluation = settings.evaluation
-    facts = {
+    return {
         "play": _without_folder(settings.play),
         "demonstrations": _without_folder(settings.demonstrations),
         "num_judged": _NUM_JUDGED,
+        "window": [settings.horizon, settings.stride],
         "evaluation": [evaluation.num_episodes, evaluation.episode_steps, evaluation.seed],
+        "policies": _policies(settings.play.environment),
     }
-    if problem.environment == "halfcheetah":
-        facts["policies"] = [policy.facts["step"] for policy in halfcheetah.ladder()]
-    return facts
 
 
 def open_world(problem: Problem, seed: int, folder: Path) -> World:
@@ -248,7 +254,7 @@ def _starts(settings: Settings, seed: int) -> range:
 
 
 def _collected(command: Collect, folder: Path) -> Path:
-    facts = _without_folder(command)
+    facts = _without_folder(command) | {"policies": _policies(command.environment)}
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
     where = dataset_folder(folder / f"{command.environment}-{command.what}-{digest}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,5 +264,12 @@ def _collected(command: Collect, folder: Path) -> Path:
     return where
 
 
-def _without_folder(command: Collect) -> Mapping[str, Any]:
+def _policies(environment: str) -> list[str]:
+    """The packaged policies that data is made with."""
+    if environment != "halfcheetah":
+        return []
+    return [policy.fingerprint for policy in halfcheetah.ladder()]
+
+
+def _without_folder(command: Collect) -> dict[str, Any]:
     return {name: value for name, value in asdict(command).items() if name != "out"}

@@ -38,7 +38,7 @@ def write_grid_report(grid: Grid) -> Path:
             shown = side_by_side(grid, problem).items()
             content = html_table(head, comparison.rows([problem]))
             content += "".join(html_picture(_saved(figure, out, name)) for name, figure in shown)
-            sections.append(section(_slug(problem), problem, _DRAWN, content))
+            sections.append(section(slug(problem), problem, _DRAWN, content))
     count = len(grid.cells) - len(comparison.missing)
     subtitle = f"every method on every problem: {count} of {len(grid.cells)} cells"
     page = out / "index.html"
@@ -59,7 +59,7 @@ def side_by_side(grid: Grid, problem: str) -> dict[str, Figure]:
         if cell.problem.name == problem and cell.seed == first and grid.arrays_of(cell).exists()
     }
     drawn = {"rewards": reward_figure(arrays), "behaviour": behaviour_figure(arrays)}
-    return {f"{_slug(problem)}-{name}": found for name, found in drawn.items() if found is not None}
+    return {f"{slug(problem)}-{name}": found for name, found in drawn.items() if found is not None}
 
 
 def _saved(figure: Figure, out: Path, name: str) -> Path:
@@ -68,5 +68,6 @@ def _saved(figure: Figure, out: Path, name: str) -> Path:
     return path
 
 
-def _slug(problem: str) -> str:
+def slug(problem: str) -> str:
+    """A problem's name in names of files."""
     return problem.replace("/", "-").replace(":", "-").replace(",", "-")

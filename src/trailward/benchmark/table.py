@@ -14,7 +14,6 @@ from trailward.evaluation import Estimate, bootstrap
 ENDS = ("unguided", "demonstrator")
 """The methods whose returns count as 0 and 1."""
 
-LOWER_IS_BETTER, HIGHER_IS_BETTER = ("erc", "erc_windows", "epic"), ("return", "step_pearson")
 
 Line = Mapping[str, Any]
 
@@ -154,7 +153,9 @@ class Comparison:
         if value is None or not figure.startswith("return"):
             return value
         low, high = (self._figure(problem, end, seed, "return") for end in ENDS)
-        return None if low is None or high is None else (value - low) / (high - low)
+        if low is None or high is None or low == high:
+            return None
+        return (value - low) / (high - low)
 
 
 def _best(found: Sequence[Estimate | None], better: str) -> set[int]:

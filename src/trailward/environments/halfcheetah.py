@@ -4,6 +4,7 @@ Observations are the 17 entries of :data:`COLUMNS`; actions are six torques in [
 relative to the strongest that each joint's motor can give.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,14 @@ class NetworkPolicy:
                 )
                 raise ValueError(msg)
             entries = len(bias)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of its weights."""
+        digest = hashlib.sha256()
+        for weights, bias in self.layers:
+            digest.update(weights.tobytes() + bias.tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def mean_return(self) -> float:
