@@ -24,6 +24,7 @@ it is known.
     .venv/bin/python benchmarks/transfer.py --quick    # shows that it runs
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +43,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from trailward.baselines.behavioural_cloning import clone
-from trailward.benchmark.problems import World, open_world, parse_problem
+from trailward.benchmark.problems import Problem, World, open_world, parse_problem
+from trailward.diffuser import Diffuser
 from trailward.environments import halfcheetah
 from trailward.environments.maze import make_env, parse_maze
 from trailward.evaluation import bootstrap
@@ -50,6 +52,7 @@ from trailward.figures import GUIDED, draw_maze, draw_paths, maze_panels, smooth
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learnt_reward import LearntReward
 from trailward.planner import Policy
+from trailward.pretrained import model_folder
 from trailward.reward_distance import RewardFunction
 from trailward.reward_learning import learn_reward
 from trailward.rollout import rollout
@@ -200,7 +203,7 @@ def main(benchmark: Benchmark) -> None:
             found.setdefault(name, []).append(_cell(name, seed, out, benchmark))
         with np.load(out / f"{name}-{seeds[0]}.npz", allow_pickle=False) as arrays:
             _picture(place, dict(arrays)).savefig(out / f"{name}.png", dpi=120)
-        judged[name] = _judged_by_reward(name, seeds, out)
+        judged[name] = _judged_by_reward(name, seeds, out, quick=benchmark.quick)
     console = Console(width=130)
     console.print(_table(found))
     console.print(_known_table(judged))
@@ -213,8 +216,8 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
     problem = parse_problem(place.problem, quick=quick)
     training = replace(place.training, num_steps=5000) if quick else place.training
     settings = problem.settings
-    names = ("reward", "sampling", "learning", "evaluation")
-    now = {each: asdict(getattr(settings, each)) for each in names} | {"rl": asdict(training)}
+    now = _reward_facts(problem)
+    now |= {"evaluation": asdict(settings.evaluation), "rl": asdict(training)}
     now = json.loads(json.dumps(now))
     kept, recorded = out / f"{name}-{seed}.json", out / f"{name}-{seed}.npz"
     if kept.exists() and recorded.exists():
@@ -225,13 +228,13 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
     learnt = learn_reward(
         world.diffuser,
         world.demonstrations,
-        out / f"reward-{problem.environment}-{seed}",
+        _reward_folder(problem, seed, out),
         play=world.play,
         reward_config=settings.reward,
         sampling=settings.sampling,
         config=replace(settings.learning, seed=seed),
     )
-    evaluation = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)
+    evaluation = world.evaluation
     given = learnt.pessimistic() if benchmark.pessimistic else learnt
     policies: dict[str, Callable[[], Policy]] = {
         "rl_on_learnt": lambda: train(place, given, training, evaluation.episode_steps, seed),
@@ -255,13 +258,29 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
     return returns
 
 
-def _judged_by_reward(name: str, seeds: Sequence[int], out: Path) -> dict[str, dict[str, float]]:
+def _reward_facts(problem: Problem) -> dict[str, Any]:
+    """What a learnt reward depends on beside data and seed."""
+    settings = problem.settings
+    diffuser = Diffuser.load(model_folder(str(settings.packaged))).fingerprint
+    names = ("reward", "sampling", "learning")
+    return {each: asdict(getattr(settings, each)) for each in names} | {"diffuser": diffuser}
+
+
+def _reward_folder(problem: Problem, seed: int, out: Path) -> Path:
+    facts = json.dumps(_reward_facts(problem), sort_keys=True)
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
+    return out / f"reward-{problem.environment}-{seed}-{digest}"
+
+
+def _judged_by_reward(
+    name: str, seeds: Sequence[int], out: Path, *, quick: bool
+) -> dict[str, dict[str, float]]:
     """Mean learnt reward of each policy's steps, and the share where it is known; over seeds."""
-    environment = parse_problem(PLACES[name].problem).environment
+    problem = parse_problem(PLACES[name].problem, quick=quick)
     learnt: dict[str, list[float]] = {}
     known: dict[str, list[float]] = {}
     for seed in seeds:
-        reward = LearntReward.load(out / f"reward-{environment}-{seed}")
+        reward = LearntReward.load(_reward_folder(problem, seed, out))
         with np.load(out / f"{name}-{seed}.npz", allow_pickle=False) as paths:
             for policy, observed in paths.items():
                 some = observed[:, ::10]

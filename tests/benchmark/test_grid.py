@@ -263,6 +263,21 @@ def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:
         Grid.of(quick(tmp_path, num_jobs=0))
 
 
+def test_a_cell_that_is_named_twice_is_run_once(tmp_path: Path) -> None:
+    twice = quick(tmp_path, problems=("umaze/corner",) * 2, seeds=(1, 1, 0))
+    assert [(cell.method, cell.seed) for cell in Grid.of(twice).cells] == [
+        ("unguided", 1), ("demonstrator", 1), ("unguided", 0), ("demonstrator", 0),
+    ]  # fmt: skip
+
+
+def test_on_halfcheetah_diffusers_are_tuned_to_rewards_alone() -> None:
+    for method in ("ours", "logit", "otr"):
+        learning = Cell(parse_problem("halfcheetah/mixture"), method, 0).settings["method"]
+        tuning = learning["learning"]["tuning"]
+        assert (tuning["num_steps"], tuning["demonstration_share"]) == (2000, 0.0), method
+        assert learning["learning"]["num_held_out"] == 0
+
+
 def test_a_key_tells_cells_and_settings_apart_but_not_what_is_off() -> None:
     corner = parse_problem("umaze/corner")
     cells = [

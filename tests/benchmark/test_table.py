@@ -67,6 +67,20 @@ def test_what_is_missing_is_counted_and_named() -> None:
     assert set(described["environments"]["umaze"]) == {"ours", "bc", "gail"}
 
 
+def test_where_both_ends_are_the_same_there_is_no_scale() -> None:
+    level = of_corner(unguided=(10, 20), demonstrator=(10, 220), ours=(110, 200))
+    found = comparison(level).estimate(PROBLEMS[:1], "ours", "return")
+    assert found is not None
+    assert (found.value, found.count) == (pytest.approx(0.9), 1)
+
+
+def test_a_single_seed_is_not_marked_best() -> None:
+    better = {**FOUND, ("umaze/corner", "gail", 0): {"return": 500.0, "erc": None}}
+    rows = {row[0]: row for row in comparison(better).rows(PROBLEMS[:1], SHORT)}
+    assert rows["GAIL"][1] == "4.90 (1 seed)"
+    assert rows["trailward"][1].startswith("**")
+
+
 def test_the_best_and_its_ties_are_bold() -> None:
     rows = {row[0]: row for row in comparison(FOUND).rows(PROBLEMS[:1], SHORT)}
     assert rows["trailward"][1] == "**0.95 (0.90 to 1.00)**"
