@@ -53,6 +53,7 @@ def main(command: Command) -> None:
     for problems in comparison.environments.values():
         for problem in problems:
             console.print(_printed(problem, comparison))
+            console.print(_ahead(comparison, problem))
     if command.write:
         for name, picture in _pictures(comparison, command.add).items():
             picture.savefig(IMAGES / f"benchmark-{name}.png", dpi=70, bbox_inches="tight")
@@ -98,12 +99,22 @@ def _whole(comparison: Comparison) -> str:
         for problem in problems:
             if _shows(comparison, [problem]):
                 parts += [f"`{problem}`:", comparison.markdown([problem])]
+                parts.append(_ahead(comparison, problem))
         shown = [environment, *(name for p in problems for name in _named(p))]
         there = [name for name in shown if (IMAGES / f"benchmark-{name}.png").exists()]
         parts += [f"![{name}](images/benchmark-{name}.png)" for name in there]
     if comparison.missing:
         parts.append(f"{len(comparison.missing)} of {len(comparison.cells)} cells are missing.")
     return "\n\n".join(parts)
+
+
+def _ahead(comparison: Comparison, problem: str) -> str:
+    """Who is better than ours there, beyond the intervals."""
+    found = comparison.ahead([problem])
+    if not found:
+        return "Ahead of trailward with intervals apart: none."
+    named = [f"{label} ({'; '.join(titles)})" for label, titles in found.items()]
+    return f"Ahead of trailward with intervals apart: {', '.join(named)}."
 
 
 def _shows(comparison: Comparison, problems: Sequence[str]) -> bool:

@@ -81,6 +81,15 @@ def test_a_single_seed_is_not_marked_best() -> None:
     assert rows["trailward"][1].startswith("**")
 
 
+def test_who_is_ahead_is_told_by_intervals() -> None:
+    apart = of_corner(unguided=(0, 0), demonstrator=(100, 100), ours=(80, 90), bc=(95, 99))
+    found = comparison(apart)
+    assert found.ahead(PROBLEMS[:1]) == {"BC": ["return"]}  # with the same ERC distance
+    assert found.ahead(PROBLEMS[:1], of="bc") == {}
+    near = of_corner(unguided=(0, 0), demonstrator=(100, 100), ours=(80, 95), bc=(90, 99))
+    assert comparison(near).ahead(PROBLEMS[:1]) == {}
+
+
 def test_the_best_and_its_ties_are_bold() -> None:
     rows = {row[0]: row for row in comparison(FOUND).rows(PROBLEMS[:1], SHORT)}
     assert rows["trailward"][1] == "**0.95 (0.90 to 1.00)**"

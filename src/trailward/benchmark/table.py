@@ -117,13 +117,16 @@ class Comparison:
     def rows(self, problems: Sequence[str], columns: Sequence[Column] = COLUMNS) -> list[list[str]]:
         """A row a method: its label, then each figure; the best and its ties in bold.
 
-        A tie is an interval that overlaps that of the best mean.
+        A tie is an interval that overlaps that of the best mean. Where there are fewer seeds than
+        the grid has, the cell says how many.
         """
         texts = [[METHODS[method].label for method in self.methods]]
+        whole = len({cell.seed for cell in self.cells})
         for column in columns:
             found = [self.estimate(problems, each, column.figure) for each in self.methods]
             marks = _best(found, column.better)
-            texts.append([_text(e, column.digits, bold=i in marks) for i, e in enumerate(found)])
+            told = [_text(each, column.digits, whole) for each in found]
+            texts.append([f"**{each}**" if i in marks else each for i, each in enumerate(told)])
         return [list(row) for row in zip(*texts, strict=True)]
 
     def markdown(self, problems: Sequence[str], columns: Sequence[Column] = COLUMNS) -> str:
@@ -134,6 +137,23 @@ class Comparison:
         body = [[row[0], *(row[i + 1] for i in kept)] for row in rows]
         lines = [head, ["---"] * len(head), *body]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def ahead(self, problems: Sequence[str], of: str = "ours") -> dict[str, list[str]]:
+        """By label, the methods that are better than one, and in which columns.
+
+        Better is a mean whose 95% interval lies wholly on the better side of the other's.
+        """
+        found: dict[str, list[str]] = {}
+        for column in filter(lambda column: column.better, COLUMNS):
+            own = self.estimate(problems, of, column.figure)
+            for method in self.methods:
+                each = self.estimate(problems, method, column.figure)
+                if own is None or each is None or min(own.count, each.count) < 2:
+                    continue
+                higher = each.low > own.high
+                if higher if column.better == "higher" else each.high < own.low:
+                    found.setdefault(METHODS[method].label, []).append(column.title)
+        return found
 
     def _triple(self, problems: Sequence[str], method: str, figure: str) -> list[float] | None:
         found = self.estimate(problems, method, figure)
@@ -171,12 +191,15 @@ def _best(found: Sequence[Estimate | None], better: str) -> set[int]:
     return {i for i, e in known.items() if e.low <= best.high and best.low <= e.high}
 
 
-def _text(estimate: Estimate | None, digits: int, *, bold: bool) -> str:
+def _text(estimate: Estimate | None, digits: int, num_seeds: int) -> str:
     if estimate is None:
         return ""
     mean, low, high = (
         f"{each:,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    spread = f"{low} to {high}" if estimate.count > 1 else "1 seed"
-    text = mean if digits == 0 else f"{mean} ({spread})"
-    return f"**{text}**" if bold else text
+    if digits == 0:
+        return mean
+    if estimate.count == 1:
+        return f"{mean} (1 seed)"
+    fewer = f", {estimate.count} seeds" if estimate.count < num_seeds else ""
+    return f"{mean} ({low} to {high}{fewer})"
