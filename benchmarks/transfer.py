@@ -291,8 +291,7 @@ def _judged_by_reward(
 
 
 def _true_return(world: World, episode: Episode) -> float:
-    now, then = episode.observations[:-1], episode.observations[1:]
-    return float(world.true_reward(now, episode.actions, then).sum())
+    return float(world.true_reward(*episode.transitions).sum())
 
 
 def train(

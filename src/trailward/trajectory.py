@@ -119,6 +119,17 @@ class Episode:
         """The number of environment steps T."""
         return len(self.actions)
 
+    @property
+    def transitions(
+        self,
+    ) -> tuple[
+        Float[np.ndarray, "time observation"],
+        Float[np.ndarray, "time action"],
+        Float[np.ndarray, "time observation"],
+    ]:
+        """What was observed before each of the T steps, what was done, and where it led."""
+        return self.observations[:-1], self.actions, self.observations[1:]
+
 
 @dataclass(frozen=True)
 class PlanSpec:

@@ -50,8 +50,7 @@ class NetworkReward:
 
     def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:
         """The reward of each of the episode's T environment steps."""
-        now, then = episode.observations[:-1], episode.observations[1:]
-        return self.step_rewards(now, episode.actions, then)
+        return self.step_rewards(*episode.transitions)
 
 
 @dataclass(frozen=True)

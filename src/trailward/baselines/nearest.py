@@ -58,7 +58,7 @@ class NearestReward:
                 f"{self.demonstrations.num_steps} transitions, so choose at most that"
             )
             raise DataError(msg)
-        points = [self._points(*_transitions(e)) for e in self.demonstrations.episodes]
+        points = [self._points(*e.transitions) for e in self.demonstrations.episodes]
         self._tree = import_extra("scipy.spatial", _MISSING).KDTree(np.concatenate(points))
 
     def step_rewards(
@@ -86,11 +86,7 @@ class NearestReward:
 
     def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:
         """The reward of each of the episode's T environment steps."""
-        return self.step_rewards(*_transitions(episode))
+        return self.step_rewards(*episode.transitions)
 
     def _points(self, now: np.ndarray, actions: np.ndarray, then: np.ndarray) -> np.ndarray:
         return np.concatenate([now, actions, then] if self.with_actions else [now, then], axis=1)
-
-
-def _transitions(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return episode.observations[:-1], episode.actions, episode.observations[1:]

@@ -106,8 +106,7 @@ class ArrivalReward:
 
     def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:
         """The reward of each of the episode's T environment steps."""
-        now, then = episode.observations[:-1], episode.observations[1:]
-        return self.step_rewards(now, episode.actions, then)
+        return self.step_rewards(*episode.transitions)
 
 
 def _unguided(world: World, folder: Path) -> Outcome:
