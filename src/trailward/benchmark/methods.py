@@ -49,7 +49,7 @@ _ROLLOUT_STEPS = 256
 
 _CLONING_EPOCHS, _CLONING_WIDTH = 50, 256
 _CLONING_STEPS = {"umaze": 500, "large": 500, "halfcheetah": 2000}
-"""Of cloning by the denoiser; a step of the mazes' larger networks takes five times as long."""
+"""Of cloning by the denoiser; fewer in mazes, whose networks are larger and slower."""
 
 
 @dataclass(frozen=True)
