@@ -126,13 +126,12 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
         play=str(play),
         demonstrations=str(demonstrations),
     )
-    judged = replace(job.evaluation, seed=job.evaluation.seed + 1000 * seed)
+    judged = job.evaluation.with_seed(seed)
     found = evaluate(replace(job, evaluation=judged), _silent)
     epochs = 50 if settings.learning == PRESETS["halfcheetah"].learning else 1
     policy = clone(read_dataset(demonstrations), seed=seed, num_epochs=epochs)
     envs = [make_env(episode_steps=judged.episode_steps) for _ in range(judged.num_episodes)]
-    starts = range(judged.seed, judged.seed + judged.num_episodes)
-    cloned = rollout(envs, policy, seeds=starts, num_steps=judged.episode_steps)
+    cloned = rollout(envs, policy, seeds=judged.starts, num_steps=judged.episode_steps)
     figures = {
         "return": found["return"]["learnt"]["value"],
         "return_unguided": found["return"]["unguided"]["value"],

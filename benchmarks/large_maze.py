@@ -125,7 +125,7 @@ def _cell(
         seed=seed,
     )
     learn(job, _silent)
-    judged = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)
+    judged = settings.evaluation.with_seed(seed)
     job = Evaluate(
         folder / "reward",
         str(play),

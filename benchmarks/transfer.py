@@ -245,12 +245,11 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
         "old_planner": lambda: evaluation.planner(world.diffuser, learnt, guided=True),
         "random": lambda: RandomPolicy(world.play.action_dim, seed),
     }
-    starts = range(evaluation.seed, evaluation.seed + evaluation.num_episodes)
     steps = evaluation.episode_steps
     returns, paths = {}, {}
     for each, make in policies.items():
-        envs = [place.make_env(steps) for _ in starts]
-        episodes = rollout(envs, make(), seeds=starts, num_steps=steps)
+        envs = [place.make_env(steps) for _ in evaluation.starts]
+        episodes = rollout(envs, make(), seeds=evaluation.starts, num_steps=steps)
         returns[each] = float(np.mean([_true_return(world, episode) for episode in episodes]))
         paths[each] = np.stack([episode.observations for episode in episodes[:_NUM_SHOWN]])
     np.savez_compressed(recorded, allow_pickle=False, **paths)

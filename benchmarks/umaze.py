@@ -12,7 +12,7 @@ interrupted goes on where it was (``--out``). ``dynamics_error_16`` is the worst
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def cell(
         seed=seed,
     )
     learn(job, _silent)
-    judged = replace(settings.evaluation, seed=settings.evaluation.seed + 1000 * seed)
+    judged = settings.evaluation.with_seed(seed)
     job = Evaluate(
         folder / "reward", str(play), str(demonstrations), folder, diffuser, evaluation=judged
     )

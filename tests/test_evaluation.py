@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tiny import random_walks, tiny_diffuser
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.evaluation import (
+    EvaluationConfig,
     bootstrap,
     dynamics_error,
     episode_return_correlation,
@@ -52,6 +53,14 @@ def test_the_bootstrap_interval_of_a_mean_is_that_of_the_central_limit_theorem()
     error = samples.std() / 500**0.5
     assert estimate.low == pytest.approx(samples.mean() - 1.96 * error, abs=0.2 * error)
     assert estimate.high == pytest.approx(samples.mean() + 1.96 * error, abs=0.2 * error)
+
+
+def test_experiments_with_different_seeds_share_no_start() -> None:
+    config = EvaluationConfig(num_episodes=1000, seed=9000)
+    first, second = config.with_seed(0), config.with_seed(1)
+    assert first == config
+    assert list(first.starts) == list(range(9000, 10_000))
+    assert not set(first.starts) & set(second.starts)
 
 
 def test_no_samples_are_refused() -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,15 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
         at_least(1, self, "num_transitions", "num_candidates")
+
+    @property
+    def starts(self) -> range:
+        """Seeds of the roll-outs' starts."""
+        return range(self.seed, self.seed + self.num_episodes)
+
+    def with_seed(self, seed: int) -> "EvaluationConfig":
+        """The same for another seed of an experiment: a thousand starts further for each."""
+        return replace(self, seed=self.seed + 1000 * seed)
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
         """The planner of the reward, which is judged, or the unguided one beside it."""

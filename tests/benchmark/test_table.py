@@ -113,6 +113,12 @@ def test_one_seed_has_no_interval() -> None:
     assert rows["BC"][1] == "0.50 (1 seed)"
 
 
+def test_what_is_rounded_to_nothing_has_no_sign() -> None:
+    level = of_corner(unguided=(0, 0), demonstrator=(1000, 1000), ours=(-1, -2))
+    rows = {row[0]: row for row in comparison(level).rows(PROBLEMS[:1], SHORT)}
+    assert rows["trailward"][1] == "**0.00 (0.00 to 0.00)**"
+
+
 def test_a_markdown_table_leaves_out_columns_that_nobody_has() -> None:
     lines = comparison(FOUND).markdown(PROBLEMS[:1], COLUMNS).splitlines()
     assert lines[0] == "| method | return | ERC distance |"

@@ -8,9 +8,7 @@ from matplotlib.figure import Figure
 
 from trailward.benchmark.methods import METHODS
 from trailward.benchmark.table import SHORT, Comparison
-from trailward.figures import draw_maze, draw_paths, extent, maze_panels, smooth
-
-Arrays = Mapping[str, np.ndarray]
+from trailward.figures import Arrays, draw_maze, draw_paths, extent, maze_panels, smooth
 
 _OURS, _OTHER, _ENDS = "#0b6e6e", "#5a6675", "#b3266b"
 _COLUMNS, _HEIGHT = 4, 2.4

@@ -133,8 +133,7 @@ class World:
     @property
     def evaluation(self) -> EvaluationConfig:
         """The problem's, from this seed's starts."""
-        evaluation = self.settings.evaluation
-        return replace(evaluation, seed=evaluation.seed + 1000 * self.seed)
+        return self.settings.evaluation.with_seed(self.seed)
 
     @property
     def judged(self) -> Dataset:
@@ -176,9 +175,8 @@ def _open_maze(
     settings = problem.settings
     maze = parse_maze(settings.play.maze)
     task = parse_task(settings.demonstrations.task, maze)
-    evaluation = settings.evaluation
-    starts = _starts(settings, seed)
-    envs = [make_env(maze) for _ in starts]
+    evaluation = settings.evaluation.with_seed(seed)
+    envs = [make_env(maze) for _ in evaluation.starts]
     states, wall = standing_states(task, _MAP_CELLS)
 
     def picture(reward: TransitionReward | None, episodes: list[Episode]) -> Arrays:
@@ -199,7 +197,7 @@ def _open_maze(
         demonstrations,
         waypoint_expert(task),
         lambda: make_env(maze),
-        lambda policy: run_seeds(envs, task, policy, starts, evaluation.episode_steps),
+        lambda policy: run_seeds(envs, task, policy, evaluation.starts, evaluation.episode_steps),
         lambda episode: task.step_rewards(episode.observations)[1:],
         lambda now, actions, then: task.step_rewards(then),
         picture,
@@ -210,8 +208,9 @@ def _open_halfcheetah(
     problem: Problem, seed: int, diffuser: Diffuser, play: Dataset, demonstrations: Dataset
 ) -> World:
     settings = problem.settings
-    num_steps, starts = settings.evaluation.episode_steps, _starts(settings, seed)
-    envs = [halfcheetah.make_env(episode_steps=num_steps) for _ in starts]
+    evaluation = settings.evaluation.with_seed(seed)
+    num_steps = evaluation.episode_steps
+    envs = [halfcheetah.make_env(episode_steps=num_steps) for _ in evaluation.starts]
     demonstrator = demonstrator_of(demonstrations, halfcheetah.ladder())
     if demonstrator is None:
         raise DataError("the demonstrations do not say which policy made them")
@@ -235,7 +234,7 @@ def _open_halfcheetah(
         demonstrations,
         demonstrator,
         lambda: halfcheetah.make_env(episode_steps=num_steps),
-        lambda policy: rollout(envs, policy, seeds=starts, num_steps=num_steps),
+        lambda policy: rollout(envs, policy, seeds=evaluation.starts, num_steps=num_steps),
         _recorded_rewards,
         halfcheetah.transition_rewards,
         picture,
@@ -246,11 +245,6 @@ def _recorded_rewards(episode: Episode) -> np.ndarray:
     if episode.rewards is None:
         raise DataError("the play data has no recorded rewards to judge by")
     return episode.rewards
-
-
-def _starts(settings: Settings, seed: int) -> range:
-    first = settings.evaluation.seed + 1000 * seed
-    return range(first, first + settings.evaluation.num_episodes)
 
 
 def _collected(command: Collect, folder: Path) -> Path:

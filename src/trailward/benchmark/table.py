@@ -195,7 +195,7 @@ def _text(estimate: Estimate | None, digits: int, num_seeds: int) -> str:
     if estimate is None:
         return ""
     mean, low, high = (
-        f"{each:,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
+        f"{each:z,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
     if digits == 0:
         return mean

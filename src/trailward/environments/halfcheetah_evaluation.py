@@ -68,7 +68,6 @@ def evaluate_on_halfcheetah(
     _ = play.returns  # refuses data without true rewards
     stage("roll-outs")
     envs = [make_env(episode_steps=config.episode_steps) for _ in range(config.num_episodes)]
-    seeds = range(config.seed, config.seed + config.num_episodes)
     policies: dict[str, Policy] = {
         "unguided": config.planner(diffuser, learnt, guided=False),
         "learnt": config.planner(diffuser, learnt, guided=True),
@@ -77,7 +76,7 @@ def evaluate_on_halfcheetah(
         policies["demonstrator"] = demonstrator
     episodes, behaviour = judge_behaviour(
         policies,
-        lambda policy: rollout(envs, policy, seeds=seeds, num_steps=config.episode_steps),
+        lambda policy: rollout(envs, policy, seeds=config.starts, num_steps=config.episode_steps),
     )
     stage("correlation with the true reward")
     pairs = _pairs(learnt, play, config)

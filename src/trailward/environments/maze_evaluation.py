@@ -172,14 +172,13 @@ def _standing_task(task: Task) -> CornerTask | GoalTask:
 def _behaviour(
     learnt: LearntReward, diffuser: Diffuser, task: Task, envs: Envs, config: EvaluationConfig
 ) -> Evaluation:
-    seeds = range(config.seed, config.seed + config.num_episodes)
     policies = {
         "unguided": config.planner(diffuser, learnt, guided=False),
         "learnt": config.planner(diffuser, learnt, guided=True),
         "demonstrator": waypoint_expert(task),
     }
     found, figures = judge_behaviour(
-        policies, lambda policy: run_seeds(envs, task, policy, seeds, config.episode_steps)
+        policies, lambda policy: run_seeds(envs, task, policy, config.starts, config.episode_steps)
     )
     arrays = {f"executed_{name}": paths_of(episodes) for name, episodes in found.items()}
     success = {
