@@ -1,18 +1,28 @@
+import inspect
+import json
 import random
 import runpy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from adversaries import ENVIRONMENTS, METHODS, TINY, demonstrations, train, trained
 
-from trailward.baselines.adversarial import Budget, NetworkReward
+from trailward.baselines.adversarial import (
+    AIRL_HALFCHEETAH,
+    GAIL_HALFCHEETAH,
+    Budget,
+    NetworkReward,
+    Recipe,
+)
 from trailward.dataset import Dataset
 from trailward.extras import MissingExtraError
 from trailward.rollout import rollout
@@ -66,6 +76,55 @@ def test_weights_are_those_of_the_librarys_own_script(
     budget = Budget(1024, num_envs=2, rollout_steps=256)
     result = ours(data, lambda: gymnasium.make(env_id), seed=3, budget=budget)
     assert benchmark["identical"](trainer, result)
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe"), [("gail", GAIL_HALFCHEETAH), ("airl", AIRL_HALFCHEETAH)]
+)
+def test_settings_tuned_to_halfcheetah_are_those_of_the_librarys_file(
+    method: str, recipe: Recipe
+) -> None:
+    name = f"{method}_seals_half_cheetah_best_hp_eval.json"
+    files = resources.files("imitation") / "scripts/config/tuned_hps"
+    tuned = json.loads((files / name).read_text())
+    ppo = inspect.signature(stable_baselines3.PPO).parameters
+    given = tuned["rl"]["rl_kwargs"]
+    used = {key: recipe.generator.get(key, ppo[key].default) for key in given}
+    assert used == given
+    assert set(recipe.generator) <= set(given)
+    assert tuned["algorithm_kwargs"] == {
+        "demo_batch_size": recipe.batch_size,
+        "gen_replay_buffer_capacity": 512,
+        "n_disc_updates_per_round": recipe.num_updates,
+    }
+    assert tuned["reward"]["net_cls"]["py/type"].endswith(f".{recipe.reward_net}")
+    assert tuned["reward"]["normalize_output_layer"]["py/type"].endswith(".RunningNorm")
+    assert tuned["policy"]["policy_cls"]["py/type"].endswith(".FeedForward32Policy")
+    (extractor, normalizer) = tuned["policy"]["policy_kwargs"].values()
+    assert extractor["py/type"].endswith(".NormalizeFeaturesExtractor")
+    assert normalizer["normalize_class"]["py/type"].endswith(".RunningNorm")
+    assert recipe.normalized
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe"), [("gail", GAIL_HALFCHEETAH), ("airl", AIRL_HALFCHEETAH)]
+)
+def test_a_normalized_recipe_learns_from_normalised_observations_and_rewards(
+    method: str, recipe: Recipe
+) -> None:
+    result = METHODS[method](
+        demonstrations("halfcheetah"),
+        ENVIRONMENTS["halfcheetah"],
+        seed=0,
+        budget=TINY,
+        recipe=recipe,
+    )
+    normalizer = result.policy.network.features_extractor.normalize
+    assert normalizer.count > 0
+    assert normalizer.running_var.std() > 0
+    (episode,) = rollout([ENVIRONMENTS["halfcheetah"]()], result.policy, seeds=[5], num_steps=20)
+    assert np.isfinite(result.reward(episode)).all()
+    assert result.reward(episode).std() > 0
 
 
 def test_the_reward_of_gail_is_minus_log_one_minus_d() -> None:

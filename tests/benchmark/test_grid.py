@@ -167,7 +167,7 @@ def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) 
 def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path: Path) -> None:
     command = quick(tmp_path, methods=("ours",))
     grid = Grid.of(command)
-    own = tmp_path / "cells" / grid.cells[0].key
+    own = tmp_path / "cells" / grid.cells[0].key / "learnt"
     state = own / "reward/learning.safetensors"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"begun by another version")

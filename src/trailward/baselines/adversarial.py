@@ -107,7 +107,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the library's example trains, beside the budget.
+    """How the library trains, beside the budget.
 
     Attributes:
         trainer: module and class in the library.
@@ -115,6 +115,8 @@ class Recipe:
         generator: settings of PPO.
         num_updates: of the reward network in a round.
         batch_size: demonstrated transitions in an update.
+        normalized: whether the policy has two layers of 32 on normalised observations, instead of
+            two of 64 on observations as they are, and learns from normalised rewards.
     """
 
     trainer: tuple[str, str]
@@ -122,6 +124,7 @@ class Recipe:
     generator: Mapping[str, Any]
     num_updates: int
     batch_size: int
+    normalized: bool = False
 
 
 _GENERATOR = {"batch_size": 64, "ent_coef": 0.0, "gamma": 0.95, "n_epochs": 5}
@@ -139,6 +142,35 @@ AIRL = Recipe(
     num_updates=16,
     batch_size=2048,
 )
+_TUNED = {**_GENERATOR, "clip_range": 0.1, "max_grad_norm": 0.8, "vf_coef": 0.11483689492120866}
+GAIL_HALFCHEETAH = Recipe(
+    GAIL.trainer,
+    GAIL.reward_net,
+    {
+        **_TUNED,
+        "ent_coef": 3.992371122209408e-6,
+        "learning_rate": 0.00026250519057717037,
+    },
+    num_updates=8,
+    batch_size=8192,
+    normalized=True,
+)
+"""The library's, tuned to HalfCheetah: ``tuned_hps/gail_seals_half_cheetah_best_hp_eval.json``.
+
+Its rounds are of 4096 steps."""
+AIRL_HALFCHEETAH = Recipe(
+    AIRL.trainer,
+    AIRL.reward_net,
+    {
+        **_TUNED,
+        "ent_coef": 0.0005544771755195421,
+        "learning_rate": 0.00047248619386801587,
+    },
+    num_updates=16,
+    batch_size=2048,
+    normalized=True,
+)
+"""Likewise: ``tuned_hps/airl_seals_half_cheetah_best_hp_eval.json``, rounds of 8192 steps."""
 
 
 def gail(
@@ -147,14 +179,15 @@ def gail(
     *,
     seed: int,
     budget: Budget = Budget(800_000),
+    recipe: Recipe = GAIL,
     progress: Callable[[int], None] = lambda done: None,
 ) -> AdversarialResult:
     """Generative adversarial imitation learning, ``imitation.algorithms.adversarial.gail.GAIL``.
 
-    Everything is as in the library's example: PPO of Stable-Baselines3 with a network of two
-    layers of 64, learning rate 0.0004, discount 0.95, batches of 64, 5 epochs a round; a reward
-    network of two layers of 32 on normalised observation and action; 8 updates a round of 1024
-    demonstrated transitions (or all, if there are fewer) against the 512 latest of the policy.
+    By default everything is as in the library's example: PPO of Stable-Baselines3 with a network
+    of two layers of 64, learning rate 0.0004, discount 0.95, batches of 64, 5 epochs a round; a
+    reward network of two layers of 32 on normalised observation and action; 8 updates a round of
+    1024 demonstrated transitions (or all, if there are fewer) against the 512 latest of the policy.
 
     The reward is ``-log(1 - D)``, D being the probability that the demonstrator made the
     transition: it ranks behaviour against the policy it was trained with last.
@@ -165,6 +198,7 @@ def gail(
         seed: of everything random.
         budget: what may be spent in the environment; the library's example says that 800,000
             steps match its expert.
+        recipe: how to train; of this algorithm.
         progress: told the environment steps done so far.
 
     Raises:
@@ -173,7 +207,7 @@ def gail(
             ``episode_steps`` is given.
         ValueError: if the environment's episodes differ in length.
     """
-    return _train(GAIL, demonstrations, make_env, seed, budget, progress)
+    return _train(recipe, demonstrations, make_env, seed, budget, progress)
 
 
 def airl(
@@ -182,13 +216,14 @@ def airl(
     *,
     seed: int,
     budget: Budget = Budget(2_000_000),
+    recipe: Recipe = AIRL,
     progress: Callable[[int], None] = lambda done: None,
 ) -> AdversarialResult:
     """Adversarial IRL, ``imitation.algorithms.adversarial.airl.AIRL``.
 
-    Everything is as in the library's example: PPO as for :func:`gail`, but learning rate 0.0005,
-    clipping at 0.1 and a value weight of 0.1; a reward network as for :func:`gail` plus a
-    potential of the observation that shapes it; 16 updates a round of 2048 demonstrated
+    By default everything is as in the library's example: PPO as for :func:`gail`, but learning
+    rate 0.0005, clipping at 0.1 and a value weight of 0.1; a reward network as for :func:`gail`
+    plus a potential of the observation that shapes it; 16 updates a round of 2048 demonstrated
     transitions (or all, if there are fewer) against the 512 latest of the policy.
 
     The reward is the network without the potential: the paper's g.
@@ -199,6 +234,7 @@ def airl(
         seed: of everything random.
         budget: what may be spent in the environment; the library's example says that 2,000,000
             steps match its expert.
+        recipe: how to train; of this algorithm.
         progress: told the environment steps done so far.
 
     Raises:
@@ -207,7 +243,7 @@ def airl(
             ``episode_steps`` is given.
         ValueError: if the environment's episodes differ in length.
     """
-    return _train(AIRL, demonstrations, make_env, seed, budget, progress)
+    return _train(recipe, demonstrations, make_env, seed, budget, progress)
 
 
 def _train(
@@ -222,8 +258,8 @@ def _train(
     with contained(seed) as logger, _side_by_side(make_env, budget, episode_steps) as envs:
         _check_observations(demonstrations, envs.observation_space)
         learner = library("stable_baselines3").PPO(
-            "MlpPolicy",
-            envs,
+            **_policy(recipe),
+            env=envs,
             n_steps=budget.rollout_steps,
             seed=seed,
             device="cpu",
@@ -237,11 +273,7 @@ def _train(
             n_disc_updates_per_round=recipe.num_updates,
             venv=envs,
             gen_algo=learner,
-            reward_net=getattr(library("imitation.rewards.reward_nets"), recipe.reward_net)(
-                observation_space=envs.observation_space,
-                action_space=envs.action_space,
-                normalize_input_layer=library("imitation.util.networks").RunningNorm,
-            ),
+            reward_net=_reward_net(recipe, envs),
             custom_logger=logger,
         )
         _run(trainer, budget, progress)
@@ -251,6 +283,27 @@ def _train(
         NetworkReward(trainer.reward_test),
         rounds * budget.round_steps,
     )
+
+
+def _policy(recipe: Recipe) -> dict[str, Any]:
+    if not recipe.normalized:
+        return {"policy": "MlpPolicy"}
+    policies, norm = library("imitation.policies.base"), library("imitation.util.networks")
+    extractor = {
+        "features_extractor_class": policies.NormalizeFeaturesExtractor,
+        "features_extractor_kwargs": {"normalize_class": norm.RunningNorm},
+    }
+    return {"policy": policies.FeedForward32Policy, "policy_kwargs": extractor}
+
+
+def _reward_net(recipe: Recipe, envs: Any) -> Any:
+    nets, norm = library("imitation.rewards.reward_nets"), library("imitation.util.networks")
+    network = getattr(nets, recipe.reward_net)(
+        observation_space=envs.observation_space,
+        action_space=envs.action_space,
+        normalize_input_layer=norm.RunningNorm,
+    )
+    return nets.NormalizedRewardNet(network, norm.RunningNorm) if recipe.normalized else network
 
 
 def _run(trainer: Any, budget: Budget, progress: Callable[[int], None]) -> None:

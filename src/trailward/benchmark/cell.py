@@ -95,7 +95,7 @@ def run_cell(cell: Cell, folder: Path) -> Result:
         folder: of the whole grid.
     """
     world = open_world(cell.problem, cell.seed, folder / "data")
-    own = folder / "cells" / cell.key
+    own = folder / "cells" / cell.key / "learnt"
     own.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(own.with_suffix(".lock")):
         shutil.rmtree(own, ignore_errors=True)
