@@ -130,7 +130,21 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
             ["collect", "--env=halfcheetah", "--what=play", "--out={}/new", "--policies={}/play"],
             "play holds no model",
         ),
+        (["collect", "--what=play", "--out={}/new.1"], "'new.1-v0' is not a name that Minari"),
+        (["collect", "--what=play", "--out={}/new", "--num-steps=0"], "num_steps is 0"),
+        (
+            ["collect", "--what=demonstrations", "--out={}/new", "--num-episodes=0"],
+            "num_episodes is 0",
+        ),
+        (
+            ["collect", "--what=play", "--out={}/new", "--episode-steps=0"],
+            "episode_steps is 0; it must be at least 1",
+        ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
+        (["demo", "--out={}/new", "--objective=kl"], "objective 'kl' is unknown"),
+        (["demo", "--out={}/new", "--task=goal:0,0"], "not a free cell"),
+        (["benchmark", "--out={}/new", "--seeds=-1"], "seeds are (-1,); they must be at least 0"),
+        (["benchmark", "--out={}/new", "--cpus-per-cell=0"], "cpus_per_cell is 0.0; it must be"),
         (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),
         (
             [

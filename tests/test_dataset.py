@@ -291,7 +291,7 @@ def test_the_folder_of_a_dataset_ends_in_a_version(
 
 
 def test_a_name_that_minari_does_not_allow_is_refused(dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Malformed dataset ID: two words-v0"):
+    with pytest.raises(DataError, match="'two words-v0' is not a name that Minari"):
         write_dataset(dataset, tmp_path / "two words")
     assert list(tmp_path.iterdir()) == []
 
@@ -382,9 +382,13 @@ def test_names_that_do_not_fit_the_entries_or_each_other_are_refused(dataset: Da
         Dataset(dataset.episodes, columns=Columns(("x", "y", "z")))
     with pytest.raises(DataError, match="two entries of actions are called 'east'"):
         Columns(actions=("east", "east"))
-    with pytest.raises(DataError, match=r"demonstrations' observations are y, x, .* x, y;"):
+    with pytest.raises(DataError, match=r"of the demonstrations are y, x; .* x, y:"):
         check_columns(Columns(("y", "x")), Columns(("x", "y")))
     check_columns(Columns(), Columns(("x", "y")))
+    metres, inches = (Columns(("x",), units={"x": unit}) for unit in ("m", "in"))
+    with pytest.raises(DataError, match="x of this data is in in, in the play data it is in m"):
+        check_columns(inches, metres, "this data")
+    check_columns(Columns(("x",)), metres)
 
 
 def test_data_without_actions_can_be_written_read_and_cut(tmp_path: Path) -> None:

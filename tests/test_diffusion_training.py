@@ -208,10 +208,16 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 def test_divergence_is_an_error_and_the_last_good_checkpoint_is_kept(tmp_path: Path) -> None:
     train(tmp_path, config=replace(CONFIG, num_steps=8))
     before = (tmp_path / STATE).read_bytes()
-    with pytest.raises(DivergedError, match=r"diverged at step 9: loss (nan|inf), .*\(1e\+38\)"):
+    with pytest.raises(DivergedError, match=r"step 9: loss (nan|inf), .*kept in .*below 1e\+38$"):
         train(tmp_path, config=replace(CONFIG, learning_rate=1e38))
     assert (tmp_path / STATE).read_bytes() == before
     train(tmp_path)
+
+
+def test_divergence_before_the_first_checkpoint_does_not_speak_of_one(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"there was no checkpoint in .* yet: run again with"):
+        train(tmp_path, config=replace(CONFIG, learning_rate=1e30, num_warmup=1))
+    assert not (tmp_path / STATE).exists()
 
 
 def test_an_infinite_gradient_of_a_finite_loss_is_divergence(tmp_path: Path) -> None:

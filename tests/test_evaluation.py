@@ -11,6 +11,7 @@ from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.evaluation import (
     EvaluationConfig,
     bootstrap,
+    check_long_enough,
     dynamics_error,
     episode_return_correlation,
     plan_observations,
@@ -18,7 +19,7 @@ from trailward.evaluation import (
     windows_of,
 )
 from trailward.planner import Planner, Policy
-from trailward.trajectory import Episode, PlanSpec
+from trailward.trajectory import DataError, Episode, PlanSpec
 
 TRUE = np.random.default_rng(0).standard_normal(40)
 LEARNT = 0.5 * TRUE + np.random.default_rng(1).standard_normal(40)
@@ -210,6 +211,13 @@ def test_windows_repeat_with_the_seed() -> None:
     draws = [windows_of(episodes, length=3, count=10, seed=seed) for seed in (1, 1, 2)]
     assert np.array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
+
+
+def test_play_episodes_shorter_than_a_plan_are_refused_before_anything_is_judged() -> None:
+    play = random_walks([5, 7])
+    check_long_enough(play, PlanSpec(8, 1, 2, 2))
+    with pytest.raises(DataError, match=r"a plan spans 9 observations, the longest .* has 8; give"):
+        check_long_enough(play, PlanSpec(9, 1, 2, 2))
 
 
 def test_windows_longer_than_every_episode_are_refused() -> None:

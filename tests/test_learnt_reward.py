@@ -249,6 +249,23 @@ def test_called_it_refuses_what_does_not_fit(diffuser: Diffuser, action_diffuser
     np.testing.assert_array_equal(reward([[1, 2]]), reward(np.array([[1.0, 2.0]])))
 
 
+@pytest.mark.usefixtures("without_type_checks")
+def test_rewards_of_steps_and_transitions_refuse_what_does_not_fit(
+    diffuser: Diffuser, action_diffuser: Diffuser
+) -> None:
+    reward, acting = tiny_reward(diffuser), tiny_reward(action_diffuser, ACTING)
+    now, act, then = np.zeros((6, 2)), np.zeros((6, 2)), np.zeros((6, 2))
+    one, nothing = np.zeros((6, 1)), np.full((6, 2), np.nan)
+    for wrong, words in ((one, r"have shape \(6, 1\)"), (nothing, r"\[0, 0\] is nan")):
+        with pytest.raises(DataError, match="^observations *" + words.removeprefix("^")):
+            reward.step_rewards(wrong)
+        with pytest.raises(DataError, match="next_observations *" + words):
+            reward.transition_rewards(now, act, wrong)
+    reward.transition_rewards(nothing, nothing, then)  # it looks at where they arrive alone
+    with pytest.raises(TypeError, match="sees the actions of 2 environment steps"):
+        acting.transition_rewards(now, act, then)
+
+
 @pytest.mark.parametrize("acts", [False, True])
 def test_transitions_told_one_by_one_make_up_a_staged_episode(acts: bool) -> None:
     """Told what came before, each is worth what it is in the episode."""

@@ -1,6 +1,6 @@
 import math
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from trailward.matching import MatchingProblem, matching_loss
 from trailward.objective import OBJECTIVES
 from trailward.reward import RewardConfig, StagedReward
 from trailward.reward_learning import STATE, LearningConfig, learn_reward
-from trailward.trajectory import DataError, Episode, PlanSpec
+from trailward.trajectory import Columns, DataError, Episode, PlanSpec
 from trailward.value import DISCOUNTED, Value, ValueConfig, fit_discounted_value
+from trailward.without_truth import held_out_demonstrations
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 DEMONSTRATIONS = random_walks([12, 12, 6, 12], drift=0.4, seed=7)
@@ -150,6 +151,20 @@ def test_every_reward_model_can_be_learnt(model: str, tmp_path: Path) -> None:
         )
         > 1e-3
     )
+
+
+def test_a_reward_knows_the_settings_that_it_was_learnt_with(tmp_path: Path) -> None:
+    learnt = learn(tmp_path, num_held_out=1)
+    assert learnt.provenance["learning"] == asdict(replace(CONFIG, num_held_out=1))
+    held_out = held_out_demonstrations(LearntReward.load(tmp_path), DEMONSTRATIONS)
+    assert held_out.episodes == DEMONSTRATIONS.episodes[-1:]
+
+
+def test_play_data_with_other_names_than_the_diffusers_is_refused(tmp_path: Path) -> None:
+    named = replace(tiny_diffuser(SPEC), columns=Columns(("x", "y")))
+    play = replace(DEMONSTRATIONS, columns=Columns(("y", "x")))
+    with pytest.raises(DataError, match=r"of the play data given are y, x; .* x, y: bring"):
+        learn(tmp_path, diffuser=named, play=play)
 
 
 def test_learning_leaves_the_denoiser_as_it_is(tmp_path: Path) -> None:

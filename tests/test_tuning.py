@@ -1,5 +1,6 @@
 """A diffuser tuned to a reward: what it is trained on, and that its plans become like it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,8 @@ def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: P
         tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config, report=stop)
     gone_on = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     assert torch.equal(weights_of(whole), weights_of(gone_on))
+    longer = replace(config, num_steps=1102, learning_rate=1e-4)
+    tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
     with pytest.raises(ValueError, match="was written with episode weights"):
         tune_diffuser(diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config)
 

@@ -14,7 +14,7 @@ from trailward.environments.maze import parse_maze, parse_task
 from trailward.environments.maze_data import collect_demonstrations, collect_play, guided_expert
 from trailward.pretrained import model_folder
 from trailward.progress import progress
-from trailward.trajectory import DataError
+from trailward.trajectory import DataError, at_least
 
 Say = Callable[[str], None]
 
@@ -57,7 +57,7 @@ def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:
         if command.demonstrator == "guided":
             diffuser = Diffuser.load(model_folder(command.diffuser))
             check_made_for(diffuser.provenance.get("play", {}), "the diffuser", maze=command.maze)
-            expert = guided_expert(task, diffuser)
+            expert = guided_expert(task, diffuser, seed=command.seed)
         episodes = collect_demonstrations(
             task,
             num_episodes=9 if command.num_episodes is None else command.num_episodes,
@@ -96,6 +96,9 @@ def check_made_for(provenance: Mapping[str, Any], what: str, **wanted: str) -> N
 
 def _check_collect(command: Collect) -> None:
     """Refuse what makes no sense together, rather than leave a flag out of account."""
+    for name in ("num_steps", "num_episodes", "episode_steps"):
+        if getattr(command, name) is not None:
+            at_least(1, command, name)
     known = _KINDS[command.environment]
     if command.what not in known:
         msg = f"what is '{command.what}'; with environment '{command.environment}' it can be "

@@ -25,7 +25,7 @@ from trailward.config import (
     Report,
     Train,
 )
-from trailward.dataset import Dataset, check_entries, read_dataset
+from trailward.dataset import Dataset, check_columns, check_entries, read_dataset
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import train_diffuser
 from trailward.environments.halfcheetah import NetworkPolicy, ladder
@@ -100,7 +100,6 @@ def learn(command: Learn, say: Say) -> LearntReward:
         command.learning.seed,
         demonstrations=demonstrations.provenance,
         diffuser=command.diffuser,
-        learning=asdict(command.learning),
     )
     reward = command.reward
     if command.ensemble is not None:
@@ -165,7 +164,7 @@ def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
     task = parse_task(command.task, parse_maze(command.maze))
     diffuser = Diffuser.load(model_folder(command.diffuser))
     play, demonstrations = (
-        _read(source, diffuser) for source in (command.play, command.demonstrations)
+        _read(source, diffuser, command.table) for source in (command.play, command.demonstrations)
     )
     check_made_for(play.provenance, "the play data", maze=command.maze)
     check_made_for(
@@ -184,11 +183,11 @@ def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
 
 def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
     diffuser = Diffuser.load(model_folder(command.diffuser))
-    demonstrations = _read(command.demonstrations, diffuser)
+    demonstrations = _read(command.demonstrations, diffuser, command.table)
     return evaluate_on_halfcheetah(
         _load_reward(command.reward, diffuser),
         diffuser,
-        _read(command.play, diffuser),
+        _read(command.play, diffuser, command.table),
         demonstrations,
         command.evaluation,
         demonstrator=demonstrator_of(demonstrations, ladder(command.policies)),
@@ -254,6 +253,9 @@ def demo(command: Demo, say: Say) -> dict[str, Any]:
     settings = settings.quick() if command.quick else settings
     out, seed = command.out, command.seed
     trains = command.from_scratch or settings.packaged is None
+    replace(settings.learning, objective=command.objective)  # refuses one that is unknown
+    if settings.play.environment == "maze":
+        parse_task(command.task, parse_maze(settings.play.maze))
     _claim(out, {"preset": command.preset, "quick": command.quick, "seed": seed, "trains": trains})
     in_maze = settings.play.environment == "maze"
     slug = command.task.replace(":", "-").replace(",", "-") if in_maze else "running"
@@ -366,11 +368,12 @@ def _device(name: str) -> str:
     return name
 
 
-def _read(source: str, diffuser: Diffuser, layout: TableLayout = TableLayout()) -> Dataset:
+def _read(source: str, diffuser: Diffuser, layout: TableLayout) -> Dataset:
     """A dataset that plans of the diffuser can be compared with; an error names the source."""
     dataset = read_dataset(source, layout)
     try:
         check_entries(dataset, diffuser.spec)
+        check_columns(dataset.columns, diffuser.columns, "this data")
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     return dataset

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from trailward.formats import read_recording
-from trailward.formats.minari_folder import dataset_folder, write_minari
+from trailward.formats.minari_folder import check_minari_name, dataset_folder, write_minari
 from trailward.formats.rows import Recording
 from trailward.formats.table import TableLayout
 from trailward.normalizer import Normalizer
@@ -229,19 +229,32 @@ def check_entries(dataset: Dataset, spec: PlanSpec) -> None:
         raise DataError(msg)
 
 
-def check_columns(demonstrations: Columns, play: Columns) -> None:
-    """Check that two datasets call their observations the same, where both have names.
+def check_columns(given: Columns, known: Columns, what: str = "the demonstrations") -> None:
+    """Check that data calls its observations as the play data does, where both have names.
+
+    Args:
+        given: of the data.
+        known: of the play data, such as a diffuser's.
+        what: the data, for the error.
 
     Raises:
-        DataError: if they do not.
+        DataError: if names, their order or units differ.
     """
-    theirs, ours = demonstrations.observations, play.observations
+    theirs, ours = given.observations, known.observations
     if theirs and ours and theirs != ours:
         msg = (
-            f"the demonstrations' observations are {', '.join(theirs)}, the play data's "
-            f"{', '.join(ours)}; bring the columns into the same order, under the same names"
+            f"the observations of {what} are {', '.join(theirs)}; in the play data they are "
+            f"{', '.join(ours)}: bring the columns into the same order, under the same names"
         )
         raise DataError(msg)
+    for name in theirs:
+        units = given.units.get(name), known.units.get(name)
+        if ours and None not in units and units[0] != units[1]:
+            msg = (
+                f"{name} of {what} is in {units[0]}, in the play data it is in {units[1]}: "
+                "convert it"
+            )
+            raise DataError(msg)
 
 
 def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Dataset:
@@ -291,9 +304,10 @@ def free_folder(folder: str | os.PathLike[str]) -> Path:
     """As :func:`dataset_folder`, of a dataset that is yet to be written.
 
     Raises:
-        DataError: if the folder exists.
+        DataError: if the folder exists or its name is not a Minari name.
     """
     target = dataset_folder(folder)
+    check_minari_name(target.name)
     if target.exists():
         raise DataError(f"{target} exists; remove it or choose another name")
     return target

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from trailward.adjoint import Adjoint, full
 from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
 from trailward.conditioning import condition_on
 from trailward.denoiser import PARAMETERIZATIONS
-from trailward.guide import GUIDES, CleanGuide, Guide, NoisyGuide
+from trailward.guide import GUIDES, Guide
 from trailward.inverse_dynamics import InverseDynamics
 from trailward.networks import NETWORKS
 from trailward.normalizer import Normalizer, join_normalizers
@@ -46,6 +46,12 @@ class DenoiserConfig:
     multipliers: tuple[int, ...] = (1, 4, 8)
     parameterization: str = "clean"
     num_diffusion_steps: int = 64
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "width", "depth", "num_diffusion_steps")
+        if not self.multipliers or min(self.multipliers) < 1:
+            msg = f"multipliers are {self.multipliers}; give at least one, each at least 1"
+            raise ValueError(msg)
 
     def build(self, spec: PlanSpec) -> tuple[nn.Module, NoiseSchedule]:
         """A denoiser with fresh weights, and its schedule.
@@ -96,10 +102,10 @@ class SamplingConfig:
         at_least(0, self, "scale", "stop_step", "temperature")
 
     def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
-        """The guide of a reward model."""
-        if self.guide == "clean":
-            return CleanGuide(reward_model, self.scale, self.stop_step)
-        return NoisyGuide(reward_model, self.scale, self.use_variance, self.repeats, self.stop_step)
+        """The guide of a reward model, with those of these settings that it has by name."""
+        kind = GUIDES[self.guide]
+        names = [each.name for each in fields(kind) if each.init and each.name != "reward_model"]
+        return kind(reward_model, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

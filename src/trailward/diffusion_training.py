@@ -29,7 +29,8 @@ STATE = "training.safetensors"
 _HIDDEN = 64
 _MUON_RATE = {"adam": 1.0, "muon": 3.0}
 _MUON_BETAS = (0.9, 0.99)
-_MAY_CHANGE = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm", "checkpoint_every")
+MAY_CHANGE = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm", "checkpoint_every")
+"""Settings that may differ when training goes on."""
 
 
 class DivergedError(RuntimeError):
@@ -138,7 +139,7 @@ def train_diffuser(
         "play data": dataset.fingerprint,
         "denoiser": asdict(denoiser_config),
         "spec": spec.to_config(),
-        "training": {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE},
+        "training": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
     }
     average = train_denoiser(network, schedule, batches, folder, identity, report)
     inverse = None
@@ -296,10 +297,12 @@ def train_denoiser(
 
 def _check(loss: float, norm: float, step: int, folder: Path, config: TrainingConfig) -> None:
     if not (math.isfinite(loss) and math.isfinite(norm)):
+        kept = f"the last good checkpoint is kept in {folder}"
+        if not (folder / STATE).exists():
+            kept = f"there was no checkpoint in {folder} yet"
         msg = (
-            f"training diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g}; the "
-            f"last good checkpoint is kept in {folder}: lower the learning rate "
-            f"({config.learning_rate})"
+            f"training diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g}; "
+            f"{kept}: run again with a learning rate below {config.learning_rate}"
         )
         raise DivergedError(msg)
 

@@ -22,7 +22,7 @@ from trailward.conditioning import Condition, condition_on
 from trailward.dataset import Windows
 from trailward.denoiser import Denoiser, add_noise, denoising_error, denoising_loss
 from trailward.diffuser import Diffuser, SamplingConfig
-from trailward.guide import CleanGuide
+from trailward.guide import CleanGuide, NoisyGuide
 from trailward.sampler import guided_estimate
 from trailward.schedule import Move
 from trailward.typing import PerPlan, PlanMask, Plans, Scalar
@@ -89,8 +89,10 @@ class GuidedDenoiser:
         guide = self.sampling.build_guide(self.reward_model)
         if isinstance(guide, CleanGuide):
             judged, factor = noised.estimate(self.denoiser), noised.clean.shape[1]
-        else:
+        elif isinstance(guide, NoisyGuide):
             judged, factor = noised.noisy, guide.repeats
+        else:
+            raise TypeError(f"what guide '{self.sampling.guide}' climbs is not known here; add it")
         return self.sampling.scale * factor * self.reward_model(judged)
 
 

@@ -13,7 +13,7 @@ from trailward.dataset import Dataset
 from trailward.diffuser import Diffuser
 from trailward.learnt_reward import LearntReward
 from trailward.planner import PlanFollower, Planner, Policy
-from trailward.trajectory import Episode, at_least
+from trailward.trajectory import DataError, Episode, PlanSpec, at_least
 from trailward.typing import Observations
 
 _RESAMPLES = 2000
@@ -234,12 +234,10 @@ class DynamicsError:
 
     Attributes:
         planned: shape (plan, horizon, observation), environment units.
-        executed: shape (plan, horizon, observation), reached at the plan's steps.
         errors: shape (plan, horizon), distance of the two in the measured entries.
     """
 
     planned: Float[np.ndarray, "plan horizon observation"]
-    executed: Float[np.ndarray, "plan horizon observation"]
     errors: Float[np.ndarray, "plan horizon"]
 
 
@@ -268,9 +266,9 @@ def dynamics_error(
         planned.append(plan_observations(planner.diffuser, plans))
         stride = planner.diffuser.spec.stride
         executed.append(np.stack([episode.observations[::stride] for episode in episodes]))
-    both = np.concatenate(planned), np.concatenate(executed)
-    errors = np.linalg.norm((both[0] - both[1])[..., list(entries)], axis=-1)
-    return DynamicsError(*both, errors)
+    paths = np.concatenate(planned)
+    apart = paths - np.concatenate(executed)
+    return DynamicsError(paths, np.linalg.norm(apart[..., list(entries)], axis=-1))
 
 
 def plan_observations(
@@ -312,6 +310,21 @@ def standing_rewards(
     still = states.new_zeros(len(states), learnt.spec.stride, learnt.spec.action_dim)
     step = learnt.spec.join(states, still)
     return learnt.plan_rewards(step.unsqueeze(1).expand(-1, learnt.spec.horizon, -1))
+
+
+def check_long_enough(play: Dataset, spec: PlanSpec) -> None:
+    """Check that some play episode is as long as a plan, so that windows can be judged.
+
+    Raises:
+        DataError: if none is.
+    """
+    longest = max(len(episode) + 1 for episode in play.episodes)
+    if longest < spec.num_observations:
+        msg = (
+            f"a plan spans {spec.num_observations} observations, the longest play episode has "
+            f"{longest}; give longer ones, or train a diffuser of a shorter horizon or stride"
+        )
+        raise DataError(msg)
 
 
 def windows_of(

@@ -1,7 +1,7 @@
 """Guides: how a reward model corrects a reverse step. A zero correction means no guidance."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -100,7 +100,7 @@ class CleanGuide:
     reward_model: Callable[[Plans], PerPlan]
     scale: float = 1.0
     stop_step: int = 16
-    repeats: int = 0
+    repeats: int = field(default=0, init=False)
 
     def on_noisy(self, noisy: Plans, move: Move) -> Plans:
         """Zero."""

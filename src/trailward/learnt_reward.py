@@ -154,10 +154,10 @@ class LearntReward:
                 none.
             DataError: if a shape does not fit, or a value is not finite.
         """
-        self._step_model()
-        observations = check_array("observations", observations, self.spec.observation_dim)
         if not self.config.sees_actions:
             return self.step_rewards(observations)
+        self._step_model()
+        observations = check_array("observations", observations, self.spec.observation_dim)
         if actions is None:
             raise TypeError("this reward sees actions too; give both observations and actions")
         actions = check_array("actions", actions, self.spec.action_dim)
@@ -179,13 +179,14 @@ class LearntReward:
 
         Raises:
             TypeError: if the reward model rewards whole plans only, or sees actions too.
-            ValueError: if there is no such stage.
+            ValueError: if there is no such stage, a shape does not fit or a value is not finite.
         """
         if self.config.sees_actions:
             raise TypeError("this reward sees actions too; judge episodes, by episode_rewards")
         self._step_model()
         if stage is not None and not 0 <= stage < self.num_stages:
             raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
+        observations = check_array("observations", observations, self.spec.observation_dim)
         stages = None if stage is None else np.full(observations.shape[:-1], stage)
         return self._judge(self._model_space(observations), stages)
 
@@ -222,8 +223,15 @@ class LearntReward:
 
         Raises:
             TypeError: as :meth:`check_of_transitions`.
+            DataError: if a shape does not fit, or a value that is looked at is not finite.
         """
         self.check_of_transitions(remembering=remembered is not None)
+        size = self.spec.observation_dim
+        if self.num_stages > 1 or self.config.sees_actions:
+            observations = check_array("observations", observations, size)
+        if self.config.sees_actions:
+            actions = check_array("actions", actions, self.spec.action_dim)
+        next_observations = check_array("next_observations", next_observations, size)
         stages = None
         if self.num_stages > 1:
             path = np.stack([observations, next_observations], 1)

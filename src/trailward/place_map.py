@@ -12,7 +12,7 @@ from trailward.evaluation import paths_of, standing_rewards
 from trailward.inspection import distances_to
 from trailward.learnt_reward import LearntReward
 from trailward.trajectory import DataError
-from trailward.uncertainty import disagreement
+from trailward.uncertainty import can_disagree, disagreement
 
 _PIXELS, _NEAR, _NUM_NEAR, _NUM_PATHS = 100, 0.03, 5_000, 60
 
@@ -69,7 +69,7 @@ def map_arrays(
     extent = (float(left), float(right), float(bottom), float(top))
     states, blank = standing_plane(play, place, extent)
     maps = {"reward_map": standing_rewards(learnt, states)}
-    if learnt.config.num_members > 1 and not learnt.config.sees_actions:
+    if can_disagree(learnt):
         known = observations_of(play)
         maps["disagreement_map"] = disagreement(learnt, states, reference=known)
     shape = (_PIXELS, _PIXELS)

@@ -310,6 +310,9 @@ class RewardConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "num_members")
         at_least(0, self, "num_local", "local_frequency", "memory_radius")
+        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
+            msg = f"hidden is {self.hidden}; give at least one layer, each of at least 1 unit"
+            raise ValueError(msg)
 
     def build(self, spec: PlanSpec, *, seed: int | None = None) -> nn.Module:
         """A reward model with fresh weights.

@@ -74,15 +74,15 @@ def learn_reward(
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
         play: play data, environment units; needed by a value (more than one round, or a
             ``value_discount``), by tuning, by a reward's local part, by ``starts`` elsewhere than
-            at demonstrations, and by the objectives ``logit`` and ``relative_reward``, else not
-            read.
+            at demonstrations, and by the objectives ``logit`` and ``relative_reward``. Given, it
+            also tells a reward of single steps where it is known (:mod:`trailward.pessimism`).
         reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
             does not explain the demonstrations. With ``num_members``, the members of an ensemble
             are learnt side by side (:mod:`trailward.ensemble`).
         sampling: how plans are sampled and guided.
         config: how the reward is learnt.
         report: told the gradient steps done, those of tuning after those of learning, and losses.
-        provenance: kept in the reward's configuration.
+        provenance: kept in the reward's configuration, beside ``config`` and how learning went.
 
     Returns:
         The reward with the weights that did best on the held-out demonstrations (the last ones,
@@ -126,6 +126,8 @@ def learn_reward(
         )
         raise ValueError(msg)
     check_columns(demonstrations.columns, diffuser.columns)
+    if play is not None:
+        check_columns(play.columns, diffuser.columns, "the play data given")
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
@@ -178,7 +180,12 @@ def learn_reward(
         built,
         sampling,
         diffuser.fingerprint,
-        {**(provenance or {}), "objective": config.objective, "learnt": facts},
+        {
+            **(provenance or {}),
+            "objective": config.objective,
+            "learning": asdict(config),
+            "learnt": facts,
+        },
         value,
         columns=diffuser.columns if diffuser.columns.observations else demonstrations.columns,
     )

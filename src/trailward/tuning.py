@@ -22,7 +22,12 @@ from torch import Tensor
 
 from trailward.dataset import Dataset, Windows
 from trailward.diffuser import Diffuser
-from trailward.diffusion_training import Batches, TrainingConfig, train_denoiser
+from trailward.diffusion_training import (
+    MAY_CHANGE,
+    Batches,
+    TrainingConfig,
+    train_denoiser,
+)
 from trailward.progress import Report
 from trailward.trajectory import Episode, at_least
 
@@ -112,7 +117,7 @@ def tune_diffuser(
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
         "episode weights": [round(float(chance), 6) for chance in chances],
-        "tuning": asdict(config),
+        "tuning": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
         "seed": seed,
     }
     network = copy.deepcopy(diffuser.denoiser).requires_grad_().train()

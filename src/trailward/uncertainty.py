@@ -58,6 +58,11 @@ def members(learnt: LearntReward) -> list[LearntReward]:
     ]
 
 
+def can_disagree(learnt: LearntReward) -> bool:
+    """Whether :func:`disagreement` can tell: of an ensemble that sees no actions."""
+    return learnt.config.num_members > 1 and not learnt.config.sees_actions
+
+
 def disagreement(
     learnt: LearntReward,
     observations: Float[np.ndarray, "*axes observation"],

@@ -24,7 +24,7 @@ from trailward.matching import LearningConfig, MatchingProblem
 from trailward.pessimism import known_share
 from trailward.place_map import Walls, map_arrays
 from trailward.typing import PerPlan, Plans
-from trailward.uncertainty import agreement
+from trailward.uncertainty import agreement, can_disagree
 
 ACTIONS = "actions"
 """The name that all entries of actions together go by among feature shares."""
@@ -81,7 +81,7 @@ def judge_without_truth(
         "feature_shares": shares,
         "support": asdict(support),
     }
-    if learnt.config.num_members > 1 and not learnt.config.sees_actions:
+    if can_disagree(learnt):
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
     if learnt.known_region is not None:
         figures["known"] = {

@@ -119,6 +119,16 @@ def test_what_is_rounded_to_nothing_has_no_sign() -> None:
     assert rows["trailward"][1] == "**0.00 (0.00 to 0.00)**"
 
 
+def test_costs_have_intervals_unless_they_are_always_the_same() -> None:
+    figures = {
+        ("umaze/corner", "gail", seed): {"learn_seconds": 60.0 + 2 * seed, "num_env_steps": 2048}
+        for seed in (0, 1)
+    }
+    lines = comparison(figures).markdown(PROBLEMS[:1]).splitlines()
+    assert lines[0] == "| method | learning, s | environment steps |"
+    assert "| GAIL | 61 (60 to 62) | 2,048 |" in lines
+
+
 def test_a_markdown_table_leaves_out_columns_that_nobody_has() -> None:
     lines = comparison(FOUND).markdown(PROBLEMS[:1], COLUMNS).splitlines()
     assert lines[0] == "| method | return | ERC distance |"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import resource
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -153,8 +152,12 @@ def _epic(world: World, reward: TransitionReward) -> float:
     return found.value
 
 
-def _peak_memory_mb() -> int:
-    """The most memory that this process has held, in MB."""
+def _peak_memory_mb() -> int | None:
+    """The most memory that this process has held, in MB; None where the system does not tell."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 

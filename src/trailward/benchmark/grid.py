@@ -5,7 +5,7 @@ import json
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -20,7 +20,7 @@ from trailward.benchmark.problems import parse_problem
 from trailward.config import Benchmark
 from trailward.extras import import_extra
 from trailward.progress import progress
-from trailward.trajectory import DataError
+from trailward.trajectory import DataError, at_least
 
 RESULTS = "results.jsonl"
 _RETRIES = 5
@@ -67,13 +67,20 @@ class Grid:
         """Seed by seed, so that an interrupted one has every method with the first seeds.
 
         Raises:
-            DataError: if a problem or method is unknown, there is none, or ``num_jobs`` is below 1.
+            DataError: if a problem or method is unknown, there is none, a seed is below 0, or
+                what a cell takes is not above 0.
+            ValueError: if ``num_jobs`` is below 1.
         """
         for name in ("problems", "methods", "seeds"):
             if not getattr(command, name):
                 raise DataError(f"{name} is empty; name at least one")
-        if command.num_jobs is not None and command.num_jobs < 1:
-            raise DataError(f"num_jobs is {command.num_jobs}; it must be at least 1")
+        if command.num_jobs is not None:
+            at_least(1, command, "num_jobs")
+        if min(command.seeds) < 0:
+            raise DataError(f"seeds are {command.seeds}; they must be at least 0")
+        for name in ("cpus_per_cell", "memory_per_cell_gb"):
+            if not getattr(command, name) > 0:
+                raise DataError(f"{name} is {getattr(command, name)}; it must be above 0")
         problems = [parse_problem(name, quick=command.quick) for name in command.problems]
         cells = [
             Cell(problem, method, seed)
@@ -134,9 +141,9 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
                 _log(grid, cell, found)
                 say(f"{cell.name} failed: {found.strip().splitlines()[-1]}")
     if failed:
-        names = ", ".join(cell.name for cell in failed[:5])
+        names = ", ".join(cell.name for cell in failed[:5]) + (", ..." if len(failed) > 5 else "")
         msg = (
-            f"{len(failed)} of {len(grid.cells)} cells failed ({names}...); what went wrong is in "
+            f"{len(failed)} of {len(grid.cells)} cells failed ({names}); what went wrong is in "
             f"{grid.folder / 'failures.log'}: run again to try just these"
         )
         raise DataError(msg)
@@ -215,11 +222,28 @@ def _attempted(cell: Cell, folder: Path) -> Result | str:
         return traceback.format_exc()
 
 
+def _check_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> None:
+    """Refuse cells that no node has room for: they would wait for ever."""
+    rooms = [node["Resources"] for node in nodes if node["Alive"]]
+    for room in rooms:
+        memory = room.get("memory", 0.0) / 1e9
+        if room.get("CPU", 0.0) >= command.cpus_per_cell and memory >= command.memory_per_cell_gb:
+            return
+    found = [f"{r.get('CPU', 0):g} with {r.get('memory', 0) / 1e9:.1f} GB" for r in rooms]
+    msg = (
+        f"a cell takes {command.cpus_per_cell:g} CPUs and {command.memory_per_cell_gb:g} GB, which "
+        f"no node has ({'; '.join(found)}): add one, or lower --cpus-per-cell or "
+        "--memory-per-cell-gb"
+    )
+    raise DataError(msg)
+
+
 def _on_ray(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
     """Each cell as a Ray task, which Ray starts again elsewhere if its node is lost."""
     ray = import_extra("ray", "a cluster needs Ray: pip install 'trailward[ray]'")
     ray.init(address=command.ray, log_to_driver=False, ignore_reinit_error=True)
     try:
+        _check_room(ray.nodes(), command)
         task = ray.remote(
             num_cpus=command.cpus_per_cell,
             memory=command.memory_per_cell_gb * 1e9,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,8 @@ class Outcome:
     Attributes:
         policy: how it behaves; None if it gives a reward only.
         reward: None if it gives a policy only.
-        best_of: the policy that takes the best of unguided plans under the reward, if asked for.
+        best_of: the policy that takes the best of unguided plans under the reward; None without a
+            reward that judges plans.
         seconds: it took to learn, without the time to judge it.
         num_env_steps: it spent in the environment.
         labels: the reward's on the judged play episodes, where it has worked them out already.
@@ -256,10 +257,15 @@ def _budget(problem: Problem, settings: Settings, rollout_steps: int) -> Budget:
 def _planner_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
     evaluation = settings.evaluation
     return {
-        "diffuser": Diffuser.load(model_folder(str(settings.packaged))).fingerprint,
+        "diffuser": _fingerprint(str(settings.packaged)),
         "sampling": asdict(settings.sampling),
         "planner": [evaluation.num_candidates, evaluation.choose, evaluation.replan_every],
     }
+
+
+@cache
+def _fingerprint(packaged: str) -> str:
+    return Diffuser.load(model_folder(packaged)).fingerprint
 
 
 def _learning_settings(objective: str, problem: Problem, settings: Settings) -> dict[str, Any]:

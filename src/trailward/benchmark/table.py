@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trailward.benchmark.cell import Cell
-from trailward.benchmark.methods import METHODS
+from trailward.benchmark.methods import METHODS, NUM_BEST_OF
 from trailward.evaluation import Estimate, bootstrap
 
 ENDS = ("unguided", "demonstrator")
@@ -38,7 +38,7 @@ class Column:
 
 COLUMNS = (
     Column("return", "return", 2, "higher"),
-    Column("return_best_of", "return, best of 8", 2, "higher"),
+    Column("return_best_of", f"return, best of {NUM_BEST_OF}", 2, "higher"),
     Column("erc", "ERC distance", 3, "lower"),
     Column("erc_windows", "ERC distance, windows", 3, "lower"),
     Column("step_pearson", "Pearson, steps", 2, "higher"),
@@ -197,7 +197,7 @@ def _text(estimate: Estimate | None, digits: int, num_seeds: int) -> str:
     mean, low, high = (
         f"{each:z,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    if digits == 0:
+    if low == high and digits == 0:
         return mean
     if estimate.count == 1:
         return f"{mean} (1 seed)"

@@ -24,6 +24,7 @@ from trailward.environments.halfcheetah import (
 from trailward.evaluation import (
     Evaluation,
     EvaluationConfig,
+    check_long_enough,
     decision_ms,
     episode_return_correlation,
     judge_behaviour,
@@ -33,7 +34,7 @@ from trailward.planner import Policy
 from trailward.reward_distance import transition_figures
 from trailward.rollout import rollout
 from trailward.trajectory import DataError, Episode
-from trailward.uncertainty import agreement
+from trailward.uncertainty import agreement, can_disagree
 
 _FRAMES, _EVERY = 8, 4
 _SIZE, _CROP = (320, 480), (slice(90, 250), slice(130, 370))
@@ -61,10 +62,12 @@ def evaluate_on_halfcheetah(
         stage: told what is being done.
 
     Raises:
-        DataError: if the play data has no recorded rewards.
+        DataError: if the data is of another environment, the play data has no recorded rewards, or
+            no play episode is as long as a plan.
     """
     for data in (play, demonstrations):
         Windows(data, learnt.spec)  # refuses data of another environment before anything runs
+    check_long_enough(play, learnt.spec)
     _ = play.returns  # refuses data without true rewards
     stage("roll-outs")
     envs = [make_env(episode_steps=config.episode_steps) for _ in range(config.num_episodes)]
@@ -98,7 +101,7 @@ def evaluate_on_halfcheetah(
         | {f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()}
         | transition_figures(learnt, transition_rewards, play, config, recorded=True)
     )
-    if learnt.config.num_members > 1 and not learnt.config.sees_actions:
+    if can_disagree(learnt):
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
     figures["decision_ms"] = decision_ms(config.planner(diffuser, learnt, guided=True), starts)
     if config.episode_steps == EPISODE_STEPS:

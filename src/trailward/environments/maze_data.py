@@ -104,10 +104,9 @@ def collect_play(
     seed: int,
     episode_steps: int = 1000,
     action_noise: float = 0.5,
-    max_pause: int = 100,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Episode]:
-    """Aimless wandering: from goal to random goal, a pause at each, with noisy actions.
+    """Aimless wandering from goal to random goal: noisy actions, pauses of up to 100 steps.
 
     Args:
         maze: the map.
@@ -115,7 +114,6 @@ def collect_play(
         seed: of everything random.
         episode_steps: environment steps of an episode.
         action_noise: standard deviation of the Gaussian noise on each action entry.
-        max_pause: pauses are uniform in 0 to this many environment steps.
         progress: told the environment steps done so far.
     """
     num_episodes = -(-num_steps // episode_steps)
@@ -124,7 +122,7 @@ def collect_play(
     episodes: list[Episode] = []
     while len(episodes) < num_episodes:
         count = min(num_episodes - len(episodes), _ENVS_AT_ONCE)
-        policy = _Wanderer(maze, count, generator, action_noise, max_pause)
+        policy = _Wanderer(maze, count, generator, action_noise)
         seeds = _episode_seeds(seed, len(episodes), count)
         recorded = rollout(envs[:count], policy, seeds=seeds, num_steps=episode_steps)
         episodes += [Episode(e.observations, e.actions) for e in recorded]
@@ -143,8 +141,13 @@ def waypoint_expert(task: Task) -> TourController:
     return TourController(task.maze, np.array(stops))
 
 
-def guided_expert(task: Task, diffuser: Diffuser, *, scale: float = 1.0, seed: int = 0) -> Planner:
+def guided_expert(task: Task, diffuser: Diffuser, *, seed: int = 0) -> Planner:
     """The thesis's demonstrator: plans of the play data guided by the true reward.
+
+    Args:
+        task: with a reward that has a slope.
+        diffuser: of play data of the maze.
+        seed: of the plans' noise.
 
     Raises:
         DataError: if the task is sparse: its gradient is zero almost everywhere.
@@ -153,7 +156,7 @@ def guided_expert(task: Task, diffuser: Diffuser, *, scale: float = 1.0, seed: i
         msg = f"'{task.name}' is sparse and cannot guide plans; use the waypoint demonstrator"
         raise DataError(msg)
     known = KnownReward(task.step_rewards, diffuser.normalizer, diffuser.spec)
-    return Planner(diffuser, SamplingConfig(scale=scale), known, seed=seed)
+    return Planner(diffuser, SamplingConfig(scale=_GUIDED_SCALE), known, seed=seed)
 
 
 def collect_demonstrations(
@@ -205,7 +208,7 @@ def with_rewards(episode: Episode, task: Task) -> Episode:
     return Episode(episode.observations, episode.actions, rewards)
 
 
-_ENVS_AT_ONCE = 50
+_ENVS_AT_ONCE, _MAX_PAUSE, _GUIDED_SCALE = 50, 100, 1.0
 
 
 def run_from(
@@ -256,11 +259,10 @@ class _Wanderer:
         count: int,
         generator: np.random.Generator,
         action_noise: float,
-        max_pause: int,
     ) -> None:
-        self.generator, self.action_noise, self.max_pause = generator, action_noise, max_pause
+        self.generator, self.action_noise = generator, action_noise
         self.controller = WaypointController(maze, _random_positions(maze, count, generator))
-        self.pause = generator.integers(0, max_pause + 1, count)
+        self.pause = generator.integers(0, _MAX_PAUSE + 1, count)
 
     def reset(self) -> None:
         self.controller.reset()
@@ -270,7 +272,7 @@ class _Wanderer:
         self.pause = self.pause - (np.linalg.norm(goals - observations[:, :2], axis=-1) < _REACHED)
         over = np.flatnonzero(self.pause < 0)
         goals[over] = _random_positions(self.controller.maze, len(over), self.generator)
-        self.pause[over] = self.generator.integers(0, self.max_pause + 1, len(over))
+        self.pause[over] = self.generator.integers(0, _MAX_PAUSE + 1, len(over))
         noise = self.generator.standard_normal(goals.shape)
         return np.clip(self.controller(observations) + self.action_noise * noise, -1.0, 1.0)
 

@@ -19,6 +19,7 @@ from trailward.evaluation import (
     DynamicsError,
     Evaluation,
     EvaluationConfig,
+    check_long_enough,
     decision_ms,
     dynamics_error,
     episode_return_correlation,
@@ -30,7 +31,7 @@ from trailward.evaluation import (
 )
 from trailward.learnt_reward import LearntReward
 from trailward.reward_distance import transition_figures
-from trailward.uncertainty import agreement, disagreement
+from trailward.uncertainty import agreement, can_disagree, disagreement
 
 _POSITION = (0, 1)
 _MAP_CELLS = 20
@@ -58,9 +59,13 @@ def evaluate_in_maze(
         demonstrations: drawn in the pictures.
         config: how much is run.
         stage: told what is being done.
+
+    Raises:
+        DataError: if the data is of another environment, or no play episode as long as a plan.
     """
     for data in (play, demonstrations):
         Windows(data, learnt.spec)  # refuses data of another environment before anything runs
+    check_long_enough(play, learnt.spec)
     stage("roll-outs")
     envs = [make_env(task.maze) for _ in range(max(config.num_episodes, PLANS_AT_ONCE))]
     behaviour = _behaviour(learnt, diffuser, task, envs, config)
@@ -232,7 +237,7 @@ def _rewards(
         maps["first_reward_map"] = reward_map(learnt, task, stage=0)
         if learnt.value is not None:
             maps["first_value_map"] = value_map(learnt, task, stage=0)
-    if learnt.config.num_members > 1 and not learnt.config.sees_actions:
+    if can_disagree(learnt):
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
         maps["disagreement_map"] = disagreement_map(learnt, task, play)
     arrays = {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()}

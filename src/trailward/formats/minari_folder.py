@@ -57,6 +57,22 @@ def read_minari(source: str | os.PathLike[str]) -> Recording:
     return Recording(episodes, columns, made)
 
 
+def check_minari_name(name: str) -> None:
+    """Check that a folder can be called so.
+
+    Raises:
+        DataError: if it is not a Minari name.
+    """
+    try:
+        parse_dataset_id(name)
+    except ValueError:
+        msg = (
+            f"'{name}' is not a name that Minari knows datasets by; choose one of letters, digits, "
+            "'_' and '-', which may end in a version such as -v0"
+        )
+        raise DataError(msg) from None
+
+
 def write_minari(recording: Recording, target: Path, *, env_id: str | None = None) -> Path:
     """Write a Minari dataset that Minari itself lists and loads.
 
@@ -68,10 +84,7 @@ def write_minari(recording: Recording, target: Path, *, env_id: str | None = Non
     Raises:
         DataError: if the folder's name is not a Minari name.
     """
-    try:
-        parse_dataset_id(target.name)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    check_minari_name(target.name)
     buffers = [
         EpisodeBuffer(
             id=index,
