@@ -4,7 +4,8 @@ Prints the tables, and as the last line one JSON object: ``missing_cells`` of th
 environment (and by problem) the return and ERC distance of every method, each as mean, low and high
 end of the 95% interval over seeds. With ``--write`` it also puts the tables into README.md and
 docs/benchmark.md, and the pictures into docs/images. ``--add FOLDER`` takes in what
-``trailward benchmark --out FOLDER`` has done, whatever part of the grid that is.
+``trailward benchmark --out FOLDER`` has done, whatever part of the grid that is; methods are drawn
+side by side where the folder has all of them with one seed.
 
     .venv/bin/python benchmarks/table.py
     .venv/bin/python benchmarks/table.py --add runs/benchmark --write
@@ -137,7 +138,7 @@ def _pictures(comparison: Comparison, folders: Sequence[Path]) -> dict[str, Figu
         grid = Grid(comparison.cells, folder)
         for problems in comparison.environments.values():
             for problem in problems:
-                found |= side_by_side(grid, problem)
+                found |= side_by_side(grid, problem, whole=True)
     return found
 
 

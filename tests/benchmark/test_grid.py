@@ -19,6 +19,7 @@ from trailward.benchmark.cell import Cell, Result
 from trailward.benchmark.grid import RESULTS, Grid, read_results, run_grid
 from trailward.benchmark.methods import METHODS
 from trailward.benchmark.problems import parse_problem
+from trailward.benchmark.report import side_by_side
 from trailward.cli import main
 from trailward.config import Benchmark
 from trailward.trajectory import DataError
@@ -237,6 +238,20 @@ def test_results_are_kept_and_a_cut_off_line_is_taken_away(tmp_path: Path) -> No
     assert np.load(grid.arrays_of(second), allow_pickle=False)["path"].tolist() == [0, 1, 2]
 
 
+def test_methods_are_drawn_with_the_seed_that_has_most_of_them(tmp_path: Path) -> None:
+    cells = Grid.of(quick(tmp_path, seeds=(0, 1))).cells
+    grid, maze = Grid(cells, tmp_path), np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+    path = {"executed": np.zeros((1, 5, 2)), "maze": maze}
+    grid.keep(cells[0], Result({}, path))
+    assert side_by_side(grid, "umaze/corner", whole=True) == {}
+    for cell in cells[2:]:
+        grid.keep(cell, Result({}, path))
+    (drawn,) = side_by_side(grid, "umaze/corner", whole=True).values()
+    assert [ax.get_title() for ax in drawn.axes if ax.get_visible()] == [
+        METHODS[name].label for name in ENDS
+    ]
+
+
 def test_of_two_lines_with_one_key_the_last_counts(tmp_path: Path) -> None:
     (cell, _), path = some_cells(), tmp_path / RESULTS
     path.write_text(line_of(cell, erc=0.5) + "\n" + line_of(cell, erc=0.25) + "\n")
@@ -256,7 +271,7 @@ def test_unknown_names_are_refused_with_what_there_is() -> None:
 
 
 def test_cells_that_no_node_of_a_cluster_has_room_for_are_refused() -> None:
-    command = Benchmark(cpus_per_cell=2, memory_per_cell_gb=3)
+    command = Benchmark(cpus_per_cell=2.0, memory_per_cell_gb=3.0)
     small = {"Alive": True, "Resources": {"CPU": 1.0, "memory": 8e9}}
     gone = {"Alive": False, "Resources": {"CPU": 8.0, "memory": 8e9}}
     with pytest.raises(DataError, match=r"takes 2 CPUs and 3 GB, .* no node has \(1 with 8.0 GB\)"):
@@ -268,7 +283,7 @@ def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:
     for name in ("problems", "methods", "seeds"):
         with pytest.raises(DataError, match=f"{name} is empty; name at least one"):
             Grid.of(quick(tmp_path, **{name: ()}))
-    with pytest.raises(DataError, match="num_jobs is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="num_jobs is 0; it must be at least 1"):
         Grid.of(quick(tmp_path, num_jobs=0))
 
 

@@ -46,18 +46,27 @@ def write_grid_report(grid: Grid) -> Path:
     return page
 
 
-def side_by_side(grid: Grid, problem: str) -> dict[str, Figure]:
-    """Rewards and behaviour of every method on a problem, with the first seed.
+def side_by_side(grid: Grid, problem: str, *, whole: bool = False) -> dict[str, Figure]:
+    """Rewards and behaviour of every method on a problem, with the seed that has most of them.
+
+    Args:
+        grid: its folder has the arrays of the cells that ran there.
+        problem: its name.
+        whole: whether to draw only if some seed has all methods.
 
     Returns:
         Figures by name; none of what no cell has shown yet.
     """
-    first = min(cell.seed for cell in grid.cells)
-    arrays = {
-        cell.method: dict(np.load(grid.arrays_of(cell), allow_pickle=False))
-        for cell in grid.cells
-        if cell.problem.name == problem and cell.seed == first and grid.arrays_of(cell).exists()
+    cells = [cell for cell in grid.cells if cell.problem.name == problem]
+    seeds = dict.fromkeys(cell.seed for cell in cells)
+    there = {
+        seed: [cell for cell in cells if cell.seed == seed and grid.arrays_of(cell).exists()]
+        for seed in seeds
     }
+    most = max(there.values(), key=len)
+    if whole and len(most) < len({cell.method for cell in cells}):
+        return {}
+    arrays = {cell.method: dict(np.load(grid.arrays_of(cell), allow_pickle=False)) for cell in most}
     drawn = {"rewards": reward_figure(arrays), "behaviour": behaviour_figure(arrays)}
     return {f"{slug(problem)}-{name}": found for name, found in drawn.items() if found is not None}
 
