@@ -3,7 +3,7 @@
 On Pendulum, from 60 episodes of a controller that swings it up, each is trained twice for each
 seed: by a script of ``imitation`` and Stable-Baselines3 alone, written as in the library's
 examples, and by ``trailward.baselines.adversarial``. Both take the examples' numbers, and 2048
-environment steps a round as the library's own settings for Pendulum do. Returns are means over the
+environment steps a round as the library's own script does by default. Returns are means over the
 same 50 starts, of policies that take their mean action; ``identical_weights`` says whether the two
 learnt the same numbers, those of policy and reward, to the last bit. Finished trainings are kept
 (``--out``).
