@@ -127,14 +127,14 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
 ) -> None:
     play, shown = tiny.random_walks(seed=3), tiny.random_walks(drift=0.5)
     told: list[int] = []
-    learn = lambda tuning: learn_reward(
+    learn = lambda tuning, num_steps=2: learn_reward(
         diffuser,
         shown,
         tmp_path,
         play=play,
         reward_config=RewardConfig(hidden=(8,)),
         sampling=SAMPLING,
-        config=LearningConfig(num_steps=2, batch_size=4, starts="both", tuning=tuning),
+        config=LearningConfig(num_steps=num_steps, batch_size=4, starts="both", tuning=tuning),
         report=lambda done, **figures: told.append(done),
     )
     plain = learn(TuningConfig())
@@ -153,6 +153,9 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
     assert EvaluationConfig().planner(diffuser, loaded, guided=False).diffuser is diffuser
     assert learn(TuningConfig()).tuned is None
     assert LearntReward.load(tmp_path).tuned is None
+    anew = learn(SHORT, num_steps=4).tuned
+    assert anew is not None
+    assert not torch.equal(weights_of(anew), weights_of(learnt.tuned))
 
 
 def test_tuning_needs_play_data(diffuser: Diffuser, tmp_path: Path) -> None:

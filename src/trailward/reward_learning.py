@@ -17,6 +17,7 @@ it is good to be. Planning uses the reward and the value of the last round.
 
 import copy
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -321,9 +322,10 @@ def _learn(
             if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
                 _judge(problem, model, learnt, facts, log)
                 facts["seconds"] = time.perf_counter() - began
-                save_state(folder / STATE, **kept, facts=facts)
                 fitted = facts["round"] > 0 or learnt.value is None
                 (learnt if fitted else replace(learnt, value=None)).save(folder)
+                shutil.rmtree(folder / TUNED, ignore_errors=True)  # of an earlier reward
+                save_state(folder / STATE, **kept, facts=facts)
     learnt.save(folder)
     report(facts["step"])
 
