@@ -42,9 +42,6 @@ Recipes = Mapping[str, tuple[Recipe, int]]
 """By environment: how to train, and steps of a round in each environment."""
 
 Labels = type[NearestReward] | type[TransportReward]
-Own = Mapping[str, Mapping[str, Any]]
-"""By environment: settings of labels that are not the defaults."""
-
 NUM_BEST_OF = 8
 """Unguided plans that best-of-N chooses from."""
 
@@ -56,9 +53,6 @@ _AIRL = {"umaze": (AIRL, 256), "large": (AIRL, 256), "halfcheetah": (AIRL_HALFCH
 """Recipe, and steps of a round in each of 8 environments. On HalfCheetah both are the library's,
 tuned to it. In mazes, for which it has none, its examples' numbers with its scripts' rounds of
 2048 steps: of the 16,384 of its examples, the budget is 12 rounds, too few."""
-
-_SEABO = {"umaze": {"sharpness": 5.0}, "large": {"sharpness": 5.0}}
-"""Its authors' for AntMaze; the defaults are theirs for MuJoCo."""
 
 _CLONING_EPOCHS, _CLONING_WIDTH = 50, 256
 _CLONING_STEPS = {"umaze": 500, "large": 500, "halfcheetah": 2000}
@@ -159,11 +153,10 @@ def _adversarial(
     )
 
 
-def _labels(make: Labels, own: Own, world: World, folder: Path) -> Outcome:
+def _labels(make: Labels, world: World, folder: Path) -> Outcome:
     """Label play data, learn the labels, and plan with what was learnt."""
     began = time.perf_counter()
-    settings, differing = world.settings, own.get(world.problem.environment, {})
-    reward = make(world.demonstrations, **differing)
+    settings, reward = world.settings, make(world.demonstrations)
     learning = _learning(settings.learning.objective, settings)
     labels = [reward(episode) for episode in world.play.episodes]
     learnt = regress_reward(
@@ -275,13 +268,13 @@ def _learning_settings(objective: str, problem: Problem, settings: Settings) -> 
     return _planner_settings(problem, settings) | best_of | {"learning": learning, "reward": reward}
 
 
-def _label_settings(make: Labels, own: Own, problem: Problem, settings: Settings) -> dict[str, Any]:
-    defaults = {each.name: each.default for each in fields(make) if each.default is not MISSING}
+def _label_settings(make: Labels, problem: Problem, settings: Settings) -> dict[str, Any]:
+    own = {each.name: each.default for each in fields(make) if each.default is not MISSING}
     return {
         **_learning_settings(settings.learning.objective, problem, settings),
         "regression": asdict(_regression(problem)),
         "scale_factors": SCALE_FACTORS,
-        "labels": defaults | dict(own.get(problem.environment, {})),
+        "labels": own,
     }
 
 
@@ -340,8 +333,8 @@ def _adversarial_method(
     return Method(label, run, partial(_adversarial_settings, recipes))
 
 
-def _label_method(label: str, make: Labels, own: Own) -> Method:
-    return Method(label, partial(_labels, make, own), partial(_label_settings, make, own))
+def _label_method(label: str, make: Labels) -> Method:
+    return Method(label, partial(_labels, make), partial(_label_settings, make))
 
 
 METHODS: Mapping[str, Method] = {
@@ -356,7 +349,7 @@ METHODS: Mapping[str, Method] = {
     "bc_denoiser": Method("BC by the denoiser", _bc_denoiser, _cloning_by_denoiser_settings),
     "gail": _adversarial_method("GAIL", gail, _GAIL),
     "airl": _adversarial_method("AIRL", airl, _AIRL),
-    "seabo": _label_method("SEABO", NearestReward, _SEABO),
-    "otr": _label_method("OTR", TransportReward, {}),
+    "seabo": _label_method("SEABO", NearestReward),
+    "otr": _label_method("OTR", TransportReward),
 }
 """By the name used in flags and results. The first two are the ends of the scale of returns."""
