@@ -249,6 +249,14 @@ def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
         RewardConfig("deep").build(spec)
 
 
+def test_layers_without_units_and_convolutions_without_layers_are_refused(spec: PlanSpec) -> None:
+    with pytest.raises(ValueError, match=r"hidden is \(8, 0\); each layer must have at least 1"):
+        RewardConfig(hidden=(8, 0))
+    with pytest.raises(ValueError, match=r"hidden is \(\); a 'conv' reward must have at least one"):
+        RewardConfig("conv", hidden=()).build(spec)
+    assert RewardConfig(hidden=()).build(spec)(windows(spec)).shape == (len(windows(spec)),)
+
+
 @pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
 def test_a_local_part_is_for_additive_rewards_alone(name: str, spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match=f"num_local 8 is for additive rewards, not for '{name}'"):

@@ -310,9 +310,8 @@ class RewardConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "num_members")
         at_least(0, self, "num_local", "local_frequency", "memory_radius")
-        if self.hidden is not None and (not self.hidden or min(self.hidden) < 1):
-            msg = f"hidden is {self.hidden}; give at least one layer, each of at least 1 unit"
-            raise ValueError(msg)
+        if min(self.hidden or (1,)) < 1:
+            raise ValueError(f"hidden is {self.hidden}; each layer must have at least 1 unit")
 
     def build(self, spec: PlanSpec, *, seed: int | None = None) -> nn.Module:
         """A reward model with fresh weights.
@@ -348,6 +347,8 @@ class RewardConfig:
             raise ValueError(msg)
         if self.hidden is not None and self.model == "linear":
             raise ValueError(f"hidden {self.hidden} given, but a 'linear' reward has no layers")
+        if self.hidden == () and self.model == "conv":
+            raise ValueError("hidden is (); a 'conv' reward must have at least one layer")
         if self.model not in REWARDS:
             known = ", ".join(REWARDS)
             raise ValueError(f"reward model '{self.model}' is unknown; choose one of {known}")
