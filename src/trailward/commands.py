@@ -254,10 +254,10 @@ def demo(command: Demo, say: Say) -> dict[str, Any]:
     out, seed = command.out, command.seed
     trains = command.from_scratch or settings.packaged is None
     replace(settings.learning, objective=command.objective)  # refuses one that is unknown
-    if settings.play.environment == "maze":
+    in_maze = settings.play.environment == "maze"
+    if in_maze:
         parse_task(command.task, parse_maze(settings.play.maze))
     _claim(out, {"preset": command.preset, "quick": command.quick, "seed": seed, "trains": trains})
-    in_maze = settings.play.environment == "maze"
     slug = command.task.replace(":", "-").replace(",", "-") if in_maze else "running"
     play, demonstrations = out / "play-v0", out / f"demonstrations-{slug}-v0"
     if not play.exists():

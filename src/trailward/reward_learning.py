@@ -110,15 +110,14 @@ def learn_reward(
             "give play data, or choose 'dlsm' or an objective that samples plans"
         )
         raise ValueError(msg)
-    needs_play = (
+    learns_from_play = (
         config.num_rounds > 1
         or (reward_config.num_local and config.local_penalty)
         or config.starts != "demonstrations"
         or config.value_discount > 0
-        or config.tuning.num_steps > 0
         or (config.direct is not None and config.direct.needs_play)
     )
-    if needs_play and play is None:
+    if (learns_from_play or config.tuning.num_steps) and play is None:
         msg = (
             f"num_rounds is {config.num_rounds}, num_local {reward_config.num_local}, starts "
             f"'{config.starts}', value_discount {config.value_discount}, tuning.num_steps "
@@ -129,6 +128,7 @@ def learn_reward(
     check_columns(demonstrations.columns, diffuser.columns)
     if play is not None:
         check_columns(play.columns, diffuser.columns, "the play data given")
+        check_columns(demonstrations.columns, play.columns)
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
@@ -167,7 +167,7 @@ def learn_reward(
     problem = MatchingProblem(
         diffuser,
         Windows(demonstrations, diffuser.spec),
-        Windows(play, diffuser.spec) if needs_play and play else None,
+        Windows(play, diffuser.spec) if learns_from_play and play else None,
         num_learnt,
         sampling,
         config,
@@ -192,7 +192,7 @@ def learn_reward(
     )
     ignored = _MAY_CHANGE if config.objective == "relative_reward" else _MAY_CHANGE + _OF_EXPERTS
     identity = {
-        "play data": play.fingerprint if needs_play and play else None,
+        "play data": play.fingerprint if learns_from_play and play else None,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
         "reward": asdict(reward_config),

@@ -116,7 +116,9 @@ class Recipe:
         num_updates: of the reward network in a round.
         batch_size: demonstrated transitions in an update.
         normalized: whether the policy has two layers of 32 on normalised observations, instead of
-            two of 64 on observations as they are, and learns from normalised rewards.
+            two of 64 on observations as they are. It also wraps the reward network as the tuned
+            settings do, so that AIRL learns from normalised rewards; the library's GAIL reads the
+            network's logits past that wrapper.
     """
 
     trainer: tuple[str, str]

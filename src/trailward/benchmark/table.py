@@ -197,9 +197,9 @@ def _text(estimate: Estimate | None, digits: int, num_seeds: int) -> str:
     mean, low, high = (
         f"{each:z,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    if low == high and digits == 0:
-        return mean
-    if estimate.count == 1:
+    if estimate.count == 1 < num_seeds:
         return f"{mean} (1 seed)"
+    if low == high and digits == 0 and estimate.count == num_seeds:
+        return mean
     fewer = f", {estimate.count} seeds" if estimate.count < num_seeds else ""
     return f"{mean} ({low} to {high}{fewer})"

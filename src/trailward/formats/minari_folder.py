@@ -65,7 +65,7 @@ def check_minari_name(name: str) -> None:
     """
     try:
         parse_dataset_id(name)
-    except ValueError:
+    except (TypeError, ValueError):
         msg = (
             f"'{name}' is not a name that Minari knows datasets by; choose one of letters, digits, "
             "'_' and '-', which may end in a version such as -v0"
