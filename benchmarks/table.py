@@ -12,7 +12,7 @@ side by side where the folder has all of them with one seed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,12 +110,19 @@ def _whole(comparison: Comparison) -> str:
 
 
 def _ahead(comparison: Comparison, problem: str) -> str:
-    """Who is better than ours there, beyond the intervals."""
-    found = comparison.ahead([problem])
-    if not found:
-        return "Ahead of trailward with intervals apart: none."
-    named = [f"{label} ({'; '.join(titles)})" for label, titles in found.items()]
-    return f"Ahead of trailward with intervals apart: {', '.join(named)}."
+    """Who is better than ours there, beyond the intervals; and who else is with every seed."""
+    apart, always = (comparison.ahead([problem], by_seed=each) for each in (False, True))
+    further = {
+        label: [title for title in titles if title not in apart.get(label, [])]
+        for label, titles in always.items()
+    }
+    told = f"Ahead of trailward with intervals apart: {_listed(apart) or 'none'}."
+    also = _listed({label: titles for label, titles in further.items() if titles})
+    return f"{told} With overlapping intervals, but with every seed: {also}." if also else told
+
+
+def _listed(found: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{label} ({'; '.join(titles)})" for label, titles in found.items())
 
 
 def _shows(comparison: Comparison, problems: Sequence[str]) -> bool:

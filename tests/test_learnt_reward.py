@@ -257,11 +257,21 @@ def test_rewards_of_steps_and_transitions_refuse_what_does_not_fit(
     now, act, then = np.zeros((6, 2)), np.zeros((6, 2)), np.zeros((6, 2))
     one, nothing = np.zeros((6, 1)), np.full((6, 2), np.nan)
     for wrong, words in ((one, r"have shape \(6, 1\)"), (nothing, r"\[0, 0\] is nan")):
-        with pytest.raises(DataError, match="^observations *" + words.removeprefix("^")):
+        with pytest.raises(DataError, match="^observations *" + words):
             reward.step_rewards(wrong)
         with pytest.raises(DataError, match="next_observations *" + words):
             reward.transition_rewards(now, act, wrong)
     reward.transition_rewards(nothing, nothing, then)  # it looks at where they arrive alone
+    with pytest.raises(DataError, match=r"actions have shape \(5, 2\), .* must be alike"):
+        reward.transition_rewards(now, act[:5], then)
+    at_once = tiny_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2, with_actions=True)), ACTING)
+    with pytest.raises(DataError, match=r"^observations have shape \(6, 1\)"):
+        at_once.transition_rewards(one, act, then)
+    with pytest.raises(DataError, match=r"^actions\[0, 0\] is nan"):
+        at_once.transition_rewards(now, nothing, then)
+    staged = tiny_staged_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2)))
+    with pytest.raises(DataError, match=r"remembered have shape \(5, 1\)"):
+        staged.transition_rewards(now, act, then, remembered=np.zeros(5, bool))
     with pytest.raises(TypeError, match="sees the actions of 2 environment steps"):
         acting.transition_rewards(now, act, then)
 

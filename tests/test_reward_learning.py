@@ -160,11 +160,13 @@ def test_a_reward_knows_the_settings_that_it_was_learnt_with(tmp_path: Path) -> 
     assert held_out.episodes == DEMONSTRATIONS.episodes[-1:]
 
 
-def test_play_data_with_other_names_than_the_diffusers_is_refused(tmp_path: Path) -> None:
+def test_data_with_other_names_than_the_diffusers_or_one_another_is_refused(tmp_path: Path) -> None:
     named = replace(tiny_diffuser(SPEC), columns=Columns(("x", "y")))
     play = replace(DEMONSTRATIONS, columns=Columns(("y", "x")))
     with pytest.raises(DataError, match=r"of the play data given are y, x; .* x, y: bring"):
         learn(tmp_path, diffuser=named, play=play)
+    with pytest.raises(DataError, match=r"of the demonstrations are x, y; .* y, x: bring"):
+        learn(tmp_path, demonstrations=replace(play, columns=named.columns), play=play)
 
 
 def test_learning_leaves_the_denoiser_as_it_is(tmp_path: Path) -> None:

@@ -117,13 +117,17 @@ def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: P
     gone_on = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     assert torch.equal(weights_of(whole), weights_of(gone_on))
     longer = replace(config, num_steps=1102, learning_rate=1e-4)
-    tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
+    further = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
+    assert not torch.equal(weights_of(further), weights_of(gone_on))
+    with pytest.raises(ValueError, match=r"1102 steps done, so nothing is left .* num_steps 1100"):
+        tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     with pytest.raises(ValueError, match="was written with episode weights"):
         tune_diffuser(diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config)
 
 
+@pytest.mark.parametrize("starts", ["demonstrations", "both"])
 def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
-    diffuser: Diffuser, tmp_path: Path
+    diffuser: Diffuser, tmp_path: Path, starts: str
 ) -> None:
     play, shown = tiny.random_walks(seed=3), tiny.random_walks(drift=0.5)
     told: list[int] = []
@@ -134,7 +138,7 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
         play=play,
         reward_config=RewardConfig(hidden=(8,)),
         sampling=SAMPLING,
-        config=LearningConfig(num_steps=num_steps, batch_size=4, starts="both", tuning=tuning),
+        config=LearningConfig(num_steps=num_steps, batch_size=4, starts=starts, tuning=tuning),
         report=lambda done, **figures: told.append(done),
     )
     plain = learn(TuningConfig())

@@ -163,15 +163,16 @@ def evaluate(command: Evaluate, say: Say) -> dict[str, Any]:
 def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
     task = parse_task(command.task, parse_maze(command.maze))
     diffuser = Diffuser.load(model_folder(command.diffuser))
+    learnt = _load_reward(command.reward, diffuser)
     play, demonstrations = (
-        _read(source, diffuser, command.table) for source in (command.play, command.demonstrations)
+        _read(source, learnt, command.table) for source in (command.play, command.demonstrations)
     )
     check_made_for(play.provenance, "the play data", maze=command.maze)
     check_made_for(
         demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
     )
     return evaluate_in_maze(
-        _load_reward(command.reward, diffuser),
+        learnt,
         diffuser,
         task,
         play,
@@ -183,11 +184,12 @@ def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
 
 def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
     diffuser = Diffuser.load(model_folder(command.diffuser))
-    demonstrations = _read(command.demonstrations, diffuser, command.table)
+    learnt = _load_reward(command.reward, diffuser)
+    demonstrations = _read(command.demonstrations, learnt, command.table)
     return evaluate_on_halfcheetah(
-        _load_reward(command.reward, diffuser),
+        learnt,
         diffuser,
-        _read(command.play, diffuser, command.table),
+        _read(command.play, learnt, command.table),
         demonstrations,
         command.evaluation,
         demonstrator=demonstrator_of(demonstrations, ladder(command.policies)),
@@ -197,11 +199,12 @@ def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
 
 def _evaluate_without_truth(command: Evaluate, stage: Say) -> Evaluation:
     diffuser = Diffuser.load(model_folder(command.diffuser))
+    learnt = _load_reward(command.reward, diffuser)
     return judge_without_truth(
-        _load_reward(command.reward, diffuser),
+        learnt,
         diffuser,
-        _read(command.play, diffuser, command.table),
-        _read(command.demonstrations, diffuser, command.table),
+        _read(command.play, learnt, command.table),
+        _read(command.demonstrations, learnt, command.table),
         command.evaluation,
         walls=None if command.walls is None else read_walls(command.walls),
         stage=stage,
@@ -368,12 +371,12 @@ def _device(name: str) -> str:
     return name
 
 
-def _read(source: str, diffuser: Diffuser, layout: TableLayout) -> Dataset:
-    """A dataset that plans of the diffuser can be compared with; an error names the source."""
+def _read(source: str, model: Diffuser | LearntReward, layout: TableLayout) -> Dataset:
+    """A dataset of what the model knows; an error names the source."""
     dataset = read_dataset(source, layout)
     try:
-        check_entries(dataset, diffuser.spec)
-        check_columns(dataset.columns, diffuser.columns, "this data")
+        check_entries(dataset, model.spec)
+        check_columns(dataset.columns, model.columns, "this data")
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     return dataset

@@ -29,7 +29,8 @@ STATE = "training.safetensors"
 _HIDDEN = 64
 _MUON_RATE = {"adam": 1.0, "muon": 3.0}
 _MUON_BETAS = (0.9, 0.99)
-MAY_CHANGE = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm", "checkpoint_every")
+_OF_STEPS = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm")
+MAY_CHANGE = (*_OF_STEPS, "checkpoint_every")
 """Settings that may differ when training goes on."""
 
 
@@ -271,6 +272,7 @@ def train_denoiser(
         "modules": {"network": network, "average": average},
         "optimizers": optimizers,
         "identity": identity,
+        "settings": {name: getattr(config, name) for name in _OF_STEPS},
     }
     done = load_state(folder / STATE, **kept)["step"] if (folder / STATE).exists() else 0
     with SummaryWriter(str(folder / "logs"), purge_step=done) as log:

@@ -19,7 +19,7 @@ from trailward.memory import WithMemory
 from trailward.normalizer import Normalizer, join_normalizers
 from trailward.pessimism import KnownRegion, PessimisticReward, PessimisticStages, pessimistic
 from trailward.reward import RewardConfig, StagedReward, StepRewardModel
-from trailward.trajectory import Columns, Episode, PlanSpec, action_chunks, check_array
+from trailward.trajectory import Columns, Episode, PlanSpec, action_chunks, check_alike, check_array
 from trailward.typing import Actions, Observations, PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
@@ -227,6 +227,12 @@ class LearntReward:
         """
         self.check_of_transitions(remembering=remembered is not None)
         size = self.spec.observation_dim
+        check_alike(
+            observations=observations,
+            actions=actions,
+            next_observations=next_observations,
+            remembered=None if remembered is None else remembered[..., None],
+        )
         if self.num_stages > 1 or self.config.sees_actions:
             observations = check_array("observations", observations, size)
         if self.config.sees_actions:
@@ -235,8 +241,8 @@ class LearntReward:
         stages = None
         if self.num_stages > 1:
             path = np.stack([observations, next_observations], 1)
-            seen = self.remember(path, remembered)
-            stages = seen[:, 0 if self.config.sees_actions else 1].astype(np.int64)
+            at = 0 if self.config.sees_actions else 1
+            stages = self.remember(path, remembered)[:, at].astype(np.int64)
         if self.config.sees_actions:
             return self._judge(self._model_space(observations, actions[:, None]), stages)
         return self._judge(self._model_space(next_observations), stages)
@@ -267,9 +273,7 @@ class LearntReward:
         return rewards.cpu().numpy().astype(np.float64)
 
     def mean_reward(self, episode: Episode) -> float:
-        """Mean learnt reward of a whole episode; of its windows end to end, if the reward is of
-        whole plans.
-        """  # noqa: D205
+        """Mean learnt reward of an episode; a reward of whole plans judges windows end to end."""
         if self.is_additive:
             return float(self.episode_rewards(episode).mean())
         windows = Windows(Dataset([episode]), self.spec)
@@ -326,12 +330,9 @@ class LearntReward:
         if isinstance(self.model, PessimisticReward | PessimisticStages):
             raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
         weights = prefixed("reward", self.model)
-        weights |= prefixed("observation_normalizer", self.observation_normalizer)
-        weights |= prefixed("action_normalizer", self.action_normalizer)
-        if self.value is not None:
-            weights |= prefixed("value", self.value)
-        if self.known_region is not None:
-            weights |= prefixed("known_region", self.known_region)
+        for name in ("observation_normalizer", "action_normalizer", "value", "known_region"):
+            part = getattr(self, name)
+            weights |= {} if part is None else prefixed(name, part)
         config = {
             "kind": "reward",
             "spec": self.spec.to_config(),
@@ -376,9 +377,8 @@ class LearntReward:
                 value.to(device).requires_grad_(requires_grad=False)
             known = submodule(weights, "known_region")
             known_region = KnownRegion(**known).to(device) if known else None
-            tuned = None
-            if config.get("tuned"):
-                tuned = Diffuser.load(Path(folder) / TUNED, device=device)
+            is_tuned, place = config.get("tuned"), Path(folder) / TUNED
+            tuned = Diffuser.load(place, device=device) if is_tuned else None
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{folder}: weights and configuration disagree: {error}"

@@ -44,10 +44,10 @@ from trailward.typing import PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
 STATE = "learning.safetensors"
+_OF_STEPS = ("adjoint", "num_steps", "learning_rate", "weight_decay", "max_gradient_norm")
 _MAY_CHANGE = (
-    "adjoint",
-    "num_steps", "learning_rate", "weight_decay", "evaluate_every", "patience",
-    "max_gradient_norm", "diverged_norm", "scale_factors", "stop_steps", "tuning",
+    *_OF_STEPS,
+    "evaluate_every", "patience", "diverged_norm", "scale_factors", "stop_steps", "tuning",
 )  # fmt: skip
 _OF_EXPERTS = ("num_expert_steps", "expert_learning_rate")
 
@@ -294,6 +294,7 @@ def _learn(
         "modules": modules | ({"value": learnt.value} if learnt.value else {}),
         "optimizers": {"adam": optimizer},
         "identity": identity,
+        "settings": {name: getattr(config, name) for name in _OF_STEPS},
     }
     if (folder / STATE).exists():
         facts |= load_state(folder / STATE, **kept)

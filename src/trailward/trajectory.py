@@ -239,3 +239,15 @@ def check_array(what: str, given: np.ndarray, entries: int) -> np.ndarray:
         where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
         raise DataError(f"{what}{list(where)} is {array[where]}; every value must be finite")
     return array
+
+
+def check_alike(**given: np.ndarray | None) -> None:
+    """Check that arrays, which may have different last axes, are otherwise of one shape.
+
+    Raises:
+        DataError: if they are not; names the shapes.
+    """
+    shapes = {what: np.shape(array) for what, array in given.items() if array is not None}
+    if len({shape[:-1] for shape in shapes.values()}) > 1:
+        told = ", ".join(f"{what} have shape {shape}" for what, shape in shapes.items())
+        raise DataError(f"{told}; but for the last axis they must be alike")

@@ -4,7 +4,7 @@ import random
 import runpy
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from trailward.baselines.adversarial import (
     NetworkReward,
     Recipe,
 )
+from trailward.benchmark.methods import METHODS as COMPARED
+from trailward.benchmark.problems import parse_problem
 from trailward.dataset import Dataset
 from trailward.extras import MissingExtraError
 from trailward.rollout import rollout
@@ -104,12 +106,16 @@ def test_settings_tuned_to_halfcheetah_are_those_of_the_librarys_file(
     assert extractor["py/type"].endswith(".NormalizeFeaturesExtractor")
     assert normalizer["normalize_class"]["py/type"].endswith(".RunningNorm")
     assert recipe.normalized
+    problem = parse_problem("halfcheetah/mixture")
+    compared = COMPARED[method].settings(problem, problem.settings)
+    assert compared["recipe"] == asdict(recipe)
+    assert compared["num_envs"] * compared["rollout_steps"] == tuned["rl"]["batch_size"]
 
 
 @pytest.mark.parametrize(
     ("method", "recipe"), [("gail", GAIL_HALFCHEETAH), ("airl", AIRL_HALFCHEETAH)]
 )
-def test_a_normalized_recipe_learns_from_normalised_observations_and_rewards(
+def test_a_normalized_recipe_learns_from_normalised_observations(
     method: str, recipe: Recipe
 ) -> None:
     result = METHODS[method](

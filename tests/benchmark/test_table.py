@@ -90,6 +90,23 @@ def test_who_is_ahead_is_told_by_intervals() -> None:
     assert comparison(near).ahead(PROBLEMS[:1]) == {}
 
 
+def test_who_is_ahead_is_told_by_seed() -> None:
+    spread = of_corner(unguided=(0, 0), demonstrator=(100, 100), ours=(20, 90), bc=(25, 95))
+    assert comparison(spread).ahead(PROBLEMS[:1]) == {}
+    assert comparison(spread).ahead(PROBLEMS[:1], by_seed=True) == {"BC": ["return"]}
+    assert comparison(spread).ahead(PROBLEMS[:1], of="bc", by_seed=True) == {}
+    once = of_corner(unguided=(0, 0), demonstrator=(100, 100), ours=(20, 90), bc=(25, 90))
+    assert comparison(once).ahead(PROBLEMS[:1], by_seed=True) == {}
+
+
+def test_a_cost_of_fewer_seeds_says_so() -> None:
+    few = {("umaze/corner", "gail", 0): {"num_env_steps": 64}}
+    both = {("umaze/corner", "bc", seed): {"num_env_steps": 64} for seed in (0, 1)}
+    rows = {row[0]: row for row in comparison(few | both).rows(PROBLEMS[:1])}
+    assert "64 (1 seed)" in rows["GAIL"]
+    assert "64" in rows["BC"]
+
+
 def test_the_best_and_its_ties_are_bold() -> None:
     rows = {row[0]: row for row in comparison(FOUND).rows(PROBLEMS[:1], SHORT)}
     assert rows["trailward"][1] == "**0.95 (0.90 to 1.00)**"

@@ -295,7 +295,7 @@ def test_minaris_own_datasets_are_read_by_their_id(
     for source in ("mujoco/halfcheetah/expert-v0", tmp_path / "mujoco/halfcheetah/expert-v0"):
         (back,) = read_dataset(source).episodes
         np.testing.assert_array_equal(back.observations, episode.observations)
-        np.testing.assert_allclose(back.actions, episode.actions, atol=1e-5)
+        np.testing.assert_allclose(back.actions, episode.actions, atol=1e-6)
         np.testing.assert_array_equal(back.rewards, episode.rewards)
 
 

@@ -126,7 +126,7 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
     """
     pending, failed = grid.pending, []
     say(f"{len(grid.cells)} cells, {len(grid.cells) - len(pending)} of them done before")
-    running = _on_ray(pending, command) if command.ray else _here(pending, command)
+    running = _on_ray(pending, command, say) if command.ray else _here(pending, command)
     with progress("cells", len(grid.cells)) as report, contextlib.closing(running):
         count = len(grid.cells) - len(pending)
         report(count)
@@ -222,28 +222,29 @@ def _attempted(cell: Cell, folder: Path) -> Result | str:
         return traceback.format_exc()
 
 
-def _check_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> None:
-    """Refuse cells that no node has room for: they would wait for ever."""
+def _lack_of_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> str | None:
+    """What to tell if no node has room for a cell; None if one has."""
     rooms = [node["Resources"] for node in nodes if node["Alive"]]
     for room in rooms:
         memory = room.get("memory", 0.0) / 1e9
         if room.get("CPU", 0.0) >= command.cpus_per_cell and memory >= command.memory_per_cell_gb:
-            return
+            return None
     found = [f"{r.get('CPU', 0):g} with {r.get('memory', 0) / 1e9:.1f} GB" for r in rooms]
-    msg = (
+    return (
         f"a cell takes {command.cpus_per_cell:g} CPUs and {command.memory_per_cell_gb:g} GB, which "
-        f"no node has ({'; '.join(found)}): add one, or lower --cpus-per-cell or "
-        "--memory-per-cell-gb"
+        f"no node has ({'; '.join(found)}): cells wait until one joins that has; or stop, and "
+        "lower --cpus-per-cell or --memory-per-cell-gb"
     )
-    raise DataError(msg)
 
 
-def _on_ray(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
+def _on_ray(pending: Sequence[Cell], command: Benchmark, say: Say) -> Generator[Done, None, None]:
     """Each cell as a Ray task, which Ray starts again elsewhere if its node is lost."""
     ray = import_extra("ray", "a cluster needs Ray: pip install 'trailward[ray]'")
     ray.init(address=command.ray, log_to_driver=False, ignore_reinit_error=True)
     try:
-        _check_room(ray.nodes(), command)
+        lack = _lack_of_room(ray.nodes(), command) if pending else None
+        if lack:
+            say(f"warning: {lack}")
         task = ray.remote(
             num_cpus=command.cpus_per_cell,
             memory=command.memory_per_cell_gb * 1e9,

@@ -88,9 +88,7 @@ class Comparison:
 
         Only seeds for which all these problems have the figure count; None if there is none.
         """
-        seeds = sorted({cell.seed for cell in self.cells})
-        rows = [[self._value(each, method, seed, figure) for each in problems] for seed in seeds]
-        means = [np.mean([v for v in row if v is not None]) for row in rows if None not in row]
+        means = list(self._by_seed(problems, method, figure).values())
         if not means:
             return None
         return bootstrap(lambda sample: float(sample.mean()), np.array(means))
@@ -138,22 +136,52 @@ class Comparison:
         lines = [head, ["---"] * len(head), *body]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
-    def ahead(self, problems: Sequence[str], of: str = "ours") -> dict[str, list[str]]:
+    def ahead(
+        self, problems: Sequence[str], of: str = "ours", *, by_seed: bool = False
+    ) -> dict[str, list[str]]:
         """By label, the methods that are better than one, and in which columns.
 
-        Better is a mean whose 95% interval lies wholly on the better side of the other's.
+        Better is a mean whose 95% interval lies wholly on the better side of the other's. Or, as
+        methods share demonstrations and starts by seed, a figure that is better with every seed.
+
+        Args:
+            problems: of which; several count together.
+            of: the method that is compared with.
+            by_seed: the latter.
         """
+        better = self._better_by_seed if by_seed else self._better_by_interval
         found: dict[str, list[str]] = {}
         for column in filter(lambda column: column.better, COLUMNS):
-            own = self.estimate(problems, of, column.figure)
             for method in self.methods:
-                each = self.estimate(problems, method, column.figure)
-                if own is None or each is None or min(own.count, each.count) < 2:
-                    continue
-                higher = each.low > own.high
-                if higher if column.better == "higher" else each.high < own.low:
+                if better(problems, method, of, column):
                     found.setdefault(METHODS[method].label, []).append(column.title)
         return found
+
+    def _better_by_interval(
+        self, problems: Sequence[str], method: str, of: str, column: Column
+    ) -> bool:
+        each, own = (self.estimate(problems, name, column.figure) for name in (method, of))
+        if own is None or each is None or min(own.count, each.count) < 2:
+            return False
+        return each.low > own.high if column.better == "higher" else each.high < own.low
+
+    def _better_by_seed(
+        self, problems: Sequence[str], method: str, of: str, column: Column
+    ) -> bool:
+        each, own = (self._by_seed(problems, name, column.figure) for name in (method, of))
+        sign = 1 if column.better == "higher" else -1
+        gains = [sign * (each[seed] - own[seed]) for seed in each.keys() & own.keys()]
+        return len(gains) > 1 and min(gains) > 0
+
+    def _by_seed(self, problems: Sequence[str], method: str, figure: str) -> dict[int, float]:
+        """The mean over problems, for each seed with which all of them have the figure."""
+        seeds = sorted({cell.seed for cell in self.cells})
+        found = {s: [self._value(each, method, s, figure) for each in problems] for s in seeds}
+        return {
+            seed: float(np.mean([value for value in values if value is not None]))
+            for seed, values in found.items()
+            if None not in values
+        }
 
     def _triple(self, problems: Sequence[str], method: str, figure: str) -> list[float] | None:
         found = self.estimate(problems, method, figure)
