@@ -101,9 +101,12 @@ def _whole(comparison: Comparison) -> str:
             if _shows(comparison, [problem]):
                 parts += [f"`{problem}`:", comparison.markdown([problem])]
                 parts.append(_ahead(comparison, problem))
-        shown = [environment, *(name for p in problems for name in _named(p))]
-        there = [name for name in shown if (IMAGES / f"benchmark-{name}.png").exists()]
-        parts += [f"![{name}](images/benchmark-{name}.png)" for name in there]
+        shown = {environment: f"{TITLES[environment]}: every method"}
+        for problem in problems:
+            shown |= _named(problem)
+        for name, words in shown.items():
+            if (IMAGES / f"benchmark-{name}.png").exists():
+                parts.append(f"![{words}](images/benchmark-{name}.png)")
     if comparison.missing:
         parts.append(f"{len(comparison.missing)} of {len(comparison.cells)} cells are missing.")
     return "\n\n".join(parts)
@@ -131,8 +134,12 @@ def _shows(comparison: Comparison, problems: Sequence[str]) -> bool:
     return any(each is not None for each in found)
 
 
-def _named(problem: str) -> list[str]:
-    return [f"{slug(problem)}-rewards", f"{slug(problem)}-behaviour"]
+def _named(problem: str) -> dict[str, str]:
+    """Pictures of a problem, and what they show."""
+    return {
+        f"{slug(problem)}-rewards": f"{problem}: the rewards that methods learnt",
+        f"{slug(problem)}-behaviour": f"{problem}: how methods behave",
+    }
 
 
 def _pictures(comparison: Comparison, folders: Sequence[Path]) -> dict[str, Figure]:
