@@ -63,6 +63,7 @@ def main(command: Command) -> None:
     if comparison.missing:
         console.print(f"{len(comparison.missing)} of {len(grid.cells)} cells are missing, such as")
         console.print(*comparison.missing[:5], sep="\n")
+    console.print(f"Learning took {_learning_hours(comparison):.1f} hours in all.")
     print(json.dumps(comparison.to_json()))
 
 
@@ -73,6 +74,11 @@ def _add(grid: Grid, results: Path) -> None:
     found = read_results(LINES) | read_results(results)
     wanted = [found[cell.key] for cell in grid.cells if cell.key in found]
     LINES.write_text("".join(json.dumps(line) + "\n" for line in wanted), encoding="utf-8")
+
+
+def _learning_hours(comparison: Comparison) -> float:
+    found = (comparison.results.get(cell.key) for cell in comparison.cells)
+    return sum(line["figures"]["learn_seconds"] for line in found if line) / 3600
 
 
 def _printed(problem: str, comparison: Comparison) -> Table:
