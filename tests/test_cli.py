@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,9 +13,10 @@ import pytest
 from trailward.cli import main
 from trailward.collecting import _check_collect
 from trailward.config import Preset
-from trailward.dataset import read_dataset
+from trailward.dataset import read_dataset, write_dataset
 from trailward.environments import halfcheetah_evaluation
 from trailward.presets import PRESETS
+from trailward.trajectory import Columns
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
@@ -202,6 +204,22 @@ def test_data_of_other_entries_is_refused_by_name(
         assert main(asked) == 2
         assert words in " ".join(capsys.readouterr().err.split())
         assert not out.exists()
+
+
+def test_data_of_other_names_than_the_rewards_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play = read_dataset(f"{runs}/play")
+    names = play.columns.observations
+    turned = replace(play, columns=Columns(names[::-1]))
+    data = [f"--play={write_dataset(turned, tmp_path / 'turned')}", f"--out={tmp_path}/new"]
+    reward = [f"--reward={runs}/reward", f"--diffuser={runs}/diffuser"]
+    demonstrations = f"--demonstrations={runs}/demonstrations"
+    assert main(["evaluate", "--env=none", *reward, *data, demonstrations]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"turned-v0 are {', '.join(names[::-1])}; in what the reward was learnt from" in told
+    assert f"they are {', '.join(names)}: bring" in told
+    assert not (tmp_path / "new").exists()
 
 
 def test_data_of_another_task_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from tiny import random_walks, seeded
 from trailward.dataset import (
     Dataset,
     Windows,
-    check_columns,
+    agreed_columns,
     dataset_folder,
     read_dataset,
     write_dataset,
@@ -382,13 +382,19 @@ def test_names_that_do_not_fit_the_entries_or_each_other_are_refused(dataset: Da
         Dataset(dataset.episodes, columns=Columns(("x", "y", "z")))
     with pytest.raises(DataError, match="two entries of actions are called 'east'"):
         Columns(actions=("east", "east"))
-    with pytest.raises(DataError, match=r"of the demonstrations are y, x; .* x, y:"):
-        check_columns(Columns(("y", "x")), Columns(("x", "y")))
-    check_columns(Columns(), Columns(("x", "y")))
+    with pytest.raises(DataError, match=r"of that are y, x; in this they are x, y:"):
+        agreed_columns({"this": Columns(("x", "y")), "that": Columns(("y", "x"))})
     metres, inches = (Columns(("x",), units={"x": unit}) for unit in ("m", "in"))
-    with pytest.raises(DataError, match="x of this data is in in, in the play data it is in m"):
-        check_columns(inches, metres, "this data")
-    check_columns(Columns(("x",)), metres)
+    data = {"this": Columns(("x",)), "that": metres, "the other": inches}
+    with pytest.raises(DataError, match="x of the other is in in, in that it is in m: convert it"):
+        agreed_columns(data)
+
+
+def test_names_and_units_that_agree_are_put_together() -> None:
+    metres = Columns(("x", "y"), units={"x": "m"})
+    found = agreed_columns({"this": Columns(), "that": Columns(("x", "y")), "the other": metres})
+    assert found == metres
+    assert agreed_columns({"this": Columns()}) == Columns()
 
 
 def test_data_without_actions_can_be_written_read_and_cut(tmp_path: Path) -> None:

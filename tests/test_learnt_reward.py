@@ -261,17 +261,20 @@ def test_rewards_of_steps_and_transitions_refuse_what_does_not_fit(
             reward.step_rewards(wrong)
         with pytest.raises(DataError, match="next_observations *" + words):
             reward.transition_rewards(now, act, wrong)
-    reward.transition_rewards(nothing, nothing, then)  # it looks at where they arrive alone
-    with pytest.raises(DataError, match=r"actions have shape \(5, 2\), .* must be alike"):
-        reward.transition_rewards(now, act[:5], then)
+    choices = np.zeros(6, int)
+    reward.transition_rewards(nothing, choices, then)  # it looks at where they arrive alone
+    with pytest.raises(DataError, match=r"observations have shape \(5, 2\), .* must be alike"):
+        reward.transition_rewards(now[:5], choices, then)
     at_once = tiny_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2, with_actions=True)), ACTING)
     with pytest.raises(DataError, match=r"^observations have shape \(6, 1\)"):
         at_once.transition_rewards(one, act, then)
+    with pytest.raises(DataError, match=r"actions have shape \(5, 2\), .* must be alike"):
+        at_once.transition_rewards(now, act[:5], then)
     with pytest.raises(DataError, match=r"^actions\[0, 0\] is nan"):
         at_once.transition_rewards(now, nothing, then)
     staged = tiny_staged_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2)))
     with pytest.raises(DataError, match=r"remembered have shape \(5, 1\)"):
-        staged.transition_rewards(now, act, then, remembered=np.zeros(5, bool))
+        staged.transition_rewards(now, act, then, remembered=[False] * 5)
     with pytest.raises(TypeError, match="sees the actions of 2 environment steps"):
         acting.transition_rewards(now, act, then)
 

@@ -163,10 +163,13 @@ def test_a_reward_knows_the_settings_that_it_was_learnt_with(tmp_path: Path) -> 
 def test_data_with_other_names_than_the_diffusers_or_one_another_is_refused(tmp_path: Path) -> None:
     named = replace(tiny_diffuser(SPEC), columns=Columns(("x", "y")))
     play = replace(DEMONSTRATIONS, columns=Columns(("y", "x")))
-    with pytest.raises(DataError, match=r"of the play data given are y, x; .* x, y: bring"):
+    with pytest.raises(DataError, match=r"of the play data are y, x; .* x, y: bring"):
         learn(tmp_path, diffuser=named, play=play)
     with pytest.raises(DataError, match=r"of the demonstrations are x, y; .* y, x: bring"):
         learn(tmp_path, demonstrations=replace(play, columns=named.columns), play=play)
+    metres = Columns(("x", "y"), units={"x": "m", "y": "m"})
+    learnt = learn(tmp_path, diffuser=named, demonstrations=replace(play, columns=metres))
+    assert learnt.columns == metres
 
 
 def test_learning_leaves_the_denoiser_as_it_is(tmp_path: Path) -> None:
@@ -566,6 +569,18 @@ def test_without_held_out_demonstrations_the_last_weights_are_kept(tmp_path: Pat
     learnt = learn(tmp_path / "a", num_held_out=0, patience=1)
     other = learn(tmp_path / "b", num_held_out=0, patience=1, num_steps=17)
     assert not torch.equal(learnt.model.network[0].weight, other.model.network[0].weight)
+
+
+@pytest.mark.parametrize("ended", [{"num_steps": 4}, {"learning_rate": 0.0, "patience": 1}])
+def test_a_finished_run_refuses_settings_that_would_have_had_no_part_in_it(
+    tmp_path: Path, ended: dict[str, float]
+) -> None:
+    learnt = learn(tmp_path, **ended)
+    with pytest.raises(ValueError, match=r"nothing is left to do with learning_rate 0\.5 instead"):
+        learn(tmp_path, **ended | {"learning_rate": 0.5})
+    kept = LearntReward.load(tmp_path)
+    assert kept.provenance["learning"] == learnt.provenance["learning"]
+    assert_same_weights(kept, learn(tmp_path, **ended, adjoint="checkpointed"))
 
 
 def test_held_out_demonstrations_are_not_learnt_from(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: P
     longer = replace(config, num_steps=1102, learning_rate=1e-4)
     further = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
     assert not torch.equal(weights_of(further), weights_of(gone_on))
-    with pytest.raises(ValueError, match=r"1102 steps done, so nothing is left .* num_steps 1100"):
+    with pytest.raises(
+        ValueError, match=r"finished run, so nothing is left .* num_steps 1100 instead of 1102"
+    ):
         tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     with pytest.raises(ValueError, match="was written with episode weights"):
         tune_diffuser(diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config)
@@ -155,6 +157,11 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
     assert planner.diffuser is loaded.tuned
     assert planner.reward_model is None
     assert EvaluationConfig().planner(diffuser, loaded, guided=False).diffuser is diffuser
+    with pytest.raises(ValueError, match=r"nothing is left .* num_steps 1 instead of 40"):
+        learn(replace(SHORT, num_steps=1))
+    kept = LearntReward.load(tmp_path)
+    assert kept.tuned is not None
+    assert kept.known_region is not None
     assert learn(TuningConfig()).tuned is None
     assert LearntReward.load(tmp_path).tuned is None
     anew = learn(SHORT, num_steps=4).tuned

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -87,7 +86,6 @@ def save_state(
     optimizers: Mapping[str, torch.optim.Optimizer],
     identity: Mapping[str, Any],
     facts: Mapping[str, Any],
-    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write everything a training needs to go on exactly where it was.
 
@@ -96,9 +94,7 @@ def save_state(
         modules: their weights and buffers.
         optimizers: their per-parameter tensors.
         identity: JSON values that must be the same when training goes on.
-        facts: JSON values, such as ``step``, the number of steps done.
-        settings: JSON values that may differ as long as fewer steps are done than ``num_steps``,
-            which is one of them.
+        facts: JSON values, such as the number of steps done.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
@@ -109,8 +105,7 @@ def save_state(
             tensors |= {f"optimizer.{k}": v for k, v in kept.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
-    told = {"identity": identity, "facts": facts, "settings": dict(settings)}
-    metadata = {name: json.dumps(values) for name, values in told.items()}
+    metadata = {"identity": json.dumps(identity), "facts": json.dumps(facts)}
     _replace(path, save(tensors, metadata=metadata))
 
 
@@ -120,13 +115,11 @@ def load_state(
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
     identity: Mapping[str, Any],
-    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Restore what :func:`save_state` wrote, and return its facts.
 
     Raises:
-        CheckpointError: if the file is damaged or is of other data or settings, or if the settings
-            that may differ do, and nothing is left to do with them.
+        CheckpointError: if the file is damaged or is of other data or settings.
     """
     tensors, metadata = _read(path)
     before, now = json.loads(metadata.get("identity", "{}")), json.loads(json.dumps(identity))
@@ -137,8 +130,6 @@ def load_state(
                 "to go on give the same settings, to begin anew another folder"
             )
             raise CheckpointError(msg)
-    facts = json.loads(metadata["facts"])
-    _check_goes_on(path, json.loads(metadata.get("settings", "{}")), settings, facts)
     for name, module in modules.items():
         module.load_state_dict(submodule(tensors, name))
     for name, optimizer in optimizers.items():
@@ -148,19 +139,27 @@ def load_state(
             state.setdefault(int(index), {})[entry] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return facts
+    return json.loads(metadata["facts"])
 
 
-def _check_goes_on(
-    path: Path, before: Mapping[str, Any], now: Mapping[str, Any], facts: Mapping[str, Any]
-) -> None:
-    """Refuse settings that would be taken for those of a training they had no part in."""
+def check_of_finished(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse settings that would be taken for those of a finished training.
+
+    Args:
+        path: of its state, for the error.
+        before: settings of its last step; none if they are not known.
+        now: those that are asked for.
+
+    Raises:
+        CheckpointError: if they differ.
+    """
     changed = [name for name in before if name in now and before[name] != now[name]]
-    if changed and (done := facts["step"]) >= now["num_steps"]:
+    if changed:
         told = ", ".join(f"{name} {now[name]} instead of {before[name]}" for name in changed)
         msg = (
-            f"{path} has {done} steps done, so nothing is left to do with {told}: give the same "
-            f"settings, a num_steps above {done} to go on, or another folder to begin anew"
+            f"{path} is of a finished run, so nothing is left to do with {told}: give the same "
+            "settings, more num_steps than are done (or more patience) to go on, or another folder "
+            "to begin anew"
         )
         raise CheckpointError(msg)
 

@@ -25,7 +25,7 @@ from trailward.config import (
     Report,
     Train,
 )
-from trailward.dataset import Dataset, check_columns, check_entries, read_dataset
+from trailward.dataset import Dataset, agreed_columns, check_entries, read_dataset
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import train_diffuser
 from trailward.environments.halfcheetah import NetworkPolicy, ladder
@@ -94,8 +94,8 @@ def train(command: Train, say: Say) -> Diffuser:
 def learn(command: Learn, say: Say) -> LearntReward:
     """Learn a reward, or go on learning it."""
     diffuser = Diffuser.load(model_folder(command.diffuser), device=_device(command.device))
-    demonstrations = _read(command.demonstrations, diffuser, command.table)
-    play = None if command.play is None else _read(command.play, diffuser, command.table)
+    demonstrations = _read(command.demonstrations, diffuser.spec, command.table)
+    play = None if command.play is None else _read(command.play, diffuser.spec, command.table)
     facts = provenance(
         command.learning.seed,
         demonstrations=demonstrations.provenance,
@@ -164,9 +164,7 @@ def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
     task = parse_task(command.task, parse_maze(command.maze))
     diffuser = Diffuser.load(model_folder(command.diffuser))
     learnt = _load_reward(command.reward, diffuser)
-    play, demonstrations = (
-        _read(source, learnt, command.table) for source in (command.play, command.demonstrations)
-    )
+    play, demonstrations = _read_to_judge(command, learnt)
     check_made_for(play.provenance, "the play data", maze=command.maze)
     check_made_for(
         demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
@@ -185,11 +183,11 @@ def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
 def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
     diffuser = Diffuser.load(model_folder(command.diffuser))
     learnt = _load_reward(command.reward, diffuser)
-    demonstrations = _read(command.demonstrations, learnt, command.table)
+    play, demonstrations = _read_to_judge(command, learnt)
     return evaluate_on_halfcheetah(
         learnt,
         diffuser,
-        _read(command.play, learnt, command.table),
+        play,
         demonstrations,
         command.evaluation,
         demonstrator=demonstrator_of(demonstrations, ladder(command.policies)),
@@ -200,11 +198,12 @@ def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
 def _evaluate_without_truth(command: Evaluate, stage: Say) -> Evaluation:
     diffuser = Diffuser.load(model_folder(command.diffuser))
     learnt = _load_reward(command.reward, diffuser)
+    play, demonstrations = _read_to_judge(command, learnt)
     return judge_without_truth(
         learnt,
         diffuser,
-        _read(command.play, learnt, command.table),
-        _read(command.demonstrations, learnt, command.table),
+        play,
+        demonstrations,
         command.evaluation,
         walls=None if command.walls is None else read_walls(command.walls),
         stage=stage,
@@ -371,15 +370,25 @@ def _device(name: str) -> str:
     return name
 
 
-def _read(source: str, model: Diffuser | LearntReward, layout: TableLayout) -> Dataset:
-    """A dataset of what the model knows; an error names the source."""
+def _read(source: str, spec: PlanSpec, layout: TableLayout) -> Dataset:
+    """A dataset of which plans can be made; an error names the source."""
     dataset = read_dataset(source, layout)
     try:
-        check_entries(dataset, model.spec)
-        check_columns(dataset.columns, model.columns, "this data")
+        check_entries(dataset, spec)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     return dataset
+
+
+def _read_to_judge(command: Evaluate, learnt: LearntReward) -> tuple[Dataset, Dataset]:
+    """Play data and demonstrations, of entries as the reward was learnt on."""
+    play, demonstrations = (
+        _read(source, learnt.spec, command.table)
+        for source in (command.play, command.demonstrations)
+    )
+    columns = {command.play: play.columns, command.demonstrations: demonstrations.columns}
+    agreed_columns({"what the reward was learnt from": learnt.columns, **columns})
+    return play, demonstrations
 
 
 def _load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -229,32 +229,40 @@ def check_entries(dataset: Dataset, spec: PlanSpec) -> None:
         raise DataError(msg)
 
 
-def check_columns(given: Columns, known: Columns, what: str = "the demonstrations") -> None:
-    """Check that data calls its observations as the play data does, where both have names.
+def agreed_columns(given: Mapping[str, Columns]) -> Columns:
+    """What all data calls its entries, where it has names for them.
 
     Args:
-        given: of the data.
-        known: of the play data, such as a diffuser's.
-        what: the data, for the error.
+        given: by what it is, such as "the demonstrations", for the error.
+
+    Returns:
+        The names of the first that has any, and the units of all.
 
     Raises:
-        DataError: if names, their order or units differ.
+        DataError: if names of observations, their order or units differ.
     """
-    theirs, ours = given.observations, known.observations
-    if theirs and ours and theirs != ours:
-        msg = (
-            f"the observations of {what} are {', '.join(theirs)}; in the play data they are "
-            f"{', '.join(ours)}: bring the columns into the same order, under the same names"
-        )
-        raise DataError(msg)
-    for name in theirs:
-        units = given.units.get(name), known.units.get(name)
-        if ours and None not in units and units[0] != units[1]:
+    named = {what: columns for what, columns in given.items() if columns.observations}
+    if not named:
+        return Columns()
+    (first, known), *others = named.items()
+    units, told_by = dict(known.units), dict.fromkeys(known.units, first)
+    for what, columns in others:
+        if columns.observations != known.observations:
             msg = (
-                f"{name} of {what} is in {units[0]}, in the play data it is in {units[1]}: "
-                "convert it"
+                f"the observations of {what} are {', '.join(columns.observations)}; in {first} "
+                f"they are {', '.join(known.observations)}: bring the columns into the same "
+                "order, under the same names"
             )
             raise DataError(msg)
+        for name, unit in columns.units.items():
+            if units.setdefault(name, unit) != unit:
+                msg = (
+                    f"{name} of {what} is in {unit}, in {told_by[name]} it is in {units[name]}: "
+                    "convert it"
+                )
+                raise DataError(msg)
+            told_by.setdefault(name, what)
+    return Columns(known.observations, known.actions, units)
 
 
 def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Dataset:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from trailward.checkpoint import load_state, save_state
+from trailward.checkpoint import check_of_finished, load_state, save_state
 from trailward.conditioning import condition_on
 from trailward.dataset import Dataset, Windows
 from trailward.denoiser import denoising_loss
@@ -272,9 +272,13 @@ def train_denoiser(
         "modules": {"network": network, "average": average},
         "optimizers": optimizers,
         "identity": identity,
-        "settings": {name: getattr(config, name) for name in _OF_STEPS},
     }
-    done = load_state(folder / STATE, **kept)["step"] if (folder / STATE).exists() else 0
+    facts: dict[str, Any] = {"step": 0, "settings": {}}
+    if (folder / STATE).exists():
+        facts |= load_state(folder / STATE, **kept)
+    done, settings = facts["step"], {name: getattr(config, name) for name in _OF_STEPS}
+    if done >= config.num_steps:
+        check_of_finished(folder / STATE, facts["settings"], settings)
     with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
         for step in range(done, config.num_steps):
             for name, optimizer in optimizers.items():
@@ -292,7 +296,7 @@ def train_denoiser(
                 log.add_scalar("train/gradient_norm", norm.item(), step)
                 report(step, loss=loss.item())
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.num_steps:
-                save_state(folder / STATE, **kept, facts={"step": step + 1})
+                save_state(folder / STATE, **kept, facts={"step": step + 1, "settings": settings})
     report(config.num_steps)
     return average
 

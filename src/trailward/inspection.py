@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from trailward.dataset import Dataset, check_columns
+from trailward.dataset import Dataset, agreed_columns
 from trailward.entries import (
     Entry,
     Rows,
@@ -181,7 +181,7 @@ def compare_support(play: Dataset, demonstrations: Dataset, *, seed: int = 0) ->
             f"play data's {play.observation_dim}; bring both into the same columns"
         )
         raise DataError(msg)
-    check_columns(demonstrations.columns, play.columns)
+    agreed_columns({"the play data": play.columns, "the demonstrations": demonstrations.columns})
     known, shown = observations_of(play), observations_of(demonstrations)
     low, high = np.quantile(known, _RANGE, axis=0)
     outside = ((shown < low) | (shown > high)).mean(0)

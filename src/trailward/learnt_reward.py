@@ -229,9 +229,9 @@ class LearntReward:
         size = self.spec.observation_dim
         check_alike(
             observations=observations,
-            actions=actions,
+            actions=actions if self.config.sees_actions else None,
             next_observations=next_observations,
-            remembered=None if remembered is None else remembered[..., None],
+            remembered=None if remembered is None else np.asarray(remembered)[..., None],
         )
         if self.num_stages > 1 or self.config.sees_actions:
             observations = check_array("observations", observations, size)

@@ -28,8 +28,8 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from trailward.checkpoint import load_state, save_state
-from trailward.dataset import Dataset, Windows, check_columns
+from trailward.checkpoint import check_of_finished, load_state, save_state
+from trailward.dataset import Dataset, Windows, agreed_columns
 from trailward.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion_training import DivergedError
 from trailward.ensemble import EnsembleReward
@@ -39,15 +39,17 @@ from trailward.memory import fit_memory
 from trailward.pessimism import find_known_region
 from trailward.progress import Report
 from trailward.reward import AdditiveReward, RewardConfig, StagedReward
+from trailward.trajectory import Columns
 from trailward.tuning import tune_diffuser
 from trailward.typing import PerPlan, Plans
 from trailward.value import RewardToGo, Value
 
 STATE = "learning.safetensors"
-_OF_STEPS = ("adjoint", "num_steps", "learning_rate", "weight_decay", "max_gradient_norm")
+_OF_STEPS = ("num_steps", "learning_rate", "weight_decay", "max_gradient_norm")
 _MAY_CHANGE = (
     *_OF_STEPS,
-    "evaluate_every", "patience", "diverged_norm", "scale_factors", "stop_steps", "tuning",
+    "adjoint", "evaluate_every", "patience", "diverged_norm",
+    "scale_factors", "stop_steps", "tuning",
 )  # fmt: skip
 _OF_EXPERTS = ("num_expert_steps", "expert_learning_rate")
 
@@ -125,10 +127,13 @@ def learn_reward(
             "play data; give it, or set them to 1, 0, 'demonstrations', 0 and 0"
         )
         raise ValueError(msg)
-    check_columns(demonstrations.columns, diffuser.columns)
-    if play is not None:
-        check_columns(play.columns, diffuser.columns, "the play data given")
-        check_columns(demonstrations.columns, play.columns)
+    columns = agreed_columns(
+        {
+            "the diffuser's play data": diffuser.columns,
+            "the play data": Columns() if play is None else play.columns,
+            "the demonstrations": demonstrations.columns,
+        }
+    )
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):
@@ -188,7 +193,7 @@ def learn_reward(
             "learnt": facts,
         },
         value,
-        columns=diffuser.columns if diffuser.columns.observations else demonstrations.columns,
+        columns=columns,
     )
     ignored = _MAY_CHANGE if config.objective == "relative_reward" else _MAY_CHANGE + _OF_EXPERTS
     identity = {
@@ -294,10 +299,14 @@ def _learn(
         "modules": modules | ({"value": learnt.value} if learnt.value else {}),
         "optimizers": {"adam": optimizer},
         "identity": identity,
-        "settings": {name: getattr(config, name) for name in _OF_STEPS},
     }
+    settings = {name: getattr(config, name) for name in _OF_STEPS}
     if (folder / STATE).exists():
-        facts |= load_state(folder / STATE, **kept)
+        before = load_state(folder / STATE, **kept)
+        used = before.pop("settings", {})
+        facts |= before
+        if facts["step"] >= config.num_steps or _out_of_patience(config, facts):
+            check_of_finished(folder / STATE, used, settings)
     began = time.perf_counter() - facts["seconds"]
     with SummaryWriter(str(folder / "logs"), purge_step=facts["step"]) as log:
         while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
@@ -326,8 +335,7 @@ def _learn(
                 fitted = facts["round"] > 0 or learnt.value is None
                 (learnt if fitted else replace(learnt, value=None)).save(folder)
                 shutil.rmtree(folder / TUNED, ignore_errors=True)  # of an earlier reward
-                save_state(folder / STATE, **kept, facts=facts)
-    learnt.save(folder)
+                save_state(folder / STATE, **kept, facts=facts | {"settings": settings})
     report(facts["step"])
 
 

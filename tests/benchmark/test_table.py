@@ -95,6 +95,8 @@ def test_who_is_ahead_is_told_by_seed() -> None:
     assert comparison(spread).ahead(PROBLEMS[:1]) == {}
     assert comparison(spread).ahead(PROBLEMS[:1], by_seed=True) == {"BC": ["return"]}
     assert comparison(spread).ahead(PROBLEMS[:1], of="bc", by_seed=True) == {}
+    del spread["umaze/corner", "bc", 1]
+    assert comparison(spread).ahead(PROBLEMS[:1], by_seed=True) == {}
     once = of_corner(unguided=(0, 0), demonstrator=(100, 100), ours=(20, 90), bc=(25, 90))
     assert comparison(once).ahead(PROBLEMS[:1], by_seed=True) == {}
 
@@ -127,6 +129,13 @@ def test_lower_is_better_for_distances() -> None:
 def test_one_seed_has_no_interval() -> None:
     of_one = {place: figures for place, figures in FOUND.items() if place[2] == 0}
     rows = {row[0]: row for row in comparison(of_one).rows(PROBLEMS[:1], SHORT)}
+    assert rows["BC"][1] == "0.50 (1 seed)"
+
+
+def test_a_grid_of_one_seed_shows_no_intervals() -> None:
+    found = comparison(FOUND)
+    of_one = [cell for cell in found.cells if cell.seed == 0]
+    rows = {row[0]: row for row in Comparison(of_one, found.results).rows(PROBLEMS[:1], SHORT)}
     assert rows["BC"][1] == "0.50 (1 seed)"
 
 

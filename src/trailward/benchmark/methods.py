@@ -207,9 +207,9 @@ def _tuned(
     )
 
 
-def _guided(objective: str, world: World, folder: Path) -> Outcome:
+def _guided(objective: str, world: World, folder: Path, *, sees_all: bool = False) -> Outcome:
     """Our own: learn a reward with an objective, and plan with it."""
-    settings = world.settings
+    settings = _seeing_all(world.settings) if sees_all else world.settings
     config = _learning(objective, settings)
     learnt = learn_reward(
         world.diffuser,
@@ -261,7 +261,15 @@ def _fingerprint(packaged: str) -> str:
     return Diffuser.load(model_folder(packaged)).fingerprint
 
 
-def _learning_settings(objective: str, problem: Problem, settings: Settings) -> dict[str, Any]:
+def _seeing_all(settings: Settings) -> Settings:
+    """The same, but that the reward may see every entry of an observation."""
+    return replace(settings, reward=replace(settings.reward, features=None))
+
+
+def _learning_settings(
+    objective: str, problem: Problem, settings: Settings, *, sees_all: bool = False
+) -> dict[str, Any]:
+    settings = _seeing_all(settings) if sees_all else settings
     learning = asdict(_learning(objective, settings))
     reward = asdict(settings.reward)
     best_of = {"num_best_of": NUM_BEST_OF}
@@ -314,8 +322,9 @@ def _num_epochs(problem: Problem) -> int:
     return 1 if problem.quick else _CLONING_EPOCHS
 
 
-def _guided_method(label: str, objective: str) -> Method:
-    return Method(label, partial(_guided, objective), partial(_learning_settings, objective))
+def _guided_method(label: str, objective: str, *, sees_all: bool = False) -> Method:
+    run = partial(_guided, objective, sees_all=sees_all)
+    return Method(label, run, partial(_learning_settings, objective, sees_all=sees_all))
 
 
 def _cloning_method(label: str, width: int | None) -> Method:
@@ -341,6 +350,7 @@ METHODS: Mapping[str, Method] = {
     "unguided": Method("unguided planner", _unguided, _planner_settings),
     "demonstrator": Method("demonstrator", _demonstrator),
     "ours": _guided_method("trailward", "mmd_gaussian"),
+    "ours_all": _guided_method("trailward, seeing all", "mmd_gaussian", sees_all=True),
     "relative_reward": _guided_method("relative reward", "relative_reward"),
     "logit": _guided_method("expert-or-play logit", "logit"),
     "dlsm": _guided_method("guided denoising score matching", "dlsm"),
@@ -352,4 +362,6 @@ METHODS: Mapping[str, Method] = {
     "seabo": _label_method("SEABO", NearestReward),
     "otr": _label_method("OTR", TransportReward),
 }
-"""By the name used in flags and results. The first two are the ends of the scale of returns."""
+"""By the name used in flags and results. The first two are the ends of the scale of returns;
+``ours_all`` is for whoever asks what telling a reward the features is worth, and not in the grid
+that is run unasked."""

@@ -169,9 +169,10 @@ class Comparison:
         self, problems: Sequence[str], method: str, of: str, column: Column
     ) -> bool:
         each, own = (self._by_seed(problems, name, column.figure) for name in (method, of))
+        if len(own) < 2 or own.keys() != each.keys():
+            return False
         sign = 1 if column.better == "higher" else -1
-        gains = [sign * (each[seed] - own[seed]) for seed in each.keys() & own.keys()]
-        return len(gains) > 1 and min(gains) > 0
+        return all(sign * (each[seed] - own[seed]) > 0 for seed in own)
 
     def _by_seed(self, problems: Sequence[str], method: str, figure: str) -> dict[int, float]:
         """The mean over problems, for each seed with which all of them have the figure."""
@@ -225,8 +226,8 @@ def _text(estimate: Estimate | None, digits: int, num_seeds: int) -> str:
     mean, low, high = (
         f"{each:z,.{digits}f}" for each in (estimate.value, estimate.low, estimate.high)
     )
-    if estimate.count == 1 < num_seeds:
-        return f"{mean} (1 seed)"
+    if estimate.count == 1:
+        return mean if num_seeds == 1 and digits == 0 else f"{mean} (1 seed)"
     if low == high and digits == 0 and estimate.count == num_seeds:
         return mean
     fewer = f", {estimate.count} seeds" if estimate.count < num_seeds else ""
