@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -395,6 +396,11 @@ def test_names_and_units_that_agree_are_put_together() -> None:
     found = agreed_columns({"this": Columns(), "that": Columns(("x", "y")), "the other": metres})
     assert found == metres
     assert agreed_columns({"this": Columns()}) == Columns()
+    acting = Columns((), ("force",), {"force": "N"})
+    assert agreed_columns({"this": Columns(), "that": acting}) == acting
+    other = replace(metres, actions=("force",), units={"force": "kN"})
+    together = Columns(("x", "y"), ("force",), {"x": "m", "force": "N"})
+    assert agreed_columns({"this": metres, "that": acting, "the other": other}) == together
 
 
 def test_data_without_actions_can_be_written_read_and_cut(tmp_path: Path) -> None:

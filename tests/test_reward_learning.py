@@ -571,12 +571,19 @@ def test_without_held_out_demonstrations_the_last_weights_are_kept(tmp_path: Pat
     assert not torch.equal(learnt.model.network[0].weight, other.model.network[0].weight)
 
 
-@pytest.mark.parametrize("ended", [{"num_steps": 4}, {"learning_rate": 0.0, "patience": 1}])
+@pytest.mark.parametrize(
+    ("ended", "remedy"),
+    [
+        ({"num_steps": 4}, "a num_steps above 4"),
+        ({"learning_rate": 0.0, "patience": 1}, "more patience"),
+    ],
+)
 def test_a_finished_run_refuses_settings_that_would_have_had_no_part_in_it(
-    tmp_path: Path, ended: dict[str, float]
+    tmp_path: Path, ended: dict[str, float], remedy: str
 ) -> None:
     learnt = learn(tmp_path, **ended)
-    with pytest.raises(ValueError, match=r"nothing is left to do with learning_rate 0\.5 instead"):
+    told = rf"nothing is left to do with learning_rate 0\.5 instead of .*, {remedy} to go on"
+    with pytest.raises(ValueError, match=told):
         learn(tmp_path, **ended | {"learning_rate": 0.5})
     kept = LearntReward.load(tmp_path)
     assert kept.provenance["learning"] == learnt.provenance["learning"]

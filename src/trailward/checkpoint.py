@@ -142,13 +142,17 @@ def load_state(
     return json.loads(metadata["facts"])
 
 
-def check_of_finished(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse settings that would be taken for those of a finished training.
+def check_of_finished(
+    path: Path, done: int, before: Mapping[str, Any], now: Mapping[str, Any], *, remedy: str
+) -> None:
+    """Refuse settings that would be taken for those of a training that is done.
 
     Args:
         path: of its state, for the error.
+        done: its steps.
         before: settings of its last step; none if they are not known.
         now: those that are asked for.
+        remedy: what would leave something to do.
 
     Raises:
         CheckpointError: if they differ.
@@ -157,9 +161,8 @@ def check_of_finished(path: Path, before: Mapping[str, Any], now: Mapping[str, A
     if changed:
         told = ", ".join(f"{name} {now[name]} instead of {before[name]}" for name in changed)
         msg = (
-            f"{path} is of a finished run, so nothing is left to do with {told}: give the same "
-            "settings, more num_steps than are done (or more patience) to go on, or another folder "
-            "to begin anew"
+            f"{path} has {done} steps done, and nothing is left to do with {told}: give the same "
+            f"settings, {remedy} to go on, or another folder to begin anew"
         )
         raise CheckpointError(msg)
 

@@ -236,17 +236,15 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
         given: by what it is, such as "the demonstrations", for the error.
 
     Returns:
-        The names of the first that has any, and the units of all.
+        Of observations and of actions the names of the first that has any, with the units of all.
 
     Raises:
-        DataError: if names of observations, their order or units differ.
+        DataError: if names of observations, their order or units differ. Actions may: not every
+            plan or reward has them.
     """
     named = {what: columns for what, columns in given.items() if columns.observations}
-    if not named:
-        return Columns()
-    (first, known), *others = named.items()
-    units, told_by = dict(known.units), dict.fromkeys(known.units, first)
-    for what, columns in others:
+    first, known = next(iter(named.items()), ("", Columns()))
+    for what, columns in named.items():
         if columns.observations != known.observations:
             msg = (
                 f"the observations of {what} are {', '.join(columns.observations)}; in {first} "
@@ -254,15 +252,21 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
                 "order, under the same names"
             )
             raise DataError(msg)
+    actions = next((columns.actions for columns in given.values() if columns.actions), ())
+    units: dict[str, str] = {}
+    told_by: dict[str, str] = {}
+    for what, columns in given.items():
         for name, unit in columns.units.items():
-            if units.setdefault(name, unit) != unit:
+            if name in known.observations and units.get(name, unit) != unit:
                 msg = (
                     f"{name} of {what} is in {unit}, in {told_by[name]} it is in {units[name]}: "
                     "convert it"
                 )
                 raise DataError(msg)
-            told_by.setdefault(name, what)
-    return Columns(known.observations, known.actions, units)
+            if name in known.observations or name in actions:
+                units.setdefault(name, unit)
+                told_by.setdefault(name, what)
+    return Columns(known.observations, actions, units)
 
 
 def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Dataset:

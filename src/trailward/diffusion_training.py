@@ -278,7 +278,8 @@ def train_denoiser(
         facts |= load_state(folder / STATE, **kept)
     done, settings = facts["step"], {name: getattr(config, name) for name in _OF_STEPS}
     if done >= config.num_steps:
-        check_of_finished(folder / STATE, facts["settings"], settings)
+        remedy = f"a num_steps above {done}"
+        check_of_finished(folder / STATE, done, facts["settings"], settings, remedy=remedy)
     with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
         for step in range(done, config.num_steps):
             for name, optimizer in optimizers.items():

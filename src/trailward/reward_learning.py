@@ -305,8 +305,10 @@ def _learn(
         before = load_state(folder / STATE, **kept)
         used = before.pop("settings", {})
         facts |= before
-        if facts["step"] >= config.num_steps or _out_of_patience(config, facts):
-            check_of_finished(folder / STATE, used, settings)
+        done, waited = facts["step"], _out_of_patience(config, facts)
+        if done >= config.num_steps or waited:
+            remedy = "more patience" if waited else f"a num_steps above {done}"
+            check_of_finished(folder / STATE, done, used, settings, remedy=remedy)
     began = time.perf_counter() - facts["seconds"]
     with SummaryWriter(str(folder / "logs"), purge_step=facts["step"]) as log:
         while facts["step"] < config.num_steps and not _out_of_patience(config, facts):

@@ -169,7 +169,8 @@ class Comparison:
         self, problems: Sequence[str], method: str, of: str, column: Column
     ) -> bool:
         each, own = (self._by_seed(problems, name, column.figure) for name in (method, of))
-        if len(own) < 2 or own.keys() != each.keys():
+        seeds = {cell.seed for cell in self.cells}
+        if len(seeds) < 2 or not own.keys() == each.keys() == seeds:
             return False
         sign = 1 if column.better == "higher" else -1
         return all(sign * (each[seed] - own[seed]) > 0 for seed in own)
