@@ -263,7 +263,7 @@ class Benchmark:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each of demonstrations, learning and evaluation."""
     num_jobs: int | None = None
-    """Cells at a time on this machine; one a core if not given."""
+    """Cells at a time on this machine, one a core if not given; not with a Ray cluster."""
     ray: str | None = None
     """Address of a Ray cluster to run on, such as auto or ray://host:10001."""
     cpus_per_cell: float = 1.0

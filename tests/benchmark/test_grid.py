@@ -195,6 +195,7 @@ def test_a_ray_cluster_loses_a_node_and_no_result(tmp_path: Path) -> None:
 import subprocess, sys, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
+import psutil  # of Ray's own
 head = {{"num_cpus": 0, "include_dashboard": False}}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
@@ -204,17 +205,24 @@ run = subprocess.Popen(
     stderr=subprocess.DEVNULL,
 )
 results = Path({str(tmp_path / RESULTS)!r})
-while not results.exists():
+lost = nodes[1].all_processes["raylet"][0].process.pid
+def is_at_work():
+    of_all = [process.info for process in psutil.process_iter(["ppid", "name"])]
+    return {{"ppid": lost, "name": "ray::_attempted"}} in of_all
+while not (results.exists() and is_at_work()):
     assert run.poll() is None
-    time.sleep(0.1)
+    time.sleep(0.02)
+done = len(results.read_text().splitlines())
 cluster.remove_node(nodes[1], allow_graceful=False)
-print(run.wait())
+print(done, run.wait())
 cluster.shutdown()
 """
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert printed.split()[-1] == "0"
+    done, status = map(int, printed.split()[-2:])
+    assert status == 0
+    assert 0 < done < len(Grid.of(command).cells)  # and one of the others ran on the lost node
     assert Grid.of(command).pending == []
     for line in read_results(tmp_path / RESULTS).values():
         assert finite(line["figures"])
@@ -286,6 +294,8 @@ def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:
             Grid.of(quick(tmp_path, **{name: ()}))
     with pytest.raises(ValueError, match="num_jobs is 0; it must be at least 1"):
         Grid.of(quick(tmp_path, num_jobs=0))
+    with pytest.raises(DataError, match=r"num_jobs is 2, .* ray names a cluster: leave one out"):
+        Grid.of(quick(tmp_path, ray="auto"))
 
 
 def test_a_cell_that_is_named_twice_is_run_once(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ class Grid:
         """Seed by seed, so that an interrupted one has every method with the first seeds.
 
         Raises:
-            DataError: if a problem or method is unknown, there is none, a seed is below 0, or
-                what a cell takes is not above 0.
+            DataError: if a problem or method is unknown, there is none, a seed is below 0, what
+                a cell takes is not above 0, or ``num_jobs`` is given with ``ray``.
             ValueError: if ``num_jobs`` is below 1.
         """
         for name in ("problems", "methods", "seeds"):
@@ -76,6 +76,12 @@ class Grid:
                 raise DataError(f"{name} is empty; name at least one")
         if command.num_jobs is not None:
             at_least(1, command, "num_jobs")
+            if command.ray:
+                msg = (
+                    f"num_jobs is {command.num_jobs}, but it is of this machine, and ray names a "
+                    "cluster: leave one out; there --cpus-per-cell says how many cells fit"
+                )
+                raise DataError(msg)
         if min(command.seeds) < 0:
             raise DataError(f"seeds are {command.seeds}; they must be at least 0")
         for name in ("cpus_per_cell", "memory_per_cell_gb"):
