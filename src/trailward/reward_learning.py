@@ -68,9 +68,9 @@ def learn_reward(
 ) -> LearntReward:
     """Learn a reward from demonstrations; started again in the same folder, it goes on exactly.
 
-    The adjoint, the learning rate, the weight decay, the limits on gradients, the numbers of steps
-    and what only matters when all is learnt may differ from before, as long as steps are left to do
-    with them; nothing else.
+    The adjoint and what only matters when all is learnt may differ from before; so may the learning
+    rate, the weight decay, the limits on gradients and the numbers of steps, as long as steps are
+    left to do with them; nothing else.
 
     Args:
         diffuser: of the play data.
