@@ -39,9 +39,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.ppo import MlpPolicy
 from torch import nn
 
-from trailward import Dataset, rollout
+from trailward import Dataset
+from trailward.acting import rollout
+from trailward.acting.planner import Policy
 from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
-from trailward.planner import Policy
 
 ENV_ID, EPISODE_STEPS = "Pendulum-v1", 200
 NUM_EPISODES, FIRST_START = 50, 1000

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trailward.cli import main
-from trailward.dataset import Dataset, write_dataset
-from trailward.trajectory import Episode
+from trailward.cli.main import main
+from trailward.data.dataset import Dataset, write_dataset
+from trailward.data.episode import Episode
 
 ROWS, ENTRIES = 12, 2
 NAN, INF = float("nan"), float("inf")

@@ -23,12 +23,12 @@ import torch
 import tyro
 
 from trailward import Dataset, Diffuser, LearntReward, learn_reward, model_folder
-from trailward.environments.maze import CornerTask, parse_maze
-from trailward.environments.maze_data import collect_demonstrations, collect_play
-from trailward.environments.maze_evaluation import standing_states
-from trailward.evaluation import episode_return_correlation
-from trailward.presets import PRESETS
-from trailward.uncertainty import agreement, disagreement, members
+from trailward.cli.presets import PRESETS
+from trailward.environments.pointmaze.data import collect_demonstrations, collect_play
+from trailward.environments.pointmaze.evaluation import standing_states
+from trailward.environments.pointmaze.maze import CornerTask, parse_maze
+from trailward.judging.disagreement import agreement, disagreement, members
+from trailward.judging.evaluation import episode_return_correlation
 
 Figures = Mapping[str, float]
 

@@ -26,17 +26,17 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
-from trailward.collecting import collect
-from trailward.commands import evaluate, evaluate_command, learn, learn_command
-from trailward.dataset import read_dataset
-from trailward.diffuser import Diffuser
-from trailward.environments.halfcheetah import ladder, make_env
-from trailward.evaluation import bootstrap, episode_return_correlation
-from trailward.matching import STARTS
-from trailward.presets import PRESETS, Settings
+from trailward.cli.collect import collect
+from trailward.cli.commands import evaluate, evaluate_command, learn, learn_command
+from trailward.cli.presets import PRESETS, Settings
+from trailward.data.dataset import read_dataset
+from trailward.diffusion.diffuser import Diffuser
+from trailward.environments.halfcheetah.environment import ladder, make_env
+from trailward.judging.evaluation import bootstrap, episode_return_correlation
+from trailward.learning.problem import STARTS
 from trailward.pretrained import model_folder
-from trailward.rollout import rollout
 
 
 @dataclass(frozen=True)

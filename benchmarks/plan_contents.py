@@ -17,10 +17,10 @@ from pathlib import Path
 import tyro
 
 from trailward import Dataset, Planner, PlanSpec, train_diffuser
-from trailward.environments.maze import make_env, parse_maze
-from trailward.environments.maze_data import collect_play, run_from
-from trailward.evaluation import dynamics_error, windows_of
-from trailward.presets import PRESETS
+from trailward.cli.presets import PRESETS
+from trailward.environments.pointmaze.data import collect_play, run_from
+from trailward.environments.pointmaze.maze import make_env, parse_maze
+from trailward.judging.evaluation import dynamics_error, windows_of
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from trailward.benchmark.grid import RESULTS, Grid, read_results
-from trailward.benchmark.pictures import comparison_figure
-from trailward.benchmark.report import side_by_side, slug
-from trailward.benchmark.table import COLUMNS, SHORT, Comparison
-from trailward.config import Benchmark
+from trailward.cli.config import Benchmark
+from trailward_benchmark.grid import RESULTS, Grid, read_results
+from trailward_benchmark.pictures import comparison_figure
+from trailward_benchmark.report import side_by_side, slug
+from trailward_benchmark.table import COLUMNS, SHORT, Comparison
 
 ROOT = Path(__file__).parents[1]
 LINES = ROOT / "benchmarks" / RESULTS

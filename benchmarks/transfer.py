@@ -42,23 +42,23 @@ from rich.table import Table
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from trailward.acting.planner import Policy
+from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
-from trailward.benchmark.problems import Problem, World, open_world, parse_problem
-from trailward.diffuser import Diffuser
-from trailward.environments import halfcheetah
-from trailward.environments.maze import make_env, parse_maze
-from trailward.evaluation import bootstrap
-from trailward.figures import GUIDED, draw_maze, draw_paths, maze_panels, smooth
+from trailward.data.episode import Episode
+from trailward.diffusion.diffuser import Diffuser
+from trailward.environments.halfcheetah import environment as halfcheetah
+from trailward.environments.pointmaze.maze import make_env, parse_maze
 from trailward.interop.sb3 import LearntRewardVecEnv
-from trailward.learnt_reward import LearntReward
-from trailward.planner import Policy
+from trailward.judging.disagreement import is_known
+from trailward.judging.evaluation import bootstrap
+from trailward.judging.reward_distance import RewardFunction
+from trailward.learning.learn_reward import learn_reward
+from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
-from trailward.reward_distance import RewardFunction
-from trailward.reward_learning import learn_reward
-from trailward.rollout import rollout
-from trailward.trajectory import Episode
+from trailward.report.figures import GUIDED, draw_maze, draw_paths, maze_panels, smooth
 from trailward.typing import Actions, Observations
-from trailward.uncertainty import is_known
+from trailward_benchmark.problems import Problem, World, open_world, parse_problem
 
 CHANGED_MAZE = "11111/10001/10111/10001/11111"
 """U-Maze's passage is on the right; here it is on the left."""

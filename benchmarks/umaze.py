@@ -21,11 +21,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trailward.collecting import collect
-from trailward.commands import evaluate, learn, learn_command, train, train_command
-from trailward.config import Collect, Evaluate
-from trailward.diffuser import Diffuser
-from trailward.presets import PRESETS, Settings
+from trailward.cli.collect import collect
+from trailward.cli.commands import evaluate, learn, learn_command, train, train_command
+from trailward.cli.config import Collect, Evaluate
+from trailward.cli.presets import PRESETS, Settings
+from trailward.diffusion.diffuser import Diffuser
 from trailward.pretrained import model_folder
 
 OBJECTIVES = ("mse", "mmd_gaussian", "mmd_matern")

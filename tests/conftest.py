@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import tiny
-from trailward.dataset import Dataset
-from trailward.diffuser import Diffuser
-from trailward.trajectory import PlanSpec
+from trailward.data.dataset import Dataset
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import Diffuser
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from trailward.dataset import Dataset
-from trailward.trajectory import Episode
+from trailward.data.dataset import Dataset
+from trailward.data.episode import Episode
 
 GAIN = np.array([[0.5, -0.25, 0.0], [0.0, 0.3, 0.6]])
 """Of :func:`linear_controller`, shape (action, observation)."""

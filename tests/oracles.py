@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trailward.conditioning import Condition
-from trailward.schedule import Move, NoiseSchedule
-from trailward.trajectory import PlanSpec
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.conditioning import Condition
+from trailward.diffusion.schedule import Move, NoiseSchedule
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Python in a process of its own, as after a restart."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ def run_python(code: str, *arguments: object, expect: int = 0) -> str:
         expect: the exit status it must end with; negative for a signal.
     """
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
+    folders = [TESTS, *(path for path in TESTS.rglob("*") if path.is_dir())]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    done = subprocess.run(
+        command, cwd=TESTS, env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == expect, done.stderr
     return done.stdout

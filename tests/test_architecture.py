@@ -9,7 +9,13 @@ import trailward
 
 SOURCE = Path(trailward.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
-DIFFERENTIABLE = ["sampler.py", "guide.py", "conditioning.py", "normalizer.py", "denoiser.py"]
+DIFFERENTIABLE = [
+    "diffusion/sampler.py",
+    "diffusion/guide.py",
+    "diffusion/conditioning.py",
+    "data/normalizer.py",
+    "diffusion/denoiser.py",
+]
 IN_PLACE_WRITE = r"^\s*\w+\[.*\] = |^\s*\w+(\[.*\])? [-+*/]= "
 CONSTANT_WEIGHTS = "ratio.clamp(_LEAST_WEIGHT, _MOST_WEIGHT)"
 """Of the denoising loss: a function of the schedule alone, no plan passes through it."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from trailward.benchmark.grid import RESULTS, Grid, read_results
-from trailward.benchmark.table import Comparison
-from trailward.config import Benchmark
+from trailward.cli.config import Benchmark
+from trailward_benchmark.grid import RESULTS, Grid, read_results
+from trailward_benchmark.table import Comparison
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import trailward
-from trailward.cli import main
-from trailward.presets import PRESETS
+from trailward.cli.main import main
+from trailward.cli.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -8,18 +8,19 @@ import torch
 from torch import Tensor
 
 from tiny import random_walks, tiny_diffuser, tiny_reward
-from trailward import reward_learning
-from trailward.dataset import Dataset, Windows
-from trailward.diffuser import Diffuser, SamplingConfig
-from trailward.environments.halfcheetah import ladder
-from trailward.environments.halfcheetah_evaluation import _pairs
-from trailward.evaluation import EvaluationConfig, judge_behaviour
-from trailward.learnt_reward import LearntReward
-from trailward.matching import LearningConfig
-from trailward.objective import OBJECTIVES
-from trailward.planner import Policy
-from trailward.reward import RewardConfig
-from trailward.trajectory import Episode, PlanSpec
+from trailward.acting.planner import Policy
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import Episode
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.environments.halfcheetah.environment import ladder
+from trailward.environments.halfcheetah.evaluation import _pairs
+from trailward.judging.evaluation import EvaluationConfig, judge_behaviour
+from trailward.learning import learn_reward as reward_learning
+from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.problem import LearningConfig
+from trailward.objectives.matching import OBJECTIVES
+from trailward.rewards.models import RewardConfig
 
 SPEC = PlanSpec(4, 1, 17, 6, with_actions=True)
 DIFFUSER = tiny_diffuser(SPEC)

@@ -5,14 +5,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from trailward.acting.planner import Planner
 from trailward.checkpoint import WEIGHTS, CheckpointError
-from trailward.diffuser import Diffuser, SamplingConfig
-from trailward.environments.halfcheetah import ladder
-from trailward.environments.maze import CornerTask, Maze, make_env, parse_maze, parse_task
-from trailward.environments.maze_data import collect_demonstrations, guided_expert, run_from
-from trailward.evaluation import DynamicsError, dynamics_error
-from trailward.planner import Planner
-from trailward.presets import PRESETS
+from trailward.cli.presets import PRESETS
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.environments.halfcheetah.environment import ladder
+from trailward.environments.pointmaze.data import collect_demonstrations, guided_expert, run_from
+from trailward.environments.pointmaze.maze import CornerTask, Maze, make_env, parse_maze, parse_task
+from trailward.judging.evaluation import DynamicsError, dynamics_error
 from trailward.pretrained import model_folder, packaged
 
 CORNER = parse_task("corner", parse_maze("umaze"))

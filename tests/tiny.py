@@ -6,13 +6,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from trailward.dataset import Dataset
-from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
-from trailward.inverse_dynamics import InverseDynamics
-from trailward.learnt_reward import LearntReward
-from trailward.normalizer import Normalizer, fit_limits
-from trailward.reward import RewardConfig, StagedReward
-from trailward.trajectory import Episode, PlanSpec
+from trailward.data.dataset import Dataset
+from trailward.data.episode import Episode
+from trailward.data.normalizer import Normalizer, fit_limits
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
+from trailward.diffusion.inverse_dynamics import InverseDynamics
+from trailward.learning.learnt_reward import LearntReward
+from trailward.rewards.models import RewardConfig, StagedReward
 
 
 def random_walks(

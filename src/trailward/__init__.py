@@ -10,19 +10,26 @@ the modules::
     observation -> Planner(Diffuser, reward model) -> action -> environment -> Episode
 """
 
-from trailward.dataset import Dataset, Windows, read_dataset, write_dataset
-from trailward.diffuser import DenoiserConfig, Diffuser, SamplingConfig
-from trailward.diffusion_training import TrainingConfig, train_diffuser
-from trailward.guide import CleanGuide, NoisyGuide
-from trailward.learnt_reward import LearntReward
-from trailward.objective import MSE, MMDGaussian, MMDMatern
-from trailward.planner import Planner
+from trailward.acting.planner import Planner
+from trailward.acting.rollout import rollout
+from trailward.data.dataset import Dataset, Windows, read_dataset, write_dataset
+from trailward.data.episode import DataError, Episode
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
+from trailward.diffusion.guide import CleanGuide, NoisyGuide
+from trailward.diffusion.training import TrainingConfig, train_diffuser
+from trailward.learning.learn_reward import LearningConfig, learn_reward
+from trailward.learning.learnt_reward import LearntReward
+from trailward.objectives.matching import MSE, MMDGaussian, MMDMatern
 from trailward.pretrained import model_folder
-from trailward.reward import AdditiveReward, LinearReward, MLPReward, RewardConfig, StagedReward
-from trailward.reward_learning import LearningConfig, learn_reward
-from trailward.rollout import rollout
-from trailward.trajectory import DataError, Episode, PlanSpec
-from trailward.value import RewardToGo, Value, ValueConfig, fit_value
+from trailward.rewards.models import (
+    AdditiveReward,
+    LinearReward,
+    MLPReward,
+    RewardConfig,
+    StagedReward,
+)
+from trailward.rewards.value import RewardToGo, Value, ValueConfig, fit_value
 
 __all__ = [
     "MSE",

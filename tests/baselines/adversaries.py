@@ -6,10 +6,10 @@ from functools import partial
 import gymnasium
 import numpy as np
 
+from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
-from trailward.dataset import Dataset
-from trailward.environments.maze import make_env, parse_maze
-from trailward.rollout import rollout
+from trailward.data.dataset import Dataset
+from trailward.environments.pointmaze.maze import make_env, parse_maze
 
 METHODS = {"gail": gail, "airl": airl}
 ENVIRONMENTS = {

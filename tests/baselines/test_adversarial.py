@@ -16,6 +16,7 @@ import stable_baselines3
 import torch
 from adversaries import ENVIRONMENTS, METHODS, TINY, demonstrations, train, trained
 
+from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import (
     AIRL_HALFCHEETAH,
     GAIL_HALFCHEETAH,
@@ -23,12 +24,11 @@ from trailward.baselines.adversarial import (
     NetworkReward,
     Recipe,
 )
-from trailward.benchmark.methods import METHODS as COMPARED
-from trailward.benchmark.problems import parse_problem
-from trailward.dataset import Dataset
-from trailward.extras import MissingExtraError
-from trailward.rollout import rollout
-from trailward.trajectory import DataError, Episode
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode
+from trailward.optional import MissingExtraError
+from trailward_benchmark.methods import METHODS as COMPARED
+from trailward_benchmark.problems import parse_problem
 
 ROOT = Path(__file__).parents[2]
 

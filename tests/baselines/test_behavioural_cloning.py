@@ -9,9 +9,9 @@ import torch
 from linear_world import linear_controller, linear_demonstrations
 from trailward.baselines.behavioural_cloning import clone
 from trailward.baselines.imitation_library import NetworkPolicy
-from trailward.dataset import Dataset
-from trailward.extras import MissingExtraError
-from trailward.trajectory import DataError, Episode
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode
+from trailward.optional import MissingExtraError
 
 
 def weights(policy: NetworkPolicy) -> torch.Tensor:

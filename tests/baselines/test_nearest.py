@@ -6,8 +6,8 @@ import pytest
 
 from linear_world import linear_demonstrations
 from trailward.baselines.nearest import NearestReward
-from trailward.extras import MissingExtraError
-from trailward.trajectory import DataError, Episode
+from trailward.data.episode import DataError, Episode
+from trailward.optional import MissingExtraError
 
 DEMONSTRATIONS = linear_demonstrations(3, length=20)
 EPISODE = linear_demonstrations(1, length=30, seed=1).episodes[0]

@@ -7,9 +7,9 @@ from scipy.special import logsumexp
 
 from linear_world import linear_demonstrations
 from trailward.baselines.optimal_transport import TransportReward
-from trailward.dataset import Dataset
-from trailward.extras import MissingExtraError
-from trailward.trajectory import Episode
+from trailward.data.dataset import Dataset
+from trailward.data.episode import Episode
+from trailward.optional import MissingExtraError
 
 DEMONSTRATIONS = linear_demonstrations(3, length=20)
 EPISODE = linear_demonstrations(1, length=30, seed=1).episodes[0]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from adversaries import demonstrations, trained
 
+from trailward.acting.planner import Policy
 from trailward.baselines.behavioural_cloning import clone
 from trailward.baselines.imitation_library import NetworkPolicy
-from trailward.planner import Policy
 
 
 @functools.cache

@@ -5,11 +5,11 @@ import pytest
 
 import tiny
 from trailward.baselines.regression import SCALE_FACTORS, RegressionConfig, regress_reward
-from trailward.dataset import Dataset
-from trailward.diffuser import Diffuser, SamplingConfig
-from trailward.matching import LearningConfig
-from trailward.reward import RewardConfig
-from trailward.trajectory import Episode
+from trailward.data.dataset import Dataset
+from trailward.data.episode import Episode
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.learning.problem import LearningConfig
+from trailward.rewards.models import RewardConfig
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
 SHORT = RegressionConfig(num_steps=300, batch_size=64)

@@ -9,7 +9,7 @@ from adversaries import demonstrations, trained
 from trailward.baselines.episode_reward import EpisodeReward, TransitionReward
 from trailward.baselines.nearest import NearestReward
 from trailward.baselines.optimal_transport import TransportReward
-from trailward.trajectory import DataError, Episode
+from trailward.data.episode import DataError, Episode
 
 REWARDS: dict[str, Callable[[], EpisodeReward]] = {
     "gail": lambda: trained("gail", "maze").reward,

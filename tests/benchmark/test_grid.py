@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trailward.benchmark import grid as grids
-from trailward.benchmark.cell import Cell, Result
-from trailward.benchmark.grid import RESULTS, Grid, read_results, run_grid
-from trailward.benchmark.methods import METHODS
-from trailward.benchmark.problems import parse_problem
-from trailward.benchmark.report import side_by_side
-from trailward.cli import main
-from trailward.config import Benchmark
-from trailward.trajectory import DataError
+from trailward.cli.config import Benchmark
+from trailward.cli.main import main
+from trailward.data.episode import DataError
+from trailward_benchmark import grid as grids
+from trailward_benchmark.cell import Cell, Result
+from trailward_benchmark.grid import RESULTS, Grid, read_results, run_grid
+from trailward_benchmark.methods import METHODS
+from trailward_benchmark.problems import parse_problem
+from trailward_benchmark.report import side_by_side
 
 ENDS = ("unguided", "demonstrator")
 TUNED = ("ours", "seabo", "bc_denoiser")
@@ -96,7 +96,7 @@ def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
 def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     command = quick(tmp_path, seeds=(0, 1))
     started = subprocess.Popen(
-        [sys.executable, "-m", "trailward.cli", *arguments(command, "--num-jobs=1")],
+        [sys.executable, "-m", "trailward.cli.main", *arguments(command, "--num-jobs=1")],
         stderr=subprocess.DEVNULL,
     )
     results, waited = tmp_path / RESULTS, time.monotonic()
@@ -120,7 +120,7 @@ def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
 def test_a_terminated_run_ends_its_cells_too(tmp_path: Path) -> None:
     command = quick(tmp_path, methods=("ours",))
     started = subprocess.Popen(
-        [sys.executable, "-m", "trailward.cli", *arguments(command, "--num-jobs=1")],
+        [sys.executable, "-m", "trailward.cli.main", *arguments(command, "--num-jobs=1")],
         stderr=subprocess.PIPE,
         start_new_session=True,
         text=True,
@@ -200,7 +200,7 @@ head = {{"num_cpus": 0, "include_dashboard": False}}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 run = subprocess.Popen(
-    [sys.executable, "-m", "trailward.cli", *{arguments(command)!r},
+    [sys.executable, "-m", "trailward.cli.main", *{arguments(command)!r},
      "--ray", cluster.address, "--memory-per-cell-gb", "0.1"],
     stderr=subprocess.DEVNULL,
 )

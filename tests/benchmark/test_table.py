@@ -2,9 +2,9 @@
 
 import pytest
 
-from trailward.benchmark.cell import Cell
-from trailward.benchmark.problems import parse_problem
-from trailward.benchmark.table import COLUMNS, SHORT, Comparison
+from trailward_benchmark.cell import Cell
+from trailward_benchmark.problems import parse_problem
+from trailward_benchmark.table import COLUMNS, SHORT, Comparison
 
 PROBLEMS = ("umaze/corner", "umaze/goal:3,1")
 METHODS = ("unguided", "demonstrator", "ours", "bc", "gail")

@@ -10,22 +10,25 @@ import torch
 from torch import Tensor
 
 from tiny import seeded, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
-from trailward.adjoint import Adjoint, parse_adjoint
-from trailward.denoiser import PARAMETERIZATIONS, Denoiser
-from trailward.diffuser import DenoiserConfig, SamplingConfig
-from trailward.direct_objective import (
+from trailward.acting.planner import PlanFollower, Planner, Policy
+from trailward.data.normalizer import NORMALIZERS, fit_limits
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.adjoint import Adjoint, parse_adjoint
+from trailward.diffusion.denoiser import PARAMETERIZATIONS, Denoiser
+from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
+from trailward.diffusion.guide import GUIDES, CleanGuide, Guide, NoGuide, NoisyGuide
+from trailward.diffusion.networks import NETWORKS
+from trailward.diffusion.sampler import parse_reverse_step
+from trailward.diffusion.schedule import NoiseSchedule, cosine_schedule
+from trailward.objectives.direct import (
     DIRECT_OBJECTIVES,
     DirectObjective,
     GuidedDenoiser,
     direct_loss,
 )
-from trailward.guide import GUIDES, CleanGuide, Guide, NoGuide, NoisyGuide
-from trailward.memory import RemembersPast, WithMemory
-from trailward.networks import NETWORKS
-from trailward.normalizer import NORMALIZERS, fit_limits
-from trailward.objective import OBJECTIVES, Objective
-from trailward.planner import PlanFollower, Planner, Policy
-from trailward.reward import (
+from trailward.objectives.matching import OBJECTIVES, Objective
+from trailward.rewards.memory import RemembersPast, WithMemory
+from trailward.rewards.models import (
     REWARDS,
     KnownReward,
     RewardConfig,
@@ -33,10 +36,7 @@ from trailward.reward import (
     StagedReward,
     StepRewardModel,
 )
-from trailward.sampler import parse_reverse_step
-from trailward.schedule import NoiseSchedule, cosine_schedule
-from trailward.trajectory import PlanSpec
-from trailward.value import RewardToGo, Value
+from trailward.rewards.value import RewardToGo, Value
 
 STATES = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=3)
 ACTIONS = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=1, with_actions=True)

@@ -13,7 +13,7 @@ import torch
 from walking import ALONE, NAMED, additive, several_actions, staged, whole_plans
 
 from trailward.checkpoint import CheckpointError
-from trailward.cli import main
+from trailward.cli.main import main
 from trailward.interop import exported
 from trailward.interop.exported import export_reward
 

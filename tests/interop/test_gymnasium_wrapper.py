@@ -16,8 +16,9 @@ from walking import (
 )
 
 from tiny import tiny_diffuser, tiny_reward
+from trailward.data.episode import DataError, Episode
+from trailward.data.plan import PlanSpec
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
-from trailward.trajectory import DataError, Episode, PlanSpec
 
 MOVES = np.random.default_rng(0).uniform(-1, 1, (5, 2))
 

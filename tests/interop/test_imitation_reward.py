@@ -10,10 +10,11 @@ from walking import ALONE, Walk, additive, several_actions, staged, whole_plans
 
 from processes import run_python
 from tiny import random_walks, tiny_diffuser, tiny_reward
+from trailward.data.episode import DataError
+from trailward.data.plan import PlanSpec
 from trailward.interop.imitation_reward import LearntRewardNet
 from trailward.interop.sb3 import LearntRewardVecEnv
-from trailward.learnt_reward import LearntReward
-from trailward.trajectory import DataError, PlanSpec
+from trailward.learning.learnt_reward import LearntReward
 
 EPISODE = random_walks([9]).episodes[0]
 PARTS = (EPISODE.observations[:-1], EPISODE.actions, EPISODE.observations[1:], np.zeros(9, bool))
@@ -88,7 +89,7 @@ def test_without_the_library_the_error_names_the_commands() -> None:
     code = """
 import sys
 sys.modules["imitation"] = None
-from trailward.extras import MissingExtraError
+from trailward.optional import MissingExtraError
 try:
     import trailward.interop.imitation_reward
 except MissingExtraError as error:

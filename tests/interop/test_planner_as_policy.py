@@ -13,8 +13,8 @@ from walking import STATES, Walk
 
 import trailward as tw
 from tiny import tiny_diffuser, tiny_staged_reward
-from trailward.diffuser import SamplingConfig
-from trailward.planner import Planner
+from trailward.acting.planner import Planner
+from trailward.diffusion.diffuser import SamplingConfig
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
 OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 2))

@@ -8,10 +8,11 @@ from walking import REWARDS, Walk, additive, staged, whole_plans
 
 from processes import run_python
 from tiny import tiny_diffuser, tiny_reward
+from trailward.data.episode import DataError
+from trailward.data.plan import PlanSpec
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 from trailward.interop.sb3 import LearntRewardVecEnv
-from trailward.learnt_reward import LearntReward
-from trailward.trajectory import DataError, PlanSpec
+from trailward.learning.learnt_reward import LearntReward
 
 LENGTHS = (3, 4, 7)
 
@@ -94,7 +95,7 @@ def test_without_the_library_the_error_names_the_command() -> None:
     code = """
 import sys
 sys.modules["stable_baselines3"] = None
-from trailward.extras import MissingExtraError
+from trailward.optional import MissingExtraError
 try:
     import trailward.interop.sb3
 except MissingExtraError as error:

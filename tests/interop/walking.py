@@ -8,9 +8,10 @@ import numpy as np
 from gymnasium import spaces
 
 from tiny import STAGED, tiny_diffuser, tiny_reward, tiny_staged_reward
-from trailward.learnt_reward import LearntReward
-from trailward.reward import RewardConfig
-from trailward.trajectory import Columns, Episode, PlanSpec
+from trailward.data.episode import Columns, Episode
+from trailward.data.plan import PlanSpec
+from trailward.learning.learnt_reward import LearntReward
+from trailward.rewards.models import RewardConfig
 
 STATES = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 ACTIONS = PlanSpec(horizon=4, stride=1, observation_dim=2, action_dim=2, with_actions=True)

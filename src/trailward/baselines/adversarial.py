@@ -21,8 +21,8 @@ from trailward.baselines.imitation_library import (
     library,
     trajectories,
 )
-from trailward.dataset import Dataset
-from trailward.trajectory import DataError, Episode, at_least
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode, at_least
 
 MakeEnv = Callable[[], gymnasium.Env]
 

@@ -14,8 +14,8 @@ from trailward.baselines.imitation_library import (
     library,
     trajectories,
 )
-from trailward.dataset import Dataset
-from trailward.trajectory import DataError
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError
 
 _BATCH_SIZE = 32
 

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from trailward.trajectory import Episode
+from trailward.data.episode import Episode
 
 
 @runtime_checkable

@@ -16,9 +16,9 @@ import gymnasium
 import numpy as np
 import torch
 
-from trailward.dataset import Dataset
-from trailward.extras import import_extra
-from trailward.trajectory import DataError
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError
+from trailward.optional import import_extra
 from trailward.typing import Actions, Observations
 
 _MISSING = (
@@ -39,7 +39,7 @@ def library(module: str) -> Any:
 
 @dataclass
 class NetworkPolicy:
-    """A trained Stable-Baselines3 policy as a :class:`~trailward.planner.Policy`.
+    """A trained Stable-Baselines3 policy as a :class:`~trailward.acting.planner.Policy`.
 
     Args:
         network: the Stable-Baselines3 policy; clips its actions to their bounds.

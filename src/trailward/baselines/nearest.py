@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from trailward.dataset import Dataset
-from trailward.extras import import_extra
-from trailward.trajectory import DataError, Episode, at_least
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode, at_least
+from trailward.optional import import_extra
 
 _MISSING = "SEABO needs scipy: pip install 'trailward[baselines]'"
 

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trailward.dataset import Dataset, Windows
-from trailward.diffuser import Diffuser, SamplingConfig
-from trailward.learnt_reward import LearntReward
-from trailward.matching import LearningConfig, MatchingProblem
-from trailward.reward import AdditiveReward, RewardConfig
-from trailward.trajectory import DataError, at_least
-from trailward.value import Value
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import DataError, at_least
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.problem import LearningConfig, MatchingProblem
+from trailward.rewards.models import AdditiveReward, RewardConfig
+from trailward.rewards.value import Value
 
 SCALE_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What the guide's scale is multiplied by, the best on a held-out demonstration being kept: the

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError
-from trailward.learnt_reward import LearntReward
-from trailward.pessimism import PessimisticReward
+from trailward.learning.learnt_reward import LearntReward
+from trailward.rewards.known_region import PessimisticReward
 
 TOLERANCE = 1e-5
 """How far the exported reward may be from the learnt one; times the largest reward if above 1."""

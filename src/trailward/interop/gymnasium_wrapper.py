@@ -6,14 +6,14 @@ import gymnasium
 import numpy as np
 
 from trailward.interop.running_reward import RunningReward
-from trailward.learnt_reward import LearntReward
+from trailward.learning.learnt_reward import LearntReward
 
 
 class LearntRewardWrapper(gymnasium.Wrapper):
     """Rewards every step as learnt; the environment's own reward is ``info["true_reward"]``.
 
-    A step is worth what :meth:`~trailward.learnt_reward.LearntReward.transition_rewards` says. A
-    staged reward is told all observations of the episode, so that it knows its stage.
+    A step is worth what :meth:`~trailward.learning.learnt_reward.LearntReward.transition_rewards`
+    says. A staged reward is told all observations of the episode, so that it knows its stage.
 
     Args:
         env: with observations as in the data that the reward was learnt on.

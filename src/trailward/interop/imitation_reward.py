@@ -8,7 +8,7 @@ from torch import Tensor
 from trailward.baselines.imitation_library import library
 from trailward.interop.exported import StepReward
 from trailward.interop.running_reward import RunningReward
-from trailward.learnt_reward import LearntReward
+from trailward.learning.learnt_reward import LearntReward
 
 
 class LearntRewardNet(library("imitation.rewards.reward_nets").RewardNet):

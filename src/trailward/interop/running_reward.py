@@ -7,8 +7,8 @@ import gymnasium
 import numpy as np
 from jaxtyping import Bool, Float
 
-from trailward.learnt_reward import LearntReward
-from trailward.trajectory import DataError
+from trailward.data.episode import DataError
+from trailward.learning.learnt_reward import LearntReward
 from trailward.typing import Observations
 
 
@@ -26,7 +26,7 @@ class RunningReward:
 
     Raises:
         TypeError: if the reward cannot be told step by step
-            (:meth:`~trailward.learnt_reward.LearntReward.check_of_transitions`).
+            (:meth:`~trailward.learning.learnt_reward.LearntReward.check_of_transitions`).
         DataError: if observations or actions are not those that the reward was learnt on.
     """
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from trailward.extras import import_extra
 from trailward.interop.running_reward import RunningReward
-from trailward.learnt_reward import LearntReward
+from trailward.learning.learnt_reward import LearntReward
+from trailward.optional import import_extra
 
 _vec_env = import_extra(
     "stable_baselines3.common.vec_env",

@@ -1,0 +1,1 @@
+"""Learnt reward -> actions: the planner, and roll-outs."""

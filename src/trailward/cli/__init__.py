@@ -1,0 +1,1 @@
+"""The command line: ``trailward VERB --help`` tells each verb's flags."""

@@ -1,0 +1,93 @@
+"""What ``trailward inspect`` does: tell what is in data, in text and as a picture."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from trailward.cli.config import Inspect
+from trailward.data.dataset import read_dataset
+from trailward.data.entries import Entry
+from trailward.data.statistics import DataFacts, Inspection, Support, inspect_data
+from trailward.report.data_figures import entries_figure
+
+_WIDTH = 110
+
+
+def inspect(command: Inspect, say: Callable[[str], None]) -> Inspection:
+    """Tell what is in play data, and whether demonstrations lie within it.
+
+    Raises:
+        DataError: if the data cannot be read; names the place, the value and the remedy.
+    """
+    play = read_dataset(command.data, command.table)
+    demonstrations = None
+    if command.demonstrations is not None:
+        demonstrations = read_dataset(command.demonstrations, command.table)
+    found = inspect_data(play, demonstrations)
+    say(as_text(found))
+    if command.out is not None:
+        command.out.mkdir(parents=True, exist_ok=True)
+        facts = json.dumps(asdict(found), indent=2) + "\n"
+        (command.out / "inspection.json").write_text(facts, encoding="utf-8")
+        picture = entries_figure(play, demonstrations, found.support)
+        picture.savefig(command.out / "inspection.png", dpi=130, bbox_inches="tight")
+        say(f"picture -> {command.out / 'inspection.png'}")
+    return found
+
+
+def as_text(inspection: Inspection) -> str:
+    """Tables of what was found, and the findings in words."""
+    page = io.StringIO()
+    console = Console(file=page, width=_WIDTH, highlight=False)
+    _print_facts(console, "Play data", inspection.play, None)
+    if inspection.demonstrations is not None:
+        _print_facts(console, "Demonstrations", inspection.demonstrations, inspection.support)
+    lines = [line.rstrip() for line in page.getvalue().splitlines()]
+    return "\n".join([*lines, *(f"- {finding}" for finding in inspection.findings)])
+
+
+def _print_facts(console: Console, title: str, facts: DataFacts, support: Support | None) -> None:
+    shortest, median, longest = facts.lengths
+    rewards = "with" if facts.has_rewards else "without"
+    console.print(
+        f"{title}: {facts.num_episodes} episodes, {facts.num_steps:,} environment steps "
+        f"({shortest} to {longest} an episode, median {median:g}), {rewards} recorded rewards"
+    )
+    numbers = ["min", "5%", "median", "95%", "max", "mean", "std"]
+    numbers += ["outside", "covers"] if support else []
+    table = Table("entry", box=SIMPLE_HEAD, pad_edge=False)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    if support is None:
+        table.add_column("note")
+    shares = [()] * len(facts.observations)
+    if support is not None:
+        shares = zip(support.outside.values(), support.covered.values(), strict=True)
+    for entry, cells in zip(facts.observations, shares, strict=True):
+        table.add_row(*_row(entry), *([f"{share:.1%}" for share in cells] or [_note(entry)]))
+    for entry in facts.actions:
+        table.add_row(*_row(entry), *([] if support else [_note(entry)]))
+    console.print(table, markup=False)
+
+
+def _row(entry: Entry) -> list[str]:
+    label = entry.name if entry.unit is None else f"{entry.name} ({entry.unit})"
+    numbers = (
+        entry.minimum, entry.low, entry.median, entry.high, entry.maximum, entry.mean,
+        entry.deviation,
+    )  # fmt: skip
+    return [label, *(f"{number:.3g}" for number in numbers)]
+
+
+def _note(entry: Entry) -> str:
+    notes = (
+        "constant" if entry.constant else "",
+        f"same as {entry.same_as}" if entry.same_as else "",
+        f"rate of {entry.rate_of}" if entry.rate_of else "",
+    )
+    return ", ".join(filter(None, notes))

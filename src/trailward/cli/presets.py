@@ -1,0 +1,201 @@
+"""Presets: settings of every stage that are known to work together, by name."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trailward.cli.config import Collect
+from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
+from trailward.diffusion.fine_tuning import TuningConfig
+from trailward.diffusion.training import TrainingConfig
+from trailward.judging.evaluation import EvaluationConfig
+from trailward.learning.learn_reward import LearningConfig
+from trailward.rewards.models import RewardConfig
+
+POSITION = (0, 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a preset sets: the settings of every stage."""
+
+    play: Collect
+    demonstrations: Collect
+    packaged: str | None
+    horizon: int
+    stride: int
+    with_actions: bool
+    denoiser: DenoiserConfig
+    training: TrainingConfig
+    reward: RewardConfig
+    sampling: SamplingConfig
+    learning: LearningConfig
+    evaluation: EvaluationConfig
+
+    def quick(self) -> "Settings":
+        """The same stages with next to no work in each."""
+        return replace(
+            self,
+            play=replace(self.play, num_steps=20_000),
+            training=replace(
+                self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
+            ),
+            learning=replace(
+                self.learning,
+                num_steps=4,
+                evaluate_every=2,
+                num_expert_steps=4,
+                tuning=replace(
+                    self.learning.tuning, num_steps=min(4, self.learning.tuning.num_steps)
+                ),
+            ),
+            evaluation=replace(
+                self.evaluation,
+                num_episodes=4,
+                episode_steps=min(300, self.evaluation.episode_steps),
+                num_plans=20,
+                num_windows=1000,
+            ),
+        )
+
+
+_ANY = Path("runs/data")
+"""Where data goes is for the job to say."""
+
+PRESETS: dict[str, Settings] = {
+    "umaze": Settings(
+        play=Collect("play", _ANY, "umaze", num_steps=400_000),
+        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
+        packaged="umaze",
+        horizon=16,
+        stride=8,
+        with_actions=False,
+        denoiser=DenoiserConfig(),
+        training=TrainingConfig(optimizer="adam"),
+        reward=RewardConfig(features=POSITION),
+        sampling=SamplingConfig(),
+        learning=LearningConfig(),
+        evaluation=EvaluationConfig(),
+    ),
+    "large": Settings(
+        play=Collect("play", _ANY, "large", num_steps=1_200_000),
+        demonstrations=Collect("demonstrations", _ANY, "large", episode_steps=600),
+        packaged="large",
+        horizon=16,
+        stride=15,
+        with_actions=False,
+        denoiser=DenoiserConfig(width=128),
+        training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
+        reward=RewardConfig("staged", features=POSITION, num_local=64),
+        sampling=SamplingConfig(num_steps=12, stop_step=0),
+        learning=LearningConfig(
+            num_steps=240,
+            num_rounds=2,
+            scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3),
+            stop_steps=(0, 8, 16),
+        ),
+        evaluation=EvaluationConfig(episode_steps=600, num_candidates=12),
+    ),
+    "halfcheetah": Settings(
+        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
+        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=5),
+        packaged="halfcheetah_mixture",
+        horizon=8,
+        stride=1,
+        with_actions=True,
+        denoiser=DenoiserConfig(network="mlp", width=256, depth=4),
+        training=TrainingConfig(
+            num_steps=40_000,
+            batch_size=256,
+            optimizer="adam",
+            normalizer="gaussian",
+            action_weight=5.0,
+        ),
+        reward=RewardConfig(hidden=(128, 128)),
+        sampling=SamplingConfig(num_steps=5, scale=1.0, temperature=0.5),
+        learning=LearningConfig(
+            starts="both",
+            num_steps=400,
+            batch_size=64,
+            weight_decay=0.1,
+            num_held_out=0,
+            evaluate_every=50,
+            tuning=TuningConfig(num_steps=2000, action_weight=5.0),
+        ),
+        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
+    ),
+    "thesis-umaze": Settings(
+        play=Collect("play", _ANY, "umaze", num_steps=400_000),
+        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
+        packaged=None,
+        horizon=128,
+        stride=1,
+        with_actions=True,
+        denoiser=DenoiserConfig(network="unet", width=32, multipliers=(1, 4, 8)),
+        training=TrainingConfig(
+            num_steps=3000,
+            batch_size=32,
+            learning_rate=2e-4,
+            num_warmup=1,
+            optimizer="adam",
+            weighted=False,
+            average_decay=0.995,
+        ),
+        reward=RewardConfig(model="mlp", hidden=(384, 128, 64)),
+        sampling=SamplingConfig("ddpm", 64, "noisy", 0.1, 2, 2, use_variance=True),
+        learning=LearningConfig(
+            objective="mmd_gaussian",
+            num_steps=60,
+            batch_size=16,
+            learning_rate=2e-2,
+            weight_decay=0.0,
+            evaluate_every=10,
+            patience=1000,
+            num_held_out=0,
+        ),
+        evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
+    ),
+    "thesis-halfcheetah": Settings(
+        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
+        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=10),
+        packaged=None,
+        horizon=4,
+        stride=1,
+        with_actions=True,
+        denoiser=DenoiserConfig(
+            network="unet", width=32, multipliers=(1, 4, 8), num_diffusion_steps=20
+        ),
+        training=TrainingConfig(
+            num_steps=5000,
+            batch_size=32,
+            learning_rate=2e-4,
+            num_warmup=1,
+            optimizer="adam",
+            weighted=False,
+            average_decay=0.995,
+            normalizer="gaussian",
+        ),
+        reward=RewardConfig("conv"),
+        sampling=SamplingConfig("ddpm", 20, "noisy", 0.1, 0, 2, use_variance=True),
+        learning=LearningConfig(
+            num_steps=60,
+            batch_size=256,
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            evaluate_every=10,
+            patience=1000,
+            num_held_out=0,
+        ),
+        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000, replan_every=1),
+    ),
+}
+PRESETS |= {
+    "umaze-goal": replace(
+        PRESETS["umaze"],
+        reward=PRESETS["large"].reward,
+        sampling=replace(PRESETS["large"].sampling, num_steps=8),
+        learning=PRESETS["large"].learning,
+    )
+}
+"""``umaze`` (for tasks that follow a slope), ``umaze-goal`` (for goals behind walls), ``large`` and
+``halfcheetah`` are ours; those of the thesis are the published ones, as far as docs/thesis.md
+says."""

@@ -1,0 +1,1 @@
+"""Recordings -> windows: episodes, datasets, normalizers, statistics, and a file a format."""

@@ -1,0 +1,326 @@
+"""Read, check and write episodes; cut them into windows."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.formats import read_recording
+from trailward.data.formats.minari_folder import check_minari_name, dataset_folder, write_minari
+from trailward.data.formats.rows import Recording
+from trailward.data.formats.table import TableLayout
+from trailward.data.normalizer import Normalizer
+from trailward.data.plan import PlanSpec
+from trailward.typing import PlanMask, Plans
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Episodes of one environment, with where they come from.
+
+    Attributes:
+        episodes: at least one; all with the same observation and action entries.
+        provenance: how the data was made (command, seed, versions), JSON values.
+        columns: what the entries are called.
+
+    Raises:
+        DataError: if there is no episode, their entries differ, or there are not as many names as
+            entries.
+    """
+
+    episodes: Sequence[Episode]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    columns: Columns = Columns()
+
+    def __post_init__(self) -> None:
+        if not self.episodes:
+            raise DataError("the dataset has no episodes; record or collect at least one")
+        first = self.episodes[0]
+        for index, episode in enumerate(self.episodes):
+            for name in ("observations", "actions"):
+                entries, expected = getattr(episode, name).shape[1], getattr(first, name).shape[1]
+                if entries != expected:
+                    msg = (
+                        f"episode {index}: {name} have {entries} entries, those of episode 0 "
+                        f"have {expected}; a dataset holds one environment: split it"
+                    )
+                    raise DataError(msg)
+        for name in ("observations", "actions"):
+            names, entries = getattr(self.columns, name), getattr(first, name).shape[1]
+            if names and len(names) != entries:
+                msg = (
+                    f"{name} have {entries} entries and {len(names)} names: {', '.join(names)}; "
+                    "give every entry one, or none"
+                )
+                raise DataError(msg)
+
+    @property
+    def observation_dim(self) -> int:
+        """Entries of an observation."""
+        return self.episodes[0].observations.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        """Entries of an action; 0 where none were recorded."""
+        return self.episodes[0].actions.shape[1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all observations and actions: the same data, the same fingerprint."""
+        digest = hashlib.sha256()
+        for episode in self.episodes:
+            digest.update(np.ascontiguousarray(episode.observations, np.float64).tobytes())
+            digest.update(np.ascontiguousarray(episode.actions, np.float64).tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps in all episodes together."""
+        return sum(len(episode) for episode in self.episodes)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """The recorded true return of each episode, shape (episodes,).
+
+        Raises:
+            DataError: if an episode has no recorded rewards.
+        """
+        rewards = [episode.rewards for episode in self.episodes]
+        missing = [index for index, reward in enumerate(rewards) if reward is None]
+        if missing:
+            raise DataError(f"episode {missing[0]} has no recorded rewards")
+        return np.array([reward.sum() for reward in rewards if reward is not None])
+
+
+class Windows:
+    """Every window of a dataset that a plan could be compared with, ready to be drawn in batches.
+
+    A window takes every ``stride``-th observation (and the actions between, if plans have them).
+    An episode of n observations gives ``n - spec.num_observations + 1`` windows, the last one
+    included. An episode too short for a window gives one: padded by its last observation and
+    zero actions, and masked from there on.
+
+    Args:
+        dataset: the episodes, environment units.
+        spec: what a window holds.
+
+    Attributes:
+        episode: the number of the episode that each window is cut from.
+        first: the environment step at which each window begins.
+
+    Raises:
+        DataError: if the dataset's entries are not those of ``spec``; where plans are over states
+            only, its actions do not matter.
+    """
+
+    def __init__(self, dataset: Dataset, spec: PlanSpec) -> None:
+        check_entries(dataset, spec)
+        self.spec = spec
+        episodes = dataset.episodes
+        lengths = np.array([len(episode) + 1 for episode in episodes])
+        offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        counts = np.maximum(lengths - spec.num_observations + 1, 1)
+        self._observations = torch.from_numpy(
+            np.concatenate([episode.observations for episode in episodes]).astype(np.float32)
+        )
+        no_action = np.zeros((1, dataset.action_dim))
+        self._actions = torch.from_numpy(
+            np.concatenate(
+                [part for episode in episodes for part in (episode.actions, no_action)]
+            ).astype(np.float32)
+        )
+        self.episode = torch.from_numpy(np.repeat(np.arange(len(episodes)), counts))
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        self.first = torch.from_numpy(np.arange(counts.sum()) - before)
+        self._start = self.first + torch.from_numpy(np.repeat(offsets, counts))
+        self._last = torch.from_numpy(np.repeat(offsets + lengths - 1, counts))
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+    def gather(self, indices: torch.Tensor) -> tuple[Plans, PlanMask]:
+        """Windows in environment units, and where they are real.
+
+        Args:
+            indices: shape (batch,), each below ``len(self)``.
+        """
+        spec = self.spec
+        start, last = self._start[indices, None], self._last[indices, None]
+        wanted = start + torch.arange(spec.horizon) * spec.stride
+        needed = wanted + spec.stride if spec.with_actions else wanted
+        between = wanted.unsqueeze(-1) + torch.arange(spec.stride)
+        windows = spec.join(
+            self._observations[torch.minimum(wanted, last)],
+            self._actions[torch.minimum(between, last.unsqueeze(-1))],
+        )
+        return windows, needed <= last
+
+    def history(self, indices: torch.Tensor) -> Float[torch.Tensor, "batch time observation"]:
+        """Every observation of each window's episode, from its first to the window's last.
+
+        Environment units. ``history[:, -1]`` is the last of the window, ``[:, -1 - stride]`` the
+        one before. Shorter histories are padded in front by the episode's first observation,
+        episodes shorter than a window behind by their last.
+        """
+        reach = (self.spec.horizon - 1) * self.spec.stride
+        start, first = self._start[indices, None], self.first[indices, None]
+        back = torch.arange(int(first.max()), -reach - 1, -1)
+        wanted = start - torch.minimum(back, first)
+        return self._observations[torch.minimum(wanted, self._last[indices, None])]
+
+    def steps(self) -> list[Float[torch.Tensor, "time transition"]]:
+        """Every plan step of each episode by environment step, environment units.
+
+        Where plans carry actions, the last observations, with too few after them, are left out.
+        """
+        reach = self.spec.stride if self.spec.with_actions else 0
+        last = torch.unique(self._last)
+        begin = torch.cat([last.new_zeros(1), last[:-1] + 1])
+        found = []
+        for first, end in zip(begin.tolist(), last.tolist(), strict=True):
+            times = torch.arange(first, max(first, end + 1 - reach))
+            between = times.unsqueeze(-1) + torch.arange(self.spec.stride)
+            between = between.clamp(max=end)
+            found.append(self.spec.join(self._observations[times], self._actions[between]))
+        return found
+
+    def subset(self, keep: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Indices of the windows whose episode number satisfies ``keep``."""
+        return torch.nonzero(keep(self.episode)).squeeze(-1)
+
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator,
+        weights: Float[torch.Tensor, "window"] | None = None,
+    ) -> torch.Tensor:
+        """``count`` window indices with replacement, in proportion to weights; alike if None."""
+        if weights is None:
+            return torch.randint(len(self), (count,), generator=generator)
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+    def batch(self, indices: torch.Tensor, normalizer: Normalizer) -> tuple[Plans, PlanMask]:
+        """Windows in model space, on the normalizer's device, and where they are real."""
+        windows, mask = self.gather(indices)
+        device = normalizer.shift.device
+        return normalizer.normalize(windows.to(device)), mask.to(device)
+
+
+def check_entries(dataset: Dataset, spec: PlanSpec) -> None:
+    """Check that plans can be made of a dataset; where they are over states, actions may differ.
+
+    Raises:
+        DataError: if it has other entries than the plans.
+    """
+    got = (dataset.observation_dim, dataset.action_dim)
+    expected = (spec.observation_dim, spec.action_dim)
+    if got[: 1 + spec.with_actions] != expected[: 1 + spec.with_actions]:
+        msg = (
+            f"observations and actions have {got} entries, the plans {expected}; "
+            "use data of the same environment"
+        )
+        raise DataError(msg)
+
+
+def agreed_columns(given: Mapping[str, Columns]) -> Columns:
+    """What all data calls its entries, where it has names for them.
+
+    Args:
+        given: by what it is, such as "the demonstrations", for the error.
+
+    Returns:
+        Of observations and of actions the names of the first that has any, with the units of all.
+
+    Raises:
+        DataError: if names of observations, their order or units differ. Actions may: not every
+            plan or reward has them.
+    """
+    named = {what: columns for what, columns in given.items() if columns.observations}
+    first, known = next(iter(named.items()), ("", Columns()))
+    for what, columns in named.items():
+        if columns.observations != known.observations:
+            msg = (
+                f"the observations of {what} are {', '.join(columns.observations)}; in {first} "
+                f"they are {', '.join(known.observations)}: bring the columns into the same "
+                "order, under the same names"
+            )
+            raise DataError(msg)
+    actions = next((columns.actions for columns in given.values() if columns.actions), ())
+    units: dict[str, str] = {}
+    told_by: dict[str, str] = {}
+    for what, columns in given.items():
+        for name, unit in columns.units.items():
+            if name in known.observations and units.get(name, unit) != unit:
+                msg = (
+                    f"{name} of {what} is in {unit}, in {told_by[name]} it is in {units[name]}: "
+                    "convert it"
+                )
+                raise DataError(msg)
+            if name in known.observations or name in actions:
+                units.setdefault(name, unit)
+                told_by.setdefault(name, what)
+    return Columns(known.observations, actions, units)
+
+
+def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Dataset:
+    """Read recorded data of any known format.
+
+    Args:
+        source: an HDF5 file of D4RL (``.hdf5``, ``.h5``), an ``.npz`` file, a table (``.parquet``,
+            ``.csv``), a folder of LeRobot or of Minari, or a Minari id such as
+            ``mujoco/halfcheetah/expert-v0``, downloaded if it is not local and there is a network.
+        layout: which columns of a table are what.
+
+    Raises:
+        DataError: names the file, the field and the value that is wrong, and the remedy.
+        MissingExtraError: if it takes a package that is not installed; names the command.
+    """
+    found = read_recording(source, layout)
+    try:
+        return Dataset(found.episodes, found.provenance, found.columns)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
+
+
+def write_dataset(
+    dataset: Dataset, folder: str | os.PathLike[str], *, env_id: str | None = None
+) -> Path:
+    """Write a Minari dataset that Minari itself lists and loads.
+
+    The folder's name becomes the Minari id (``-v0`` is appended if it has no version), its parent
+    the ``MINARI_DATASETS_PATH`` to list it under.
+
+    Args:
+        dataset: what to write.
+        folder: where; it must not exist yet.
+        env_id: the environment, kept in the description.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        DataError: if the folder exists or its name is not a Minari name.
+    """
+    found = Recording(dataset.episodes, dataset.columns, dataset.provenance)
+    return write_minari(found, free_folder(folder), env_id=env_id)
+
+
+def free_folder(folder: str | os.PathLike[str]) -> Path:
+    """As :func:`dataset_folder`, of a dataset that is yet to be written.
+
+    Raises:
+        DataError: if the folder exists or its name is not a Minari name.
+    """
+    target = dataset_folder(folder)
+    check_minari_name(target.name)
+    if target.exists():
+        raise DataError(f"{target} exists; remove it or choose another name")
+    return target

@@ -1,0 +1,143 @@
+"""Read the folders of LeRobot: Parquet files with a row a frame, described by ``meta/info.json``.
+
+The format: huggingface/lerobot, docs/source/lerobot-dataset-v3.mdx. Pictures are not read.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trailward.data.episode import DataError
+from trailward.data.formats.rows import Recording
+from trailward.data.formats.table import Roles, TableLayout, read_files
+
+_INFO = "meta/info.json"
+_VERSIONS = ("v2", "v3")
+_STATES = ("observation.state", "observation.environment_state")
+_NUMBERS = ("float", "int", "uint", "bool")
+
+
+def recognises(path: Path) -> bool:
+    """Whether a folder has the description, or at least its data."""
+    return (path / _INFO).exists() or any(path.glob("data/**/*.parquet"))
+
+
+def read_lerobot(path: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Recording:
+    """The episodes of a LeRobot dataset.
+
+    Observations are ``observation.state`` and ``observation.environment_state``, or all features
+    of numbers whose names begin with ``observation.`` where there is neither; actions are
+    ``action``, or all that begin with ``action.``; rewards are ``next.reward``.
+
+    Args:
+        path: a folder with ``meta/info.json`` and ``data/**/*.parquet``, version 2 or 3.
+        layout: which features are to be what instead.
+
+    Raises:
+        DataError: names the file, the feature and the value that is wrong, and the remedy.
+        MissingExtraError: if pyarrow is not installed.
+    """
+    path = Path(path)
+    info = _read_info(path / _INFO)
+    features = {name: told for name, told in info["features"].items() if _is_vector(told)}
+    files = sorted(path.glob("data/**/*.parquet"))
+    if not files:
+        msg = f"{path} has no Parquet file in 'data'; fetch the dataset again, with its data"
+        raise DataError(msg)
+    roles = _roles(path / _INFO, features, layout)
+    recording = read_files(files, roles)
+    _check_promises(path / _INFO, info, roles, recording)
+    left_out = sorted(set(info["features"]) - set(roles.used))
+    facts = {name: info.get(name) for name in ("codebase_version", "fps", "robot_type")}
+    facts = {"file": path.name, **facts, **recording.provenance, "left_out": left_out}
+    return replace(recording, provenance=facts)
+
+
+def _read_info(file: Path) -> dict[str, Any]:
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = (
+            f"{file} does not exist, so the folder tells no features; fetch the dataset again, or "
+            "name one of its Parquet files"
+        )
+        raise DataError(msg) from None
+    except (OSError, ValueError) as error:
+        msg = f"{file} is not readable JSON: {error}; fetch the dataset again"
+        raise DataError(msg) from None
+    version = str(info.get("codebase_version")) if isinstance(info, dict) else "none"
+    if not version.startswith(_VERSIONS):
+        msg = (
+            f"{file}: 'codebase_version' is {version}; versions {' and '.join(_VERSIONS)} are "
+            "known: convert the dataset with LeRobot"
+        )
+        raise DataError(msg)
+    features = info.get("features")
+    if not isinstance(features, dict) or not all(isinstance(f, dict) for f in features.values()):
+        msg = f"{file} has no 'features' with a description each; fetch the dataset again"
+        raise DataError(msg)
+    return info
+
+
+def _is_vector(feature: Mapping[str, Any]) -> bool:
+    shape = feature.get("shape")
+    is_number = str(feature.get("dtype")).startswith(_NUMBERS)
+    return is_number and isinstance(shape, list) and len(shape) == 1
+
+
+def _roles(file: Path, features: Mapping[str, Mapping[str, Any]], layout: TableLayout) -> Roles:
+    states = [name for name in _STATES if name in features]
+    observations = states or [name for name in features if name.startswith("observation.")]
+    actions = [name for name in ("action",) if name in features]
+    actions = actions or [name for name in features if name.startswith("action.")]
+    rewards = "next.reward" if "next.reward" in features else None
+    roles = Roles(
+        layout.episode or "episode_index",
+        layout.frame or "frame_index",
+        layout.observations or tuple(observations),
+        layout.actions or tuple(actions),
+        layout.rewards or rewards,
+        {name: _names(told.get("names")) for name, told in features.items()},
+    )
+    missing = [name for name in roles.used if name not in features]
+    if missing or not roles.observations:
+        wanted = missing[0] if missing else "observation.state"
+        msg = (
+            f"{file}: 'features' have no numbers called '{wanted}', only {', '.join(features)}; "
+            "name features with --table.observations and its like"
+        )
+        raise DataError(msg)
+    return roles
+
+
+def _names(told: Any) -> list[str]:
+    """Names of entries: a list, ``{"motors": list}`` or ``{name: place}``."""
+    if isinstance(told, dict):
+        lists = [names for names in told.values() if isinstance(names, list)]
+        told = [name for names in lists for name in names] if lists else list(told)
+    return [str(name) for name in told] if isinstance(told, list) else []
+
+
+def _check_promises(file: Path, info: Mapping[str, Any], roles: Roles, found: Recording) -> None:
+    promised = info.get("total_frames")
+    count = found.provenance["frame"]["count"]
+    if isinstance(promised, int) and promised != count:
+        msg = (
+            f"{file}: 'total_frames' is {promised}, but 'data' has {count} rows; fetch the files "
+            "that are missing"
+        )
+        raise DataError(msg)
+    for names, columns in (
+        (roles.observations, found.columns.observations),
+        (roles.actions, found.columns.actions),
+    ):
+        entries = sum(info["features"][name]["shape"][0] for name in names)
+        if entries != len(columns):
+            msg = (
+                f"{file}: 'shape' of {', '.join(names)} promises {entries} entries, 'data' has "
+                f"{len(columns)}; correct it, or fetch the dataset again"
+            )
+            raise DataError(msg)

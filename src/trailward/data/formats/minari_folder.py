@@ -1,0 +1,226 @@
+"""Read and write the folders of Minari; fetch those that are only remote."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import urllib.request
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gymnasium
+import minari
+import numpy as np
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+
+from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.formats.rows import Recording, as_numbers, check_values
+
+_HUB = ("huggingface.co", 443)
+_PATIENCE = 3.0
+_DAMAGED = (KeyError, OSError, AttributeError, ValueError, TypeError, RuntimeError, AssertionError)
+
+
+def read_minari(source: str | os.PathLike[str]) -> Recording:
+    """The episodes of a Minari dataset.
+
+    Args:
+        source: a folder, or an id such as ``mujoco/halfcheetah/expert-v0``. One that
+            ``minari list local`` does not know is downloaded, if there is a network.
+
+    Raises:
+        DataError: names the dataset, the episode and the field that is wrong, and the remedy.
+    """
+    recorded = _open(source)
+    episodes = []
+    try:
+        metadata = recorded.storage.metadata
+        made = json.loads(metadata.get("provenance", "{}"))
+        columns = Columns.from_config(json.loads(metadata.get("columns", "null")))
+        for item in recorded.iterate_episodes():
+            place = f"{source}, episode {len(episodes)}"
+            has_rewards = bool(metadata.get("has_rewards", True))
+            episodes.append(_read_episode(place, item, has_rewards=has_rewards))
+    except DataError:
+        raise
+    except _DAMAGED as error:
+        msg = (
+            f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}; record "
+            "or download the dataset again"
+        )
+        raise DataError(msg) from error
+    return Recording(episodes, columns, made)
+
+
+def check_minari_name(name: str) -> None:
+    """Check that a folder can be called so.
+
+    Raises:
+        DataError: if it is not a Minari name.
+    """
+    try:
+        parse_dataset_id(name)
+    except (TypeError, ValueError):
+        msg = (
+            f"'{name}' is not a name that Minari knows datasets by; choose one of letters, digits, "
+            "'_' and '-', which may end in a version such as -v0"
+        )
+        raise DataError(msg) from None
+
+
+def write_minari(recording: Recording, target: Path, *, env_id: str | None = None) -> Path:
+    """Write a Minari dataset that Minari itself lists and loads.
+
+    Args:
+        recording: what to write.
+        target: a folder that does not exist yet, with a Minari name.
+        env_id: the environment, kept in the description.
+
+    Raises:
+        DataError: if the folder's name is not a Minari name.
+    """
+    check_minari_name(target.name)
+    buffers = [
+        EpisodeBuffer(
+            id=index,
+            observations=episode.observations,  # pyright: ignore[reportArgumentType]
+            actions=episode.actions,  # pyright: ignore[reportArgumentType]
+            rewards=_rewards_or_zeros(episode),  # pyright: ignore[reportArgumentType]
+            terminations=np.zeros(len(episode), bool),  # pyright: ignore[reportArgumentType]
+            truncations=np.arange(len(episode)) == len(episode) - 1,  # pyright: ignore[reportArgumentType]
+        )
+        for index, episode in enumerate(recording.episodes)
+    ]
+    first = recording.episodes[0]
+    staging = target.parent / f".writing-{uuid.uuid4().hex[:8]}"
+    try:
+        with _minari_root(staging), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", ".* is (set to )?None", UserWarning
+            )  # no author given
+            written = minari.create_dataset_from_buffers(
+                target.name,
+                buffers,
+                observation_space=_box(first.observations.shape[1]),
+                action_space=_box(first.actions.shape[1]),
+                description=f"trailward data of {env_id}" if env_id else "trailward data",
+            )
+            written.storage.update_metadata(
+                {
+                    "provenance": json.dumps(recording.provenance),
+                    "columns": json.dumps(recording.columns.to_config()),
+                    "has_rewards": all(e.rewards is not None for e in recording.episodes),
+                }
+            )
+        (staging / target.name).rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def dataset_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder that a dataset is written to: the name always ends in a version."""
+    path = Path(folder).expanduser().resolve()
+    versioned = re.search(r"-v\d+$", path.name)
+    return path if versioned else path.with_name(f"{path.name}-v0")
+
+
+def _open(source: str | os.PathLike[str]) -> minari.MinariDataset:
+    for path in (Path(source).expanduser(), dataset_folder(source)):
+        if (path / "data").is_dir():
+            try:
+                return minari.MinariDataset(path / "data")
+            except _DAMAGED as error:
+                msg = f"{path} is not a readable Minari dataset: {error}; record or fetch it again"
+                raise DataError(msg) from error
+    try:
+        return minari.load_dataset(str(source))
+    except FileNotFoundError:
+        return _download(str(source))
+    except _DAMAGED as error:
+        raise DataError(_unknown(source)) from error
+
+
+def _download(name: str) -> minari.MinariDataset:
+    """A dataset that is not there, from where Minari keeps its own."""
+    try:
+        parse_dataset_id(name)
+    except (TypeError, ValueError):  # without a version it is a TypeError
+        raise DataError(_unknown(name)) from None
+    if not _is_online():
+        raise DataError(f"{_unknown(name)}; there is no network here to download it")
+    try:
+        return minari.load_dataset(name, download=True)
+    except Exception as error:  # each of Minari's remotes fails in its own way
+        raise DataError(f"{_unknown(name)}; downloading it failed: {error}") from error
+
+
+def _is_online() -> bool:
+    """Whether the hub can be reached: without a network its library tries for half a minute."""
+    if urllib.request.getproxies():
+        return True
+    try:
+        socket.create_connection(_HUB, timeout=_PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+def _unknown(source: str | os.PathLike[str]) -> str:
+    return (
+        f"'{source}' is neither a folder or file of a known format nor a local Minari id; list "
+        "those with 'minari list local', get one with 'minari download', or make one with "
+        "'trailward collect'"
+    )
+
+
+def _read_episode(place: str, item: minari.EpisodeData, *, has_rewards: bool) -> Episode:
+    fields = {"observations": item.observations, "actions": item.actions}
+    if isinstance(item.observations, dict):
+        if "observation" not in item.observations:
+            keys = sorted(item.observations)
+            msg = (
+                f"{place}: observations are a dictionary of {keys}; none is 'observation': rename "
+                "the one to learn from"
+            )
+            raise DataError(msg)
+        fields["observations"] = item.observations["observation"]
+    if has_rewards:
+        fields["rewards"] = item.rewards
+    found: dict[str, np.ndarray] = {}
+    for name, values in fields.items():
+        if not isinstance(values, np.ndarray | list):
+            raise DataError(f"{place}: {name} must be arrays; flatten them first")
+        found[name] = as_numbers(f"{place}: {name}", values)
+        check_values(f"{place}: {name}", found[name])
+    try:
+        return Episode(found["observations"], found["actions"], found.get("rewards"))
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+def _box(entries: int) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-np.inf, np.inf, (entries,), np.float64)
+
+
+def _rewards_or_zeros(episode: Episode) -> np.ndarray:
+    return np.zeros(len(episode)) if episode.rewards is None else episode.rewards
+
+
+@contextmanager
+def _minari_root(root: Path) -> Iterator[None]:
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    root.mkdir(parents=True)
+    os.environ["MINARI_DATASETS_PATH"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before

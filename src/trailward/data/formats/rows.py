@@ -1,0 +1,191 @@
+"""Flat rows, checked and cut into episodes: what the readers of all formats share."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from trailward.data.episode import Columns, DataError, Episode
+
+LARGEST = 1e18
+"""Of a value: the square of a larger one does not fit into the 32-bit floats of models."""
+
+_UNIT = re.compile(r"^(.*\S)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a reader found.
+
+    Attributes:
+        episodes: environment units.
+        columns: what their entries are called.
+        provenance: where they come from, and what there was to say about them; JSON values.
+    """
+
+    episodes: Sequence[Episode]
+    columns: Columns = Columns()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A row an observation and what was done there, one episode after the other.
+
+    Attributes:
+        observations: environment units.
+        actions: the same; shape (row, 0) where none were recorded.
+        rewards: true ones, if they were recorded.
+        reached: the observation that each action led to, if it was recorded.
+    """
+
+    observations: Float[np.ndarray, "row observation"]
+    actions: Float[np.ndarray, "row action"]
+    rewards: Float[np.ndarray, "row"] | None = None
+    reached: Float[np.ndarray, "row observation"] | None = None
+
+    def cut(self, place: str, bounds: Int[np.ndarray, "bound"]) -> list[Episode]:
+        """The episodes between the bounds.
+
+        Where it is not known what an episode's last action led to, that action is dropped. An
+        episode of which nothing is left is left out.
+
+        Args:
+            place: of errors: the file.
+            bounds: the first row of each episode, and the number of rows.
+
+        Raises:
+            DataError: if no episode is left.
+        """
+        episodes = []
+        for first, end in pairwise(bounds.tolist()):
+            last = end - (self.reached is None)
+            if last > first:
+                episodes.append(self._episode(first, end, last))
+        if not episodes:
+            msg = (
+                f"{place} has no episodes: {len(self.observations)} rows, none followed by another "
+                "of the same episode; an episode takes two rows at least"
+            )
+            raise DataError(msg)
+        return episodes
+
+    def _episode(self, first: int, end: int, last: int) -> Episode:
+        observations = self.observations[first:end]
+        if self.reached is not None:
+            observations = np.concatenate([observations, self.reached[end - 1 : end]])
+        rewards = None if self.rewards is None else self.rewards[first:last]
+        return Episode(observations, self.actions[first:last], rewards)
+
+
+def as_numbers(place: str, array: Any) -> np.ndarray:
+    """The same array as 64-bit floats, or a refusal if it does not hold real numbers.
+
+    Args:
+        place: of errors: the file and the field.
+        array: anything.
+    """
+    found = np.asarray(array)
+    if found.dtype.kind not in "fiub":
+        msg = f"{place} holds no numbers but {found.dtype}; it must be an array of real numbers"
+        raise DataError(msg)
+    return found.astype(np.float64, copy=False)
+
+
+def check_values(place: str, array: Shaped[np.ndarray, "row *entry"]) -> None:
+    """Check that every value is finite and of a size that models can take.
+
+    Args:
+        place: of errors: the file and the field.
+        array: environment units.
+
+    Raises:
+        DataError: names row, entry and value of the first that is not, and the remedy.
+    """
+    if not array.size or (array.max() <= LARGEST and array.min() >= -LARGEST):
+        return
+    at = tuple(np.argwhere(~(np.abs(array.astype(float)) <= LARGEST))[0].tolist())
+    value = float(array[at])
+    where = f"{place}, row {at[0]}" + "".join(f", entry {entry}" for entry in at[1:])
+    if not np.isfinite(value):
+        remedy = "every value must be finite: repair it or drop the episode"
+    else:
+        remedy = (
+            f"more than {LARGEST:g} is taken for a mistake: drop the episode if it stands for a "
+            "missing value, or choose another unit"
+        )
+    raise DataError(f"{where} is {value:g}; {remedy}")
+
+
+def check_axes(place: str, array: np.ndarray, *axes: str) -> None:
+    """Check that an array has the axes that it should have.
+
+    Raises:
+        DataError: if it has not.
+    """
+    if array.ndim != len(axes):
+        named = ", ".join(axes)
+        raise DataError(f"{place} has shape {array.shape}; expected the axes ({named}): reshape it")
+
+
+def check_count(place: str, array: np.ndarray, rows: int) -> None:
+    """Check that a field has as many rows as the observations.
+
+    Raises:
+        DataError: if it has not.
+    """
+    if len(array) != rows:
+        msg = (
+            f"{place} has {len(array)} rows, 'observations' {rows}; all fields need as many: cut "
+            "them to the same steps"
+        )
+        raise DataError(msg)
+
+
+def bounds_of(ended: Bool[np.ndarray, "row"]) -> Int[np.ndarray, "bound"]:
+    """Where episodes begin, and the number of rows, from the rows that end one.
+
+    The last row ends one in any case.
+    """
+    ends = np.flatnonzero(ended) + 1
+    return np.unique(np.concatenate([[0], ends, [len(ended)]]))
+
+
+def changes(ids: Shaped[np.ndarray, "row"]) -> Bool[np.ndarray, "row"]:
+    """Which rows end an episode: those whose successor has another id, and the last one."""
+    ended = np.ones(len(ids), bool)
+    ended[:-1] = ids[1:] != ids[:-1]
+    return ended
+
+
+def named_columns(place: str, observations: Sequence[str], actions: Sequence[str]) -> Columns:
+    """Columns of these names; ``x (m)`` and ``x [m]`` are ``x``, in metres.
+
+    Args:
+        place: of errors: the file.
+        observations: a name for each entry, or none.
+        actions: the same.
+
+    Raises:
+        DataError: if two entries have the same name.
+    """
+    split = [[split_unit(name) for name in names] for names in (observations, actions)]
+    bare = (tuple(name for name, _ in names) for names in split)
+    units = {name: unit for names in split for name, unit in names if unit}
+    try:
+        return Columns(*bare, units=units)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from None
+
+
+def split_unit(name: str) -> tuple[str, str | None]:
+    """The name and the unit of a column called ``x (m)`` or ``x [m]``; a number is no unit."""
+    found = _UNIT.match(name)
+    unit = found and (found[2] or found[3]).strip()
+    if not found or not unit or unit.isdigit():
+        return name, None
+    return found[1], unit

@@ -1,0 +1,1 @@
+"""Windows -> diffuser -> plans: schedule, denoiser, guide, sampler, training."""

@@ -1,0 +1,293 @@
+"""A trained diffusion model of play data, with all that planning and learning need of it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.data.episode import Columns, at_least
+from trailward.data.normalizer import Normalizer, join_normalizers
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.adjoint import Adjoint, full
+from trailward.diffusion.conditioning import condition_on
+from trailward.diffusion.denoiser import PARAMETERIZATIONS
+from trailward.diffusion.guide import GUIDES, Guide
+from trailward.diffusion.inverse_dynamics import InverseDynamics
+from trailward.diffusion.networks import NETWORKS
+from trailward.diffusion.sampler import parse_reverse_step, sample
+from trailward.diffusion.schedule import Move, NoiseSchedule, cosine_schedule
+from trailward.typing import PerPlan, Plans
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Constructor arguments of a denoiser.
+
+    Attributes:
+        network: ``transformer``, ``mlp`` or ``unet``.
+        width: its width.
+        depth: layers of the transformer and the MLP; the U-Net's levels are its ``multipliers``.
+        multipliers: channels of the U-Net's levels, in units of ``width``.
+        parameterization: what the network predicts: ``clean``, ``noise`` or ``velocity``.
+        num_diffusion_steps: steps of the cosine schedule.
+    """
+
+    network: str = "transformer"
+    width: int = 96
+    depth: int = 3
+    multipliers: tuple[int, ...] = (1, 4, 8)
+    parameterization: str = "clean"
+    num_diffusion_steps: int = 64
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "width", "depth", "num_diffusion_steps")
+        if not self.multipliers or min(self.multipliers) < 1:
+            msg = f"multipliers are {self.multipliers}; give at least one, each at least 1"
+            raise ValueError(msg)
+
+    def build(self, spec: PlanSpec) -> tuple[nn.Module, NoiseSchedule]:
+        """A denoiser with fresh weights, and its schedule.
+
+        Raises:
+            ValueError: if a name is unknown.
+        """
+        for name, family in (("network", NETWORKS), ("parameterization", PARAMETERIZATIONS)):
+            if getattr(self, name) not in family:
+                msg = f"{name} '{getattr(self, name)}' is unknown; choose {' or '.join(family)}"
+                raise ValueError(msg)
+        own = {"multipliers": self.multipliers} if self.network == "unet" else {"depth": self.depth}
+        network = NETWORKS[self.network](spec.transition_dim, spec.horizon, width=self.width, **own)
+        schedule = cosine_schedule(self.num_diffusion_steps)
+        return PARAMETERIZATIONS[self.parameterization](network, schedule), schedule
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How plans are sampled and guided; the same when a reward is learnt and when it is used.
+
+    Attributes:
+        sampler: ``ddpm``, ``ddim`` or ``ddim:ETA``.
+        num_steps: reverse steps of the sampler.
+        guide: ``clean`` or ``noisy``: where the reward's gradient is taken and added.
+        scale: strength of the guide; 0 is no guidance.
+        stop_step: diffusion steps below this one are not guided.
+        repeats: corrections in one reverse step (``noisy`` only).
+        use_variance: whether to scale by the posterior variance (``noisy`` only).
+        temperature: standard deviation of the noise that plans are made from; below 1 they vary
+            less and keep to what is likely.
+    """
+
+    sampler: str = "ddim"
+    num_steps: int = 8
+    guide: str = "clean"
+    scale: float = 0.3
+    stop_step: int = 16
+    repeats: int = 2
+    use_variance: bool = True
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.guide not in GUIDES:
+            raise ValueError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
+        parse_reverse_step(self.sampler)
+        at_least(1, self, "num_steps", "repeats")
+        at_least(0, self, "scale", "stop_step", "temperature")
+
+    def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
+        """The guide of a reward model, with those of these settings that it has by name."""
+        kind = GUIDES[self.guide]
+        names = [each.name for each in fields(kind) if each.init and each.name != "reward_model"]
+        return kind(reward_model, **{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Diffuser:
+    """A frozen denoiser of play data, its normalizers, and the way from plans to actions.
+
+    Attributes:
+        spec: what its plans hold.
+        observation_normalizer: the play data's; used for demonstrations too.
+        action_normalizer: the play data's.
+        denoiser: averaged weights, frozen.
+        schedule: the noise schedule it was trained with.
+        inverse_dynamics: finds actions for plans over states only; None if plans carry actions,
+            or none were recorded.
+        config: constructor arguments of the denoiser.
+        provenance: command, seed, versions and data it was made from.
+        columns: what the play data's entries are called.
+    """
+
+    spec: PlanSpec
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+    denoiser: nn.Module
+    schedule: NoiseSchedule
+    inverse_dynamics: InverseDynamics | None
+    config: DenoiserConfig
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns = Columns()
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """Maps whole transitions."""
+        return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of plan layout, configuration and weights."""
+        facts = json.dumps([self.spec.to_config(), asdict(self.config)])
+        digest = hashlib.sha256(facts.encode())
+        for name, module in self._modules().items():
+            for weights in prefixed(name, module).values():
+                digest.update(weights.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def device(self) -> torch.device:
+        """Where plans are sampled."""
+        return self.observation_normalizer.shift.device
+
+    def sample_plans(
+        self,
+        first: Float[Tensor, "batch observation"],
+        sampling: SamplingConfig,
+        *,
+        generator: torch.Generator | Sequence[torch.Generator],
+        reward_model: Callable[[Plans], PerPlan] | None = None,
+        last: Float[Tensor, "batch observation"] | None = None,
+        adjoint: Adjoint = full,
+    ) -> Plans:
+        """Plans from the given observations; everything in model space.
+
+        Args:
+            first: where each plan starts.
+            sampling: how.
+            generator: of all noise; several for as many equal parts of the batch.
+            reward_model: guides the plans; None for unguided ones.
+            last: where each plan ends, if known.
+            adjoint: how gradients go back to the reward model's weights.
+
+        Raises:
+            ValueError: if a reward model is given but no move would be guided.
+        """
+        if reward_model is not None:
+            self.guided_moves(sampling)
+        return sample(
+            self.denoiser,
+            self.schedule.moves(sampling.num_steps),
+            condition_on(self.spec, first, last),
+            generator=generator,
+            reverse_step=parse_reverse_step(sampling.sampler),
+            guide=None if reward_model is None else sampling.build_guide(reward_model),
+            temperature=sampling.temperature,
+            adjoint=adjoint,
+        )
+
+    def guided_moves(self, sampling: SamplingConfig) -> list[Move]:
+        """The moves that a reward model corrects, noisiest first.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        moves = self.schedule.moves(sampling.num_steps)
+        guided = [move for move in moves if move.step >= sampling.stop_step]
+        if not guided:
+            msg = (
+                f"no move would be guided: the noisiest diffusion step is {moves[0].step}, "
+                f"stop_step {sampling.stop_step}; lower it"
+            )
+            raise ValueError(msg)
+        return guided
+
+    def implausibility(self, plans: Plans, *, generator: torch.Generator) -> PerPlan:
+        """How far each plan is from what the denoiser makes of it: 0 is as play data.
+
+        Noise of a quarter of the diffusion steps is added to all but the known first observation,
+        and taken off again without guidance. A plan that guidance has pulled off the play data,
+        through a wall say, does not come back as it was.
+
+        Args:
+            plans: model space.
+            generator: of the noise.
+
+        Returns:
+            The root mean square change of each plan's entries.
+        """
+        step = self.schedule.num_steps // 4
+        signal = self.schedule.alpha_bars[step]
+        noise = torch.randn(plans.shape, generator=generator, device=plans.device)
+        known = condition_on(self.spec, self.spec.split(plans)[0][:, 0])
+        noisy = known(signal**0.5 * plans + (1 - signal) ** 0.5 * noise)
+        steps = torch.full((len(plans),), step, device=plans.device)
+        return (self.denoiser(noisy, steps) - plans).square().mean((1, 2)).sqrt()
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a model folder that :meth:`load` reads without data or environment."""
+        weights: dict[str, Tensor] = {}
+        for name, module in self._modules().items():
+            weights |= prefixed(name, module)
+        config = {
+            "kind": "diffuser",
+            "spec": self.spec.to_config(),
+            "denoiser": asdict(self.config),
+            "columns": self.columns.to_config(),
+            "provenance": dict(self.provenance),
+        }
+        return save_model(folder, weights, config)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+    ) -> "Diffuser":
+        """Read a model folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, of another kind or does not fit its
+                configuration.
+        """
+        weights, config = load_model(folder, "diffuser")
+        try:
+            spec = PlanSpec(**config["spec"])
+            settings = DenoiserConfig(**config["denoiser"])
+            denoiser, schedule = settings.build(spec)
+            inverse = None
+            if submodule(weights, "inverse_dynamics"):
+                inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
+            diffuser = cls(
+                spec,
+                Normalizer(**submodule(weights, "observation_normalizer")),
+                Normalizer(**submodule(weights, "action_normalizer")),
+                denoiser,
+                schedule,
+                inverse,
+                settings,
+                config["provenance"],
+                Columns.from_config(config.get("columns")),
+            )
+            for name, module in diffuser._modules().items():
+                module.load_state_dict(submodule(weights, name))
+                module.to(device).requires_grad_(requires_grad=False).eval()
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{folder}: weights and configuration disagree: {error}"
+            ) from None
+        return diffuser
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {
+            "observation_normalizer": self.observation_normalizer,
+            "action_normalizer": self.action_normalizer,
+            "denoiser": self.denoiser,
+        }
+        return modules | (
+            {"inverse_dynamics": self.inverse_dynamics} if self.inverse_dynamics else {}
+        )

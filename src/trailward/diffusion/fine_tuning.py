@@ -1,0 +1,157 @@
+"""Tune a diffuser to a learnt reward: train it further on what the reward likes best.
+
+Guidance asks a value's gradient to lead plans to the demonstrator's behaviour, against what most
+of the play data does. Where play data holds many behaviours, and the demonstrator's is rare in it,
+that takes so strong a pull that plans leave the play data. Here the pull goes into the denoiser's
+own weights: it is trained further on play windows, those drawn most whose episodes the reward
+ranks with the demonstrations, and on the demonstrations themselves. Its plans need no guidance.
+
+It is reward-weighted regression (Peters and Schaal 2007) with a diffusion model in the place of a
+policy, and the learnt reward in that of the true one.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import Episode, at_least
+from trailward.diffusion.diffuser import Diffuser
+from trailward.diffusion.training import MAY_CHANGE, Batches, TrainingConfig, train_denoiser
+from trailward.progress import Report
+
+_NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
+_SMALLEST = 1e-8
+
+
+@dataclass(frozen=True)
+class TuningConfig:
+    """How a diffuser is tuned to a reward.
+
+    Attributes:
+        num_steps: gradient steps; 0 is no tuning.
+        batch_size: windows in a batch.
+        learning_rate: the highest, as in :class:`~trailward.diffusion.training.TrainingConfig`.
+        action_weight: as there; as the diffuser was trained.
+        demonstration_share: of a batch that is demonstration windows, on average.
+        sharpness: the deviation of episodes' mean rewards, times this, is the shortfall against
+            the demonstrations at which an episode is drawn e times less.
+    """
+
+    num_steps: int = 0
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    action_weight: float = 1.0
+    demonstration_share: float = 0.25
+    sharpness: float = 0.1
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch_size")
+        at_least(0, self, "num_steps", "learning_rate", "action_weight", "demonstration_share")
+        if self.demonstration_share > 1:
+            msg = f"demonstration_share is {self.demonstration_share}; it is a share, at most 1"
+            raise ValueError(msg)
+        if not self.sharpness > 0:
+            raise ValueError(f"sharpness is {self.sharpness}; it must be above 0")
+
+    def training(self, seed: int) -> TrainingConfig:
+        """The same as settings of the training loop."""
+        return TrainingConfig(
+            num_steps=self.num_steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            num_warmup=_NUM_WARMUP,
+            average_decay=_AVERAGE_DECAY,
+            optimizer="adam",
+            action_weight=self.action_weight,
+            seed=seed,
+        )
+
+
+def tune_diffuser(
+    diffuser: Diffuser,
+    mean_reward: Callable[[Episode], float],
+    play: Dataset,
+    demonstrations: Dataset,
+    folder: Path,
+    *,
+    config: TuningConfig,
+    seed: int = 0,
+    report: Report = lambda done, **figures: None,
+) -> Diffuser:
+    """A diffuser whose unguided plans are what the reward likes best; resumes exactly.
+
+    Args:
+        diffuser: stays as it is.
+        mean_reward: the learnt reward of an episode, the mean over its steps.
+        play: play data, environment units.
+        demonstrations: environment units.
+        folder: gets the checkpoint and TensorBoard's ``logs``.
+        config: how.
+        seed: of batches and noise.
+        report: told the gradient steps done and the loss.
+
+    Raises:
+        DivergedError: if a loss or gradient is not finite.
+        CheckpointError: if the folder's checkpoint is of other data or settings.
+    """
+    shown = [mean_reward(episode) for episode in demonstrations.episodes]
+    played = [mean_reward(episode) for episode in play.episodes]
+    chances = episode_weights(np.array(played), np.array(shown), sharpness=config.sharpness)
+    windows = Windows(Dataset([*play.episodes, *demonstrations.episodes]), diffuser.spec)
+    weights = _window_weights(windows, chances, config.demonstration_share)
+    training = config.training(seed)
+    identity = {
+        "play data": play.fingerprint,
+        "demonstrations": demonstrations.fingerprint,
+        "diffuser": diffuser.fingerprint,
+        "episode weights": [round(float(chance), 6) for chance in chances],
+        "tuning": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
+        "seed": seed,
+    }
+    network = copy.deepcopy(diffuser.denoiser).requires_grad_().train()
+    batches = Batches(windows, diffuser.normalizer, training, weights)
+    average = train_denoiser(network, diffuser.schedule, batches, folder, identity, report)
+    average.requires_grad_(requires_grad=False).eval()
+    facts = {"tuned_from": diffuser.fingerprint, "tuning": asdict(config), "seed": seed}
+    return replace(diffuser, denoiser=average, provenance=facts)
+
+
+def episode_weights(
+    played: Float[np.ndarray, "episode"],
+    shown: Float[np.ndarray, "demonstration"],
+    *,
+    sharpness: float,
+) -> Float[np.ndarray, "episode"]:
+    """How likely a play episode's windows are to be drawn, 1 at most.
+
+    ``exp(min(0, (r - d) / (sharpness * s)))`` for an episode of mean reward ``r``, where ``d`` is
+    the mean reward of the demonstrations and ``s`` the deviation over play episodes: what does as
+    well as the demonstrations counts whole, the rest the less the worse it does.
+
+    Args:
+        played: mean learnt reward of each play episode.
+        shown: the same of each demonstration.
+        sharpness: see :class:`TuningConfig`.
+    """
+    shortfall = np.minimum(0, played - shown.mean()) / (sharpness * max(played.std(), _SMALLEST))
+    return np.exp(shortfall - shortfall.max())
+
+
+def _window_weights(
+    windows: Windows, chances: Float[np.ndarray, "episode"], demonstration_share: float
+) -> Float[Tensor, "window"]:
+    """The weight of each window, those of demonstrations (the last episodes) adding to a share."""
+    per_episode = torch.as_tensor(chances, dtype=torch.float32)
+    played = windows.episode < len(chances)
+    weights = torch.zeros(len(windows))
+    weights[played] = per_episode[windows.episode[played]]
+    weights[played] *= (1 - demonstration_share) / weights[played].sum()
+    weights[~played] = demonstration_share / (~played).sum()
+    return weights

@@ -1,0 +1,344 @@
+"""Train a denoiser on play data: resumable at any moment, to the bit."""
+
+import copy
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from trailward.checkpoint import check_of_finished, load_state, save_state
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import DataError, at_least
+from trailward.data.normalizer import NORMALIZERS, Normalizer, join_normalizers
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.conditioning import condition_on
+from trailward.diffusion.denoiser import denoising_loss
+from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
+from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
+from trailward.diffusion.schedule import NoiseSchedule
+from trailward.progress import Report
+
+STATE = "training.safetensors"
+_HIDDEN = 64
+_MUON_RATE = {"adam": 1.0, "muon": 3.0}
+_MUON_BETAS = (0.9, 0.99)
+_OF_STEPS = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm")
+MAY_CHANGE = (*_OF_STEPS, "checkpoint_every")
+"""Settings that may differ when training goes on."""
+
+
+class DivergedError(RuntimeError):
+    """Training met a loss or gradient that is not finite or far too large; the last good
+    checkpoint is kept, and the message says where and what to change.
+    """  # noqa: D205
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a denoiser is trained.
+
+    Attributes:
+        num_steps: gradient steps.
+        batch_size: windows in a batch.
+        learning_rate: the highest; reached after ``num_warmup`` steps, 0 at the end (cosine).
+        num_warmup: gradient steps of linear increase.
+        max_gradient_norm: gradients are scaled down to this norm.
+        average_decay: of the exponential moving average of the weights.
+        optimizer: ``muon`` or ``adam``; see :func:`build_optimizers`.
+        weighted: whether the loss weights by signal-to-noise ratio.
+        action_weight: how much the actions that follow the first observation count in the loss,
+            where plans carry actions; everything else counts 1.
+        normalizer: ``limits`` or ``gaussian``.
+        checkpoint_every: gradient steps between checkpoints.
+        num_inverse_dynamics_steps: gradient steps of the inverse-dynamics model.
+        seed: of weights, batches and noise.
+    """
+
+    num_steps: int = 30_000
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    num_warmup: int = 500
+    max_gradient_norm: float = 1.0
+    average_decay: float = 0.999
+    optimizer: str = "muon"
+    weighted: bool = True
+    action_weight: float = 1.0
+    normalizer: str = "limits"
+    checkpoint_every: int = 1000
+    num_inverse_dynamics_steps: int = 4000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.normalizer not in NORMALIZERS:
+            known = " or ".join(NORMALIZERS)
+            raise ValueError(f"normalizer '{self.normalizer}' is unknown; choose {known}")
+        if self.optimizer not in ("muon", "adam"):
+            raise ValueError(f"optimizer '{self.optimizer}' is unknown; choose muon or adam")
+        at_least(1, self, "num_steps", "batch_size", "checkpoint_every")
+        at_least(1, self, "num_inverse_dynamics_steps")
+        at_least(0, self, "num_warmup", "learning_rate", "max_gradient_norm", "average_decay")
+        at_least(0, self, "action_weight")
+
+
+def train_diffuser(
+    dataset: Dataset,
+    spec: PlanSpec,
+    folder: str | os.PathLike[str],
+    *,
+    denoiser_config: DenoiserConfig = DenoiserConfig(),
+    config: TrainingConfig = TrainingConfig(),
+    device: str = "cpu",
+    report: Report = lambda done, **figures: None,
+    provenance: dict[str, Any] | None = None,
+) -> Diffuser:
+    """Train a denoiser, and an inverse-dynamics model if plans lack the recorded actions.
+
+    The randomness of each gradient step is a function of the seed and the step's number alone;
+    so, started again in a folder that holds a checkpoint, training goes on from it and ends with
+    the same bits as if it had never stopped.
+
+    Args:
+        dataset: play data, environment units.
+        spec: what plans hold.
+        folder: gets the model, the checkpoint and TensorBoard's ``logs``.
+        denoiser_config: the denoiser's architecture.
+        config: how it is trained.
+        device: where.
+        report: told the gradient steps done and the loss.
+        provenance: kept in the model's configuration.
+
+    Returns:
+        The diffuser with averaged weights, as saved in ``folder``.
+
+    Raises:
+        DivergedError: if a loss or gradient is not finite; the folder keeps the last good
+            checkpoint.
+        CheckpointError: if the folder's checkpoint is of other data or settings.
+    """
+    folder = Path(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network, schedule = denoiser_config.build(spec)
+    network.to(device)
+    observation, action = (
+        NORMALIZERS[config.normalizer](torch.cat(parts).float()).to(device)
+        for parts in (
+            [torch.as_tensor(e.observations) for e in dataset.episodes],
+            [torch.as_tensor(e.actions) for e in dataset.episodes],
+        )
+    )
+    windows = Windows(dataset, spec)
+    batches = Batches(windows, join_normalizers(observation, action, spec), config)
+    identity = {
+        "play data": dataset.fingerprint,
+        "denoiser": asdict(denoiser_config),
+        "spec": spec.to_config(),
+        "training": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
+    }
+    average = train_denoiser(network, schedule, batches, folder, identity, report)
+    inverse = None
+    if not spec.with_actions and spec.action_dim:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
+        inverse.to(device)
+        train_inverse_dynamics(
+            inverse,
+            dataset,
+            normalize_observation=observation.normalize,
+            normalize_action=action.normalize,
+            num_steps=config.num_inverse_dynamics_steps,
+            seed=config.seed,
+        )
+        inverse.requires_grad_(requires_grad=False)
+    average.requires_grad_(requires_grad=False).eval()
+    diffuser = Diffuser(
+        spec,
+        observation,
+        action,
+        average,
+        schedule,
+        inverse,
+        denoiser_config,
+        provenance or {},
+        dataset.columns,
+    )
+    diffuser.save(folder)
+    return diffuser
+
+
+def build_optimizers(
+    network: nn.Module, config: TrainingConfig
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers of a network's weights, by name.
+
+    ``muon`` (Jordan et al. 2024; scaled as in arXiv 2502.16982) moves the hidden matrices, those
+    with at least 64 rows and columns, and Adam the rest; ``adam`` moves everything.
+    """
+    hidden = [
+        weights
+        for weights in network.parameters()
+        if config.optimizer == "muon" and weights.ndim == 2 and min(weights.shape) >= _HIDDEN
+    ]
+    taken = {id(weights) for weights in hidden}
+    rest = [weights for weights in network.parameters() if id(weights) not in taken]
+    betas = _MUON_BETAS if hidden else (0.9, 0.999)
+    found: dict[str, torch.optim.Optimizer] = {
+        "adam": torch.optim.Adam(rest, lr=config.learning_rate, betas=betas)
+    }
+    if hidden:
+        found["muon"] = torch.optim.Muon(
+            hidden, lr=config.learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a denoiser is trained on.
+
+    Attributes:
+        windows: environment units.
+        normalizer: of whole transitions.
+        config: how it is trained.
+        weights: how likely each window is to be drawn; all alike if None.
+    """
+
+    windows: Windows
+    normalizer: Normalizer
+    config: TrainingConfig
+    weights: Float[torch.Tensor, "window"] | None = None
+
+    @cached_property
+    def importance(self) -> Float[torch.Tensor, "horizon transition"]:
+        """How much each entry of a plan counts in the loss."""
+        spec = self.windows.spec
+        weights = torch.ones(spec.horizon, spec.transition_dim)
+        weights[0, spec.observation_dim :] = self.config.action_weight
+        return weights.to(self.normalizer.shift.device)
+
+    def loss(self, denoiser: nn.Module, schedule: NoiseSchedule, step: int) -> torch.Tensor:
+        """The denoising loss of the batch of one gradient step."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
+        spec, size = self.windows.spec, self.config.batch_size
+        drawn = self.windows.draw(size, generator, self.weights)
+        clean, mask = self.windows.batch(drawn, self.normalizer)
+        diffusion_step = torch.randint(schedule.num_steps, (size,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        return denoising_loss(
+            denoiser,
+            schedule,
+            clean,
+            mask,
+            step=diffusion_step.to(clean.device),
+            noise=noise.to(clean.device),
+            condition=condition_on(spec, spec.split(clean)[0][:, 0]),
+            weighted=self.config.weighted,
+            importance=self.importance,
+        )
+
+
+def train_denoiser(
+    network: nn.Module,
+    schedule: NoiseSchedule,
+    batches: Batches,
+    folder: Path,
+    identity: dict[str, Any],
+    report: Report,
+) -> nn.Module:
+    """Train a network, or go on training it.
+
+    Args:
+        network: a denoiser; changed in place.
+        schedule: its noise schedule.
+        batches: what it is trained on, and how.
+        folder: gets the checkpoint and TensorBoard's ``logs``.
+        identity: JSON values that must be the same when training goes on.
+        report: told the gradient steps done and the loss.
+
+    Returns:
+        A copy with averaged weights.
+    """
+    config, average = batches.config, copy.deepcopy(network)
+    optimizers = build_optimizers(network, config)
+    kept: dict[str, Any] = {
+        "modules": {"network": network, "average": average},
+        "optimizers": optimizers,
+        "identity": identity,
+    }
+    facts: dict[str, Any] = {"step": 0, "settings": {}}
+    if (folder / STATE).exists():
+        facts |= load_state(folder / STATE, **kept)
+    done, settings = facts["step"], {name: getattr(config, name) for name in _OF_STEPS}
+    if done >= config.num_steps:
+        remedy = f"a num_steps above {done}"
+        check_of_finished(folder / STATE, done, facts["settings"], settings, remedy=remedy)
+    with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
+        for step in range(done, config.num_steps):
+            for name, optimizer in optimizers.items():
+                optimizer.param_groups[0]["lr"] = _MUON_RATE[name] * _learning_rate(config, step)
+                optimizer.zero_grad()
+            loss = batches.loss(network, schedule, step)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
+            _check(loss.item(), norm.item(), step, folder, config)
+            for optimizer in optimizers.values():
+                optimizer.step()
+            _average(average, network, min(config.average_decay, (1 + step) / (10 + step)))
+            if step % 20 == 0:
+                log.add_scalar("train/loss", loss.item(), step)
+                log.add_scalar("train/gradient_norm", norm.item(), step)
+                report(step, loss=loss.item())
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.num_steps:
+                save_state(folder / STATE, **kept, facts={"step": step + 1, "settings": settings})
+    report(config.num_steps)
+    return average
+
+
+def _check(loss: float, norm: float, step: int, folder: Path, config: TrainingConfig) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        kept = f"the last good checkpoint is kept in {folder}"
+        if not (folder / STATE).exists():
+            kept = f"there was no checkpoint in {folder} yet"
+        msg = (
+            f"training diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g}; "
+            f"{kept}: run again with a learning rate below {config.learning_rate}"
+        )
+        raise DivergedError(msg)
+
+
+def _learning_rate(config: TrainingConfig, step: int) -> float:
+    warm = min(1.0, (step + 1) / max(config.num_warmup, 1))
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(new, 1 - decay)
+
+
+def logged_losses(
+    folder: str | os.PathLike[str], tag: str = "train/loss"
+) -> Iterator[tuple[int, float]]:
+    """The curve that training or learning wrote for TensorBoard, as (step, value) pairs.
+
+    Raises:
+        DataError: if the folder holds no logs.
+    """
+    if not (Path(folder) / "logs").is_dir():
+        raise DataError(f"{folder} holds no logs; name the folder of a training or learning run")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(Path(folder) / "logs"), size_guidance={"scalars": 0})
+    events.Reload()
+    for event in events.Scalars(tag) if tag in events.Tags()["scalars"] else []:
+        yield event.step, event.value

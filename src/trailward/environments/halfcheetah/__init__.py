@@ -1,0 +1,1 @@
+"""HalfCheetah: its packaged policies, recipes and pictures."""

@@ -1,0 +1,1 @@
+"""PointMaze: its maps, tasks, demonstrators and pictures."""

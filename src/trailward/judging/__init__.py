@@ -1,0 +1,1 @@
+"""How good a reward and a planner are: ERC, EPIC, returns, and what data alone can tell."""

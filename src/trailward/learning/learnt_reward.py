@@ -1,0 +1,407 @@
+"""A learnt reward as a folder: everything needed to judge observations, or to plan."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import Columns, Episode, check_alike, check_array
+from trailward.data.normalizer import Normalizer, join_normalizers
+from trailward.data.plan import PlanSpec, action_chunks
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.rewards.known_region import (
+    KnownRegion,
+    PessimisticReward,
+    PessimisticStages,
+    pessimistic,
+)
+from trailward.rewards.memory import WithMemory
+from trailward.rewards.models import RewardConfig, StagedReward, StepRewardModel
+from trailward.rewards.value import RewardToGo, Value
+from trailward.typing import Actions, Observations, PerPlan, Plans
+
+TUNED = "tuned"
+"""The folder of a tuned diffuser in that of a reward."""
+
+
+@dataclass(frozen=True)
+class LearntReward:
+    """A reward model with what it takes to use it: in environment units, or to plan with it.
+
+    Attributes:
+        model: the reward model, model space.
+        spec: the plans it was learnt on.
+        observation_normalizer: the play data's, from environment units to model space.
+        action_normalizer: the same for actions.
+        config: constructor arguments of ``model``.
+        sampling: how to sample and guide plans with it: as when it was learnt, but for a scale
+            and a stop step that may have been chosen on held-out demonstrations since.
+        diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
+        provenance: command, seed, versions, objective and data.
+        value: where plans should lead, fitted to the reward; None if none was.
+        tuned: a diffuser tuned to the reward, to plan with in place of the one it was learnt with,
+            unguided (:mod:`trailward.diffusion.fine_tuning`); None if none was.
+        columns: what the play data's entries are called.
+        known_region: where the data is that it was learnt from; None if there was no play data, or
+            the reward is of whole plans.
+    """
+
+    model: nn.Module
+    spec: PlanSpec
+    observation_normalizer: Normalizer
+    action_normalizer: Normalizer
+    config: RewardConfig
+    sampling: SamplingConfig
+    diffuser_fingerprint: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    value: Value | None = None
+    tuned: Diffuser | None = None
+    columns: Columns = Columns()
+    known_region: KnownRegion | None = None
+
+    @property
+    def guide_model(self) -> Callable[[Plans], PerPlan]:
+        """What guides plans: the reward, with the value added if there is one.
+
+        A discounted value holds the reward already and takes its place.
+        """
+        if self.value is None:
+            return self.model
+        if self.value.discount:
+            return self.value
+        if not isinstance(self.model, StagedReward):
+            return RewardToGo(self.model, self.value)
+        reward, value = self.model.stage_rewards, self.value.stage_rewards
+        return WithMemory(self.model.memory, lambda plan: reward(plan) + value(plan))
+
+    @property
+    def is_additive(self) -> bool:
+        """Whether the reward of a plan is the mean of rewards of its steps."""
+        return isinstance(self.model, StepRewardModel)
+
+    @property
+    def num_stages(self) -> int:
+        """2 if what came before an observation counts, else 1."""
+        return 2 if isinstance(self.model, StagedReward) else 1
+
+    @property
+    def is_of_transitions(self) -> bool:
+        """Whether :meth:`transition_rewards` can tell what a transition is worth by itself."""
+        acts_at_once = self.config.sees_actions and self.spec.stride > 1
+        return self.is_additive and self.num_stages == 1 and not acts_at_once
+
+    def check_of_transitions(self, *, remembering: bool = False) -> None:
+        """Refuse rewards that :meth:`transition_rewards` cannot tell.
+
+        Args:
+            remembering: whether what came before each transition is known.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only, remembers what came before
+                (unless that is known), or sees the actions of several environment steps.
+        """
+        self._step_model()
+        if self.num_stages > 1 and not remembering:
+            raise TypeError(
+                "a staged reward remembers what came before; judge episodes, by episode_rewards"
+            )
+        if self.config.sees_actions and self.spec.stride > 1:
+            raise TypeError(
+                f"this reward sees the actions of {self.spec.stride} environment steps; judge "
+                "episodes, by episode_rewards, or learn one on plans of stride 1"
+            )
+
+    def pessimistic(self) -> "LearntReward":
+        """The same reward near the data that it was learnt from, and the least of it elsewhere.
+
+        Train agents on this one (:mod:`trailward.rewards.known_region`). Save the reward it is
+        made of.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only.
+            ValueError: if there was no play data to tell where the reward is known.
+        """
+        self._step_model()
+        if self.known_region is None:
+            raise ValueError(
+                "this reward was learnt without play data, so it does not know where it holds; "
+                "give play data to learn_reward (or --play), or do without pessimism"
+            )
+        return replace(self, model=pessimistic(self.model, self.known_region))
+
+    def __call__(
+        self,
+        observations: Float[np.ndarray, "*axes observation"],
+        actions: Float[np.ndarray, "*acts action"] | None = None,
+    ) -> Float[np.ndarray, "*rewards"]:
+        """Learnt reward of one step, a batch of them, an episode or a batch of those; learnt units.
+
+        Args:
+            observations: environment units. For a reward with stages, the axis before the last is
+                time, and nothing came before it.
+            actions: environment units; needed by a reward that sees them, else not looked at. What
+                is done at each observation: as many as those, or one fewer along the axis before
+                the last, as in an :class:`~trailward.data.episode.Episode`.
+
+        Returns:
+            A reward for each observation, float64. If the reward sees actions: for each that is
+            followed by as many actions as a plan step holds (``spec.stride``).
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only, or sees actions and there are
+                none.
+            DataError: if a shape does not fit, or a value is not finite.
+        """
+        if not self.config.sees_actions:
+            return self.step_rewards(observations)
+        self._step_model()
+        observations = check_array("observations", observations, self.spec.observation_dim)
+        if actions is None:
+            raise TypeError("this reward sees actions too; give both observations and actions")
+        actions = check_array("actions", actions, self.spec.action_dim)
+        if observations.ndim == actions.ndim == 1:
+            return self(observations[None], actions[None]).reshape(())
+        chunks = action_chunks(observations, actions, self.spec.stride)
+        with_actions = observations[..., : chunks.shape[-3], :]
+        return self._judge(self._model_space(with_actions, chunks))
+
+    def step_rewards(
+        self, observations: Float[np.ndarray, "*axes observation"], *, stage: int | None = None
+    ) -> Float[np.ndarray, "*axes"]:
+        """Learnt reward of each observation (environment units), in learnt units.
+
+        Args:
+            observations: for a reward with stages, the axis before the last is time, and nothing
+                came before it.
+            stage: of a reward with stages: the reward in this one, whatever came before.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only, or sees actions too.
+            ValueError: if there is no such stage, a shape does not fit or a value is not finite.
+        """
+        if self.config.sees_actions:
+            raise TypeError("this reward sees actions too; judge episodes, by episode_rewards")
+        self._step_model()
+        if stage is not None and not 0 <= stage < self.num_stages:
+            raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
+        observations = check_array("observations", observations, self.spec.observation_dim)
+        stages = None if stage is None else np.full(observations.shape[:-1], stage)
+        return self._judge(self._model_space(observations), stages)
+
+    def episode_rewards(self, episode: Episode) -> Float[np.ndarray, "time"]:
+        """Learnt reward of each step of an episode (environment units), in learnt units.
+
+        The last observation counts too, unless the reward sees actions: then those observations
+        do that are followed by as many actions as a plan step holds.
+
+        Raises:
+            TypeError: if the reward model rewards whole plans only.
+            DataError: if the reward sees actions and there are fewer.
+        """
+        return self(episode.observations, episode.actions)
+
+    def transition_rewards(
+        self,
+        observations: Observations,
+        actions: Actions,
+        next_observations: Observations,
+        *,
+        remembered: Bool[np.ndarray, "batch"] | None = None,
+    ) -> Float[np.ndarray, "batch"]:
+        """Learnt reward of each transition (environment units), in learnt units.
+
+        A reward of single observations gives a transition the reward of the observation that it
+        arrives at; one that sees actions gives it that of where it begins and what is done there.
+
+        Args:
+            observations: where each begins.
+            actions: what is done there.
+            next_observations: where each arrives, one environment step later.
+            remembered: of a reward with stages: what :meth:`remember` says of the first.
+
+        Raises:
+            TypeError: as :meth:`check_of_transitions`.
+            DataError: if a shape does not fit, or a value that is looked at is not finite.
+        """
+        self.check_of_transitions(remembering=remembered is not None)
+        size = self.spec.observation_dim
+        check_alike(
+            observations=observations,
+            actions=actions if self.config.sees_actions else None,
+            next_observations=next_observations,
+            remembered=None if remembered is None else np.asarray(remembered)[..., None],
+        )
+        if self.num_stages > 1 or self.config.sees_actions:
+            observations = check_array("observations", observations, size)
+        if self.config.sees_actions:
+            actions = check_array("actions", actions, self.spec.action_dim)
+        next_observations = check_array("next_observations", next_observations, size)
+        stages = None
+        if self.num_stages > 1:
+            path = np.stack([observations, next_observations], 1)
+            at = 0 if self.config.sees_actions else 1
+            stages = self.remember(path, remembered)[:, at].astype(np.int64)
+        if self.config.sees_actions:
+            return self._judge(self._model_space(observations, actions[:, None]), stages)
+        return self._judge(self._model_space(next_observations), stages)
+
+    @torch.no_grad()
+    def remember(
+        self,
+        observations: Float[np.ndarray, "batch time observation"],
+        remembered: Bool[np.ndarray, "batch"] | None = None,
+    ) -> Bool[np.ndarray, "batch time"]:
+        """Whether a reward with stages is in its second one at each observation.
+
+        It never is if there is only one.
+
+        Args:
+            observations: environment units.
+            remembered: what was so before the first of them; nothing if None.
+        """
+        if not isinstance(self.model, StagedReward):
+            return np.zeros(observations.shape[:-1], dtype=bool)
+        before = None if remembered is None else torch.as_tensor(remembered, device=self.device)
+        return self.model.remember(self._model_space(observations), before).cpu().numpy()
+
+    @torch.no_grad()
+    def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
+        """Learnt reward of whole windows (environment units), in learnt units."""
+        rewards = self.model(self._normalizer.normalize(windows.to(self.device)))
+        return rewards.cpu().numpy().astype(np.float64)
+
+    def mean_reward(self, episode: Episode) -> float:
+        """Mean learnt reward of an episode; a reward of whole plans judges windows end to end."""
+        if self.is_additive:
+            return float(self.episode_rewards(episode).mean())
+        windows = Windows(Dataset([episode]), self.spec)
+        drawn, _ = windows.gather(torch.arange(0, len(windows), self.spec.num_observations))
+        return float(self.plan_rewards(drawn).mean())
+
+    def _model_space(
+        self,
+        observations: Float[np.ndarray, "*axes observation"],
+        actions: Float[np.ndarray, "*axes stride action"] | None = None,
+    ) -> Float[Tensor, "*axes entry"]:
+        """Plan steps, or without actions their observations, of environment units."""
+        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        if actions is None:
+            return self.observation_normalizer.normalize(seen)
+        acts = torch.tensor(actions, dtype=torch.float32, device=self.device)
+        return self._normalizer.normalize(self.spec.join(seen, acts))
+
+    @torch.no_grad()
+    def _judge(
+        self, steps: Float[Tensor, "*axes entry"], stages: Int[np.ndarray, "*axes"] | None = None
+    ) -> Float[np.ndarray, "*axes"]:
+        """Learnt reward of each step (model space), in these stages or those that time leads to."""
+        axes = steps.shape[:-1]
+        paths = steps.reshape(math.prod(axes[:-1]), *axes[-1:] or (1,), steps.shape[-1])
+        if stages is not None and isinstance(self.model, StagedReward):
+            index = torch.as_tensor(stages, device=self.device).reshape(paths.shape[:-1])
+            rewards = self.model.stage_rewards(paths).gather(-1, index.unsqueeze(-1))
+        else:
+            rewards = self._step_model().step_rewards(paths)
+        return rewards.reshape(axes).cpu().numpy().astype(np.float64)
+
+    @property
+    def _normalizer(self) -> Normalizer:
+        return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+
+    def _step_model(self) -> StepRewardModel:
+        if not isinstance(self.model, StepRewardModel):
+            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
+            raise TypeError(msg)
+        return self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is evaluated."""
+        return self.observation_normalizer.shift.device
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a model folder that :meth:`load` reads without data, denoiser or environment.
+
+        Raises:
+            TypeError: if this is the pessimistic form of a reward.
+        """
+        if isinstance(self.model, PessimisticReward | PessimisticStages):
+            raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
+        weights = prefixed("reward", self.model)
+        for name in ("observation_normalizer", "action_normalizer", "value", "known_region"):
+            part = getattr(self, name)
+            weights |= {} if part is None else prefixed(name, part)
+        config = {
+            "kind": "reward",
+            "spec": self.spec.to_config(),
+            "reward": asdict(self.config),
+            "sampling": asdict(self.sampling),
+            "value": None if self.value is None else self.value.to_config(),
+            "diffuser_fingerprint": self.diffuser_fingerprint,
+            "columns": self.columns.to_config(),
+            "provenance": dict(self.provenance),
+            "tuned": self.tuned is not None,
+        }
+        if self.tuned is not None:
+            self.tuned.save(Path(folder) / TUNED)
+        return save_model(folder, weights, config)
+
+    @classmethod
+    def load(
+        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+    ) -> "LearntReward":
+        """Read a model folder.
+
+        Raises:
+            CheckpointError: if it is missing, damaged, of another kind or does not fit its
+                configuration.
+        """
+        weights, config = load_model(folder, "reward")
+        try:
+            spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
+            model = settings.build(spec)
+            model.load_state_dict(submodule(weights, "reward"))
+            observation, action = (
+                Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
+                for name in ("observation", "action")
+            )
+            sampling = SamplingConfig(**config["sampling"])
+            fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
+            columns = Columns.from_config(config.get("columns"))
+            value = None
+            if config.get("value") is not None:
+                value = Value(spec, **config["value"])
+                value.load_state_dict(submodule(weights, "value"))
+                value.to(device).requires_grad_(requires_grad=False)
+            known = submodule(weights, "known_region")
+            known_region = KnownRegion(**known).to(device) if known else None
+            is_tuned, place = config.get("tuned"), Path(folder) / TUNED
+            tuned = Diffuser.load(place, device=device) if is_tuned else None
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{folder}: weights and configuration disagree: {error}"
+            ) from None
+        model.to(device).requires_grad_(requires_grad=False)
+        return cls(
+            model,
+            spec,
+            observation,
+            action,
+            settings,
+            sampling,
+            fingerprint,
+            facts,
+            value,
+            tuned,
+            columns,
+            known_region,
+        )

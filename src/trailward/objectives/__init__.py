@@ -1,0 +1,1 @@
+"""What is minimised when a reward is learnt: how far plans are from demonstrations."""

@@ -1,0 +1,354 @@
+"""An evaluation as pictures, a table and one self-contained HTML page."""
+
+import base64
+import html
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from trailward.diffusion.training import logged_losses
+from trailward.report import figures as draw
+from trailward.report.data_figures import place_figure, separation_figure, shares_figure
+
+_CAPTIONS = {
+    "summary": (
+        "In one row",
+        "What was given, the reward that was learnt from it, and plans from the same starts "
+        "(white dots) without and with it.",
+    ),
+    "reward": (
+        "The learnt reward over the maze, and the true one",
+        "Colour: reward of standing still there (and its value, if one was fitted; of an ensemble, "
+        "how far its members are apart, in deviations of their rewards). White: the demonstrations "
+        "it was learnt from.",
+    ),
+    "trajectories": (
+        "From play to plan",
+        "Play data and demonstrations; plans before and after learning, from the same starts; "
+        "and the paths that the planner then executed.",
+    ),
+    "frames": (
+        "What it looks like",
+        "Frames from the middle of an episode, four environment steps apart.",
+    ),
+    "velocity": (
+        "Does it run?",
+        "Forward velocity over time (running mean of 25 steps): the mean over episodes and, "
+        "shaded, the slowest to the fastest.",
+    ),
+    "reward_by_velocity": (
+        "The learnt reward against forward velocity",
+        "Each dot is a step of play data. The true reward is forward velocity, but for 0.1 of "
+        "the squared action; learning was never told.",
+    ),
+    "place": (
+        "The learnt reward, and where it comes from",
+        "Colour: reward of staying there, everything else as it is in the middle of the play data; "
+        "blank where no play data is near. White: the demonstrations it was learnt from. Of an "
+        "ensemble also how far its members are apart, in deviations of their rewards. Last: plans "
+        "that the reward guides, from the rings on.",
+    ),
+    "separation": (
+        "Does it hold demonstrations for better than play data?",
+        "AUC: the probability that a demonstration's reward is above play data's; 1 is best, 1/2 "
+        "is chance.",
+    ),
+    "shares": (
+        "What does the reward look at?",
+        "The share of the reward's variance over play data that is lost when an entry is shuffled.",
+    ),
+    "erc": (
+        "Does the learnt reward rank as the true one does?",
+        "Each dot is a window (left) or a whole episode (right) of play data.",
+    ),
+    "loss": (
+        "Learning",
+        "The objective between guided plans and demonstrations, by gradient step.",
+    ),
+    "dynamics": (
+        "Can the plans be executed?",
+        "Distance between planned and executed position when a plan is followed without "
+        "replanning, with the 95% interval.",
+    ),
+    "dynamics_map": (
+        "Where plans are hard to execute",
+        "Mean distance between planned and executed position, by planned position.",
+    ),
+}
+
+
+def write_report(
+    evaluation: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    reward_folder: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Draw everything that an evaluation holds.
+
+    Args:
+        evaluation: folder with ``evaluation.json`` and ``evaluation.npz``.
+        out: folder that gets ``index.html``, with all pictures inside it, and the PNG files.
+        reward_folder: the learnt reward's, for the loss curve.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: if the evaluation is not there.
+    """
+    folder, out = Path(evaluation), Path(out)
+    if not (folder / "evaluation.json").is_file():
+        msg = f"{folder} holds no evaluation.json; make one with 'trailward evaluate'"
+        raise FileNotFoundError(msg)
+    figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    with np.load(folder / "evaluation.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    curves = {}
+    if reward_folder is not None:
+        for tag in ("learn/loss", "learn/held_out_energy"):
+            points = list(logged_losses(reward_folder, tag))
+            curves |= {tag: points} if points else {}
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = _pictures(arrays, figures)
+    if curves:
+        pictures["loss"] = draw.loss_figure(curves)
+    for name, picture in pictures.items():
+        picture.savefig(out / f"{name}.png", dpi=110, bbox_inches="tight")
+    page = out / "index.html"
+    order = [name for name in _CAPTIONS if name in pictures]
+    page.write_text(_page(figures, out, order), encoding="utf-8")
+    return page
+
+
+def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The main figures as rows: what, value with its interval, what it means."""
+    if "warnings" in figures:
+        return _rows_without_truth(figures)
+    returns = figures["return"]
+    rows = [
+        (f"Return, {name}", _interval(returns[key]), meaning)
+        for key, name, meaning in (
+            ("unguided", "unguided planner", "play data as it is"),
+            ("learnt", "learnt reward", "the same planner, guided"),
+            ("demonstrator", "demonstrator", "from the same starts"),
+        )
+        if key in returns
+    ]
+    if "score" in figures:
+        score = f"{figures['score']['learnt']:.1f}"
+        rows.append(("Normalised score, learnt reward", score, "D4RL's: 0 random, 100 expert"))
+    if figures["return_fraction"]:
+        meaning = "0: unguided, 1: demonstrator"
+        rows.append(("Return fraction", _interval(figures["return_fraction"]), meaning))
+    for name, share in (figures.get("ordered_success") or {}).items():
+        rows.append((f"One before the other, {name}", f"{100 * share:.0f} %", "of roll-outs"))
+    for name, what in (("windows", "play windows"), ("episodes", "whole play episodes")):
+        erc = figures[f"erc_{name}"]
+        meaning = f"{erc['pearson']['count']} {what}; 0 is best"
+        rows += [
+            (f"ERC distance, {what}", _interval(erc["distance"]), meaning),
+            (f"Pearson, {what}", _interval(erc["pearson"]), "1 is best"),
+            (f"Spearman, {what}", _interval(erc["spearman"]), "1 is best"),
+        ]
+    if figures.get("epic"):
+        meaning = f"transitions of {figures['epic']['count']} play episodes; 0 is best"
+        rows += [
+            ("EPIC distance", _interval(figures["epic"]), meaning),
+            ("Pearson, single steps", _interval(figures["step_pearson"]), "1 is best"),
+        ]
+    rows += _ensemble_rows(figures)
+    if "maze" in figures:
+        rows += _maze_rows(figures)
+    count = 1 if "maze" in figures else figures["evaluation"]["num_episodes"]
+    where = f"for {count} environment" + "s together" * (count > 1)
+    return [*rows, ("A planning decision", f"{figures['decision_ms']:.0f} ms", where)]
+
+
+def _pictures(arrays: draw.Arrays, figures: Mapping[str, Any]) -> dict[str, Figure]:
+    """What an evaluation holds: without a true reward, in a maze or of HalfCheetah."""
+    if "warnings" in figures:
+        pictures = {
+            "separation": separation_figure(arrays, figures),
+            "shares": shares_figure(figures),
+        }
+        return pictures | ({"place": place_figure(arrays, figures)} if "place" in figures else {})
+    pictures = {"erc": draw.correlation_figure(arrays, figures)}
+    if "maze" in figures:
+        steps = figures["dynamics_error"]["environment_steps"]
+        return pictures | {
+            "summary": draw.summary_figure(arrays),
+            "reward": draw.reward_figure(arrays),
+            "trajectories": draw.trajectories_figure(arrays),
+            "dynamics": draw.dynamics_figure(arrays, steps),
+            "dynamics_map": draw.dynamics_map_figure(arrays),
+        }
+    pictures |= {
+        "velocity": draw.velocity_figure(arrays),
+        "reward_by_velocity": draw.reward_by_velocity_figure(arrays),
+    }
+    return pictures | ({"frames": draw.frames_figure(arrays)} if "frames_learnt" in arrays else {})
+
+
+def _rows_without_truth(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    ranks, distance = figures["rank"], figures["held_out_distance"]
+    count = figures["num_judged"]
+    judged = f"{count} demonstration{'s' * (count > 1)}"
+    judged += ", held out" if figures["judged"] == "held out" else ", learnt from too"
+    best = ", ".join(str(rank) for rank in sorted(ranks["ranks"])[:10])
+    far = figures["support"]["far"]
+    return [
+        ("Rank of demonstrations", best, f"among {ranks['among']} play episodes; {judged}"),
+        ("AUC, windows", _interval(figures["auc_windows"]), "1 is best, 0.5 is chance"),
+        ("AUC, episodes", _interval(figures["auc_episodes"]), "1 is best, 0.5 is chance"),
+        ("Distance to demonstrations, guided", f"{distance['guided']:.4g}",
+         f"unguided {distance['unguided']:.4g}; 0 is best"),
+        ("Demonstrations away from play data", "unknown" if far is None else f"{100 * far:.1f} %",
+         "of their observations; 1 % is as play data itself"),
+        *_known_rows(figures),
+        *_ensemble_rows(figures),
+    ]  # fmt: skip
+
+
+def _known_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    known = figures.get("known")
+    if known is None:
+        return []
+    shown = f"demonstrations {100 * known['demonstrations']:.1f} %; elsewhere it is a guess"
+    return [("Play data where the reward is known", f"{100 * known['play']:.1f} %", shown)]
+
+
+def _ensemble_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    if figures.get("ensemble_agreement") is None:
+        return []
+    meaning = "mean correlation of its members over play data; 1 is best"
+    return [("Agreement of the ensemble", f"{figures['ensemble_agreement']:.3f}", meaning)]
+
+
+def _maze_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    dynamics, best = figures["dynamics_error"], figures["best_cell"]
+    hit = "the true one" if best["hit"] else f"the true one is {tuple(best['true'])}"
+    num_plans = figures["evaluation"]["num_plans"]
+    return [
+        ("Best cell of the learnt reward", str(tuple(best["learnt"])), hit),
+        ("Dynamics error after 16 steps, guided", _metres(dynamics["learnt"]["at_16"]),
+         f"unguided {_metres(dynamics['unguided']['at_16'])}; {num_plans} plans"),
+        ("Plan points inside a wall, guided", f"{100 * dynamics['learnt']['wall_fraction']:.1f} %",
+         f"unguided {100 * dynamics['unguided']['wall_fraction']:.1f} %"),
+    ]  # fmt: skip
+
+
+def _metres(distance: float | None) -> str:
+    return "plans end before" if distance is None else f"{distance:.3f} m"
+
+
+def _interval(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
+    count = figures["num_demonstrations"]
+    where = figures.get("environment") or f"{figures['maze']}, task {figures['task']}"
+    where = "recorded data" if where == "none" else where
+    plural = "" if count == 1 else "s"
+    subtitle = (
+        f"{where}: a reward learnt from {count} demonstration{plural} "
+        f"with the {figures['objective']} objective"
+    )
+    known = "The true reward was used here only, never in learning."
+    if "warnings" in figures:
+        known = "No true reward is known; this is what data alone can tell."
+    told = f"In brackets: 95% bootstrap intervals. {known}"
+    warnings = "".join(
+        f"<p>{html.escape(text)}</p>" for text in figures.get("warnings", {}).values()
+    )
+    settings = json.dumps(figures["sampling"] | figures["evaluation"], indent=1)
+    return html_page(
+        "report",
+        subtitle,
+        [
+            section(
+                "table",
+                "How good is it?",
+                told,
+                html_table(("figure", "value", "meaning"), table(figures)),
+            ),
+            *([section("warnings", "Warnings", "", warnings)] if warnings else []),
+            *(section(name, *_CAPTIONS[name], html_picture(out / f"{name}.png")) for name in names),
+            section("settings", "Settings", "", f"<pre>{html.escape(settings)}</pre>"),
+        ],
+    )
+
+
+def html_page(what: str, subtitle: str, sections: Sequence[str]) -> str:
+    """A page of its own: nothing is loaded from elsewhere.
+
+    Args:
+        what: it is, for the title.
+        subtitle: what it is about.
+        sections: made by :func:`section`.
+    """
+    return _PAGE.substitute(
+        what=html.escape(what), subtitle=html.escape(subtitle), sections="".join(sections)
+    )
+
+
+def section(identity: str, title: str, text: str, content: str) -> str:
+    """A heading, a paragraph, and content that is HTML already."""
+    paragraph = f"<p>{html.escape(text)}</p>" if text else ""
+    return f'<section id="{identity}"><h2>{html.escape(title)}</h2>{paragraph}{content}</section>'
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; a cell between two pairs of asterisks is bold."""
+    heads = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def html_picture(picture: Path) -> str:
+    """A PNG file, as part of the page."""
+    data = base64.b64encode(picture.read_bytes()).decode()
+    name = html.escape(picture.stem.replace("_", " "))
+    return f'<img alt="{name}" src="data:image/png;base64,{data}">'
+
+
+def _cell(text: str) -> str:
+    if text.startswith("**") and text.endswith("**"):
+        return f"<b>{html.escape(text[2:-2])}</b>"
+    return html.escape(text)
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>trailward $what</title>
+<link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light; --ink: #1c2430; --soft: #5a6675; --line: #e3e7ec; --accent: #0b6e6e; }
+body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.25rem 4rem; color: var(--ink);
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { margin: 0; font-size: 1.9rem; letter-spacing: -.02em; }
+h1 span { color: var(--accent); }
+h2 { margin: 2.75rem 0 .25rem; font-size: 1.25rem; }
+p { margin: .2rem 0 1rem; color: var(--soft); }
+img { max-width: 100%; height: auto; display: block; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td, th { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; }
+th { font-weight: 600; color: var(--soft); font-size: .85rem; }
+#table td:nth-child(2) { font-weight: 600; white-space: nowrap; }
+#warnings p { border-left: 3px solid #c77d0a; padding-left: .75rem; color: var(--ink); }
+#table td:nth-child(3) { color: var(--soft); }
+pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto; font-size: .85rem; }
+</style></head><body>
+<header><h1><span>trailward</span> $what</h1><p>$subtitle</p></header>
+$sections
+</body></html>
+""")

@@ -1,0 +1,1 @@
+"""Reward models: plans to one number each, higher is better; model space in."""

@@ -1,0 +1,382 @@
+"""What lies beyond a plan's end: a value of states, fitted offline to play data and a reward.
+
+A learnt reward says where it is good to be, and its slope may lead into a wall. The value says how
+far it is from there by ways that the play data has shown. It is found by value iteration on a
+graph: prototypes are observations drawn from the play data, an edge is a plan step that somebody
+made, and
+
+    V(s) = 0                                             at the best place to stay
+    V(s) = max over edges s -> s' of V(s') - cost(s)      elsewhere
+    cost(s) = 1 + regret * (r(best) - r(s)) / std(r)
+
+which is undiscounted: the relative value of average-reward control with a price on time (Puterman
+1994, ch. 8 and 9). So its slope is never flat, however far away, and a place that is merely rather
+good is never a reason to stay. A small network is fitted to the graph's values, so that plans can
+be guided by its gradient.
+
+Where there is no place to stay, as in a gait, :func:`fit_discounted_value` fits what followed in
+the play data: the discounted mean of the rewards from an observation on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from trailward.data.dataset import Windows
+from trailward.data.episode import DataError, at_least
+from trailward.data.normalizer import Normalizer
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.networks.fourier_features import FourierFeatures
+from trailward.rewards.memory import Memory, RemembersPast
+from trailward.typing import PerPlan, Plans, StageRewards, StepRewards
+
+_UNREACHED = -1e6
+_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """How a value is fitted.
+
+    Attributes:
+        num_windows: play windows whose plan steps are the graph's edges.
+        num_prototypes: observations that are the graph's nodes.
+        regret: what reward missed on the way counts beside time.
+        width: of the network's two hidden layers.
+        num_frequencies: octaves of sines and cosines that the network sees of each entry.
+        num_steps: gradient steps of the network.
+        batch_size: observations in a batch.
+        learning_rate: of Adam, falling to 0 linearly.
+        seed: of windows, prototypes, weights and batches.
+    """
+
+    num_windows: int = 12_000
+    num_prototypes: int = 3000
+    regret: float = 0.0
+    width: int = 128
+    num_frequencies: int = 4
+    num_steps: int = 600
+    batch_size: int = 1024
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_windows", "num_prototypes", "width", "num_steps", "batch_size")
+        at_least(0, self, "regret", "num_frequencies", "learning_rate")
+
+
+DISCOUNTED = ValueConfig(
+    width=256, num_frequencies=0, num_steps=3000, batch_size=512, learning_rate=2e-3
+)
+"""How a discounted value is fitted: it is smooth, and of many entries."""
+
+
+class Value(nn.Module):
+    """The value of each observation of a plan.
+
+    It is a reward model whose plan reward is the mean over plan steps, so that a plan guided by
+    it heads for the best place by a way that exists. It either is a time to go, scaled to mean 0
+    and deviation 1 on play data, which is added to the reward; or a discounted mean of rewards,
+    in their unit, which takes the reward's place.
+
+    Args:
+        spec: what a plan holds.
+        width: of the two hidden layers.
+        num_frequencies: octaves of sines and cosines seen of each entry.
+        num_stages: values of each observation: one for each stage of a reward with a memory.
+        discount: of a discounted mean of rewards, an environment step; 0 for a time to go.
+    """
+
+    def __init__(
+        self,
+        spec: PlanSpec,
+        *,
+        width: int = 128,
+        num_frequencies: int = 4,
+        num_stages: int = 1,
+        discount: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.spec, self.width, self.num_frequencies = spec, width, num_frequencies
+        self.num_stages, self.discount = num_stages, discount
+        features = FourierFeatures(spec.observation_dim, num_frequencies)
+        self.network = nn.Sequential(
+            features,
+            nn.Linear(features.num_features, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, num_stages),
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """Constructor arguments beside the spec, as JSON values."""
+        return {
+            "width": self.width,
+            "num_frequencies": self.num_frequencies,
+            "num_stages": self.num_stages,
+            "discount": self.discount,
+        }
+
+    def stage_rewards(self, plan: Plans) -> StageRewards:
+        """The value of each plan step's observation in each stage."""
+        return self.network(self.spec.split(plan)[0])
+
+    def step_rewards(self, plan: Plans) -> StepRewards:
+        """The value of each plan step's observation, in the first stage."""
+        return self.stage_rewards(plan)[..., 0]
+
+    def forward(self, plan: Plans) -> PerPlan:
+        """The mean value over plan steps."""
+        return self.step_rewards(plan).mean(-1)
+
+
+@dataclass(frozen=True)
+class RewardToGo:
+    """Reward plus value: what plans are guided and chosen by.
+
+    Args:
+        reward_model: says where on the plan it is good to be.
+        value: says which way leads on from there.
+
+    Raises:
+        TypeError: if the reward model remembers: its value has a stage more.
+    """
+
+    reward_model: Callable[[Plans], PerPlan]
+    value: Value
+
+    def __post_init__(self) -> None:
+        if isinstance(self.reward_model, RemembersPast):
+            raise TypeError("a reward that remembers is added to its value by stage: WithMemory")
+
+    def __call__(self, plan: Plans) -> PerPlan:
+        """The sum of both."""
+        return self.reward_model(plan) + self.value(plan)
+
+
+def fit_value(
+    stage_rewards: Callable[[Plans], StageRewards],
+    play: Windows,
+    normalizer: Normalizer,
+    *,
+    memory: Memory | None = None,
+    config: ValueConfig = ValueConfig(),
+) -> Value:
+    """Fit a value to a reward on play data.
+
+    With a memory, the graph's nodes are pairs of a prototype and a stage, and a plan step into
+    the memory's place leads from one stage to the next.
+
+    Args:
+        stage_rewards: the reward of each plan step in each stage, model space.
+        play: windows of play data, environment units.
+        normalizer: of transitions.
+        memory: tells the stage; None if the reward has one stage only.
+        config: how.
+
+    Returns:
+        The value, frozen.
+
+    Raises:
+        DataError: if no window is long enough, or nobody ever stayed where the reward is high.
+        ValueError: if there is a memory but one stage only, or the other way round.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    device = normalizer.shift.device
+    plans, mask = play.batch(play.draw(config.num_windows, generator), normalizer)
+    plans = plans[mask.all(1)]
+    if not len(plans) or play.spec.horizon < 2:
+        raise DataError("a value needs play episodes at least one plan long, of 2 plan steps")
+    with torch.no_grad():
+        rewards = torch.cat([stage_rewards(part) for part in plans.split(_AT_ONCE)])
+    num_stages = 1 if memory is None else 2
+    if rewards.shape[-1] != num_stages:
+        msg = f"rewards of {rewards.shape[-1]} stages need a memory if there are 2, none if 1"
+        raise ValueError(msg)
+    states = play.spec.split(plans)[0]
+    flat = states.flatten(0, 1)
+    picks = torch.randperm(len(flat), generator=generator)[: config.num_prototypes].to(device)
+    nodes = _nearest(flat, flat[picks]).reshape(rewards.shape[:2])
+    ways = nodes.unsqueeze(-1)
+    if memory is not None:
+        seen = memory.visited(states)
+        stages = torch.stack([seen, torch.ones_like(seen)], -1).long()
+        rewards = rewards.gather(-1, stages)
+        ways = ways + len(picks) * stages
+    values = graph_values(
+        ways.movedim(-1, 0).flatten(0, 1),
+        rewards.movedim(-1, 0).flatten(0, 1),
+        num_stages * len(picks),
+        first_end=(num_stages - 1) * len(picks),
+        regret=config.regret,
+    )
+    # what an observation is worth does not depend on how its window began
+    targets = values[ways] if memory is None else values[_now(nodes, states, memory, len(picks))]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        value = Value(
+            play.spec,
+            width=config.width,
+            num_frequencies=config.num_frequencies,
+            num_stages=num_stages,
+        )
+    value.to(device)
+    _regress(value, flat, targets.flatten(0, 1), generator, config)
+    return value.requires_grad_(requires_grad=False).eval()
+
+
+def fit_discounted_value(
+    step_rewards: Callable[[Plans], StepRewards],
+    play: Windows,
+    normalizer: Normalizer,
+    *,
+    discount: float,
+    config: ValueConfig = DISCOUNTED,
+) -> Value:
+    """Fit what followed each observation of the play data.
+
+    ``V(s_t) = (1 - discount) * sum_k discount^k r(s_t+k)``, the Monte Carlo value of whoever made
+    the play data (Sutton and Barto 2018, ch. 5), as a mean, so that its unit is the reward's. An
+    episode's last reward counts as if it went on.
+
+    Args:
+        step_rewards: the reward of each plan step, model space.
+        play: windows of play data, environment units.
+        normalizer: of transitions.
+        discount: of an environment step, above 0 and below 1.
+        config: how it is regressed.
+
+    Returns:
+        The value, frozen, in the unit of the rewards.
+
+    Raises:
+        DataError: if no episode is long enough.
+        ValueError: if the discount is not as above.
+    """
+    device = normalizer.shift.device
+    if not 0 < discount < 1:
+        raise ValueError(f"discount is {discount}; it must be above 0 and below 1")
+    steps = [normalizer.normalize(path.to(device)) for path in play.steps() if len(path)]
+    if not steps:
+        raise DataError("a discounted value needs play episodes of at least one plan step")
+    with torch.no_grad():
+        rewards = [step_rewards(path.unsqueeze(0))[0] for path in steps]
+    length = max(len(path) for path in rewards)
+    padded = torch.stack([torch.cat([r, r[-1:].expand(length - len(r))]) for r in rewards])
+    onward, values = padded[:, -1], torch.empty_like(padded)
+    for time in reversed(range(length)):
+        onward = (1 - discount) * padded[:, time] + discount * onward
+        values[:, time] = onward
+    targets = torch.cat([row[: len(r)] for row, r in zip(values, rewards, strict=True)])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        value = Value(
+            play.spec,
+            width=config.width,
+            num_frequencies=config.num_frequencies,
+            discount=discount,
+        )
+    value.to(device)
+    generator = torch.Generator().manual_seed(config.seed)
+    states = play.spec.split(torch.cat(steps))[0]
+    _regress(value, states, targets.unsqueeze(-1), generator, config)
+    _rescale(value.network[-1], targets.std(), targets.mean())  # back to the rewards' unit
+    return value.requires_grad_(requires_grad=False).eval()
+
+
+def graph_values(
+    nodes: Int[Tensor, "window horizon"],
+    rewards: Float[Tensor, "window horizon"],
+    num_nodes: int,
+    *,
+    first_end: int = 0,
+    regret: float = 0.0,
+) -> Float[Tensor, "node"]:
+    """Value iteration on the graph of the plan steps seen; see the module's docstring.
+
+    Nodes from which the best place cannot be reached get the lowest value of those that can.
+
+    Args:
+        nodes: the node of each plan step.
+        rewards: the reward of each plan step.
+        num_nodes: nodes in all.
+        first_end: nodes from this one on may be the best place: those of the last stage, as
+            demonstrations end in it, and learning leaves open how the stages compare.
+        regret: what reward missed on the way counts beside time.
+
+    Raises:
+        DataError: if no plan step ever ends in the node that it began in.
+    """
+    mean = rewards.new_zeros(num_nodes).scatter_reduce(
+        0, nodes.flatten(), rewards.flatten(), "mean", include_self=False
+    )
+    pairs = torch.unique(nodes[:, :-1].flatten() * num_nodes + nodes[:, 1:].flatten())
+    before, after = pairs // num_nodes, pairs % num_nodes
+    loops = before[(before == after) & (before >= first_end)]
+    if not len(loops):
+        raise DataError("nobody stays anywhere in the play data, so there is no place to head for")
+    best = loops[mean[loops].argmax()]
+    spread = rewards.std().clamp(min=1e-8)
+    cost = 1 + regret * ((mean[best] - mean) / spread).clamp(min=0)
+    values = torch.full_like(mean, _UNREACHED)
+    values[best] = 0.0
+    for _ in range(num_nodes):
+        onward = torch.full_like(mean, _UNREACHED).scatter_reduce(0, before, values[after], "amax")
+        updated = (onward - cost).clamp(min=_UNREACHED)
+        updated[best] = 0.0
+        if torch.equal(updated, values):
+            break
+        values = updated
+    reached = values > _UNREACHED / 2
+    return torch.where(reached, values, values[reached].min())
+
+
+def _now(
+    nodes: Int[Tensor, "window horizon"],
+    states: Float[Tensor, "window horizon observation"],
+    memory: Memory,
+    num_prototypes: int,
+) -> Int[Tensor, "window horizon stage"]:
+    """The node of each observation if the place has not been visited before it, and if it has."""
+    here = memory.visited(states.flatten(0, 1).unsqueeze(1)).reshape(nodes.shape)
+    return nodes.unsqueeze(-1) + num_prototypes * torch.stack([here, torch.ones_like(here)], -1)
+
+
+def _nearest(
+    states: Float[Tensor, "state observation"], prototypes: Float[Tensor, "node observation"]
+) -> Int[Tensor, "state"]:
+    return torch.cat([torch.cdist(s, prototypes).argmin(1) for s in states.split(_AT_ONCE)])
+
+
+@torch.no_grad()
+def _rescale(last: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    """Scale and shift what a linear layer gives."""
+    for name, weights in last.named_parameters():
+        weights.mul_(scale)
+        if name == "bias":
+            weights.add_(shift)
+
+
+def _regress(
+    value: Value,
+    states: Float[Tensor, "state observation"],
+    targets: Float[Tensor, "state stage"],
+    generator: torch.Generator,
+    config: ValueConfig,
+) -> None:
+    """Fit the network to the graph's values, scaled."""
+    spread = (targets - targets.mean(0)).std()  # within a stage: the slope of each stays the same
+    scaled = (targets - targets.mean()) / spread.clamp(min=1e-8)
+    optimizer = torch.optim.Adam(value.parameters(), lr=config.learning_rate)
+    for step in range(config.num_steps):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.num_steps)
+        picks = torch.randint(len(states), (config.batch_size,), generator=generator)
+        error = value.network(states[picks]) - scaled[picks]
+        optimizer.zero_grad()
+        error.square().mean().backward()
+        optimizer.step()

@@ -1,0 +1,270 @@
+"""The grid: which cells there are, which are done, and running the others here or on Ray."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from trailward.cli.config import Benchmark
+from trailward.data.episode import DataError, at_least
+from trailward.optional import import_extra
+from trailward.progress import progress
+from trailward_benchmark.cell import Cell, Result, run_cell
+from trailward_benchmark.problems import parse_problem
+
+RESULTS = "results.jsonl"
+_RETRIES = 5
+Say = Callable[[str], None]
+Done = tuple[Cell, Result | str]
+"""A cell with what it shows, or with what went wrong."""
+
+
+def read_results(*files: Path) -> dict[str, dict[str, Any]]:
+    """Lines of results by key; of several with one key, the last.
+
+    A last line without an end was cut off in writing, and is left out.
+
+    Raises:
+        DataError: if another line is not a result.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in files:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+            try:
+                result = json.loads(line)
+                found[result["key"]] = result
+            except (ValueError, TypeError, KeyError) as error:
+                msg = f"{path}, line {number} is not a result ({error}); remove the line"
+                raise DataError(msg) from None
+    return found
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells, and the folder that holds what is made of them.
+
+    Attributes:
+        cells: all of them.
+        folder: gets ``results.jsonl``, the arrays of pictures, data, and what is learnt.
+    """
+
+    cells: Sequence[Cell]
+    folder: Path
+
+    @classmethod
+    def of(cls, command: Benchmark) -> "Grid":
+        """Seed by seed, so that an interrupted one has every method with the first seeds.
+
+        Raises:
+            DataError: if a problem or method is unknown, there is none, a seed is below 0, what
+                a cell takes is not above 0, or ``num_jobs`` is given with ``ray``.
+            ValueError: if ``num_jobs`` is below 1.
+        """
+        for name in ("problems", "methods", "seeds"):
+            if not getattr(command, name):
+                raise DataError(f"{name} is empty; name at least one")
+        if command.num_jobs is not None:
+            at_least(1, command, "num_jobs")
+            if command.ray:
+                msg = (
+                    f"num_jobs is {command.num_jobs}, but it is of this machine, and ray names a "
+                    "cluster: leave one out; there --cpus-per-cell says how many cells fit"
+                )
+                raise DataError(msg)
+        if min(command.seeds) < 0:
+            raise DataError(f"seeds are {command.seeds}; they must be at least 0")
+        for name in ("cpus_per_cell", "memory_per_cell_gb"):
+            if not getattr(command, name) > 0:
+                raise DataError(f"{name} is {getattr(command, name)}; it must be above 0")
+        problems = [parse_problem(name, quick=command.quick) for name in command.problems]
+        cells = [
+            Cell(problem, method, seed)
+            for seed in dict.fromkeys(command.seeds)
+            for problem in dict.fromkeys(problems)
+            for method in dict.fromkeys(command.methods)
+        ]
+        return cls(cells, command.out)
+
+    @property
+    def pending(self) -> list[Cell]:
+        """Cells without a result."""
+        done = read_results(self.folder / RESULTS)
+        return [cell for cell in self.cells if cell.key not in done]
+
+    def keep(self, cell: Cell, result: Result) -> None:
+        """Write a cell's result: its arrays first, so that a line means that all is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays = self.arrays_of(cell)
+        arrays.parent.mkdir(parents=True, exist_ok=True)
+        with arrays.with_suffix(".writing").open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **result.arrays)
+        arrays.with_suffix(".writing").rename(arrays)
+        facts = {"key": cell.key, "problem": cell.problem.name, "method": cell.method}
+        line = json.dumps({**facts, "seed": cell.seed, "figures": dict(result.figures)})
+        _append(self.folder / RESULTS, line)
+
+    def arrays_of(self, cell: Cell) -> Path:
+        """Where the arrays of a cell's pictures are."""
+        return self.folder / "cells" / cell.key / "arrays.npz"
+
+
+def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
+    """Run the cells that have no result yet; one that fails leaves the others as they are.
+
+    Args:
+        grid: of the command.
+        command: says where, and how many at a time.
+        say: told of each cell that is done and of failures.
+
+    Raises:
+        DataError: when all else is done, if a cell failed; the message names it and the log.
+    """
+    pending, failed = grid.pending, []
+    say(f"{len(grid.cells)} cells, {len(grid.cells) - len(pending)} of them done before")
+    running = _on_ray(pending, command, say) if command.ray else _here(pending, command)
+    with progress("cells", len(grid.cells)) as report, contextlib.closing(running):
+        count = len(grid.cells) - len(pending)
+        report(count)
+        for cell, found in running:
+            if isinstance(found, Result):
+                grid.keep(cell, found)
+                count += 1
+                report(count)
+                say(f"{cell.name}: {_in_short(found)}")
+            else:
+                failed.append(cell)
+                _log(grid, cell, found)
+                say(f"{cell.name} failed: {found.strip().splitlines()[-1]}")
+    if failed:
+        names = ", ".join(cell.name for cell in failed[:5]) + (", ..." if len(failed) > 5 else "")
+        msg = (
+            f"{len(failed)} of {len(grid.cells)} cells failed ({names}); what went wrong is in "
+            f"{grid.folder / 'failures.log'}: run again to try just these"
+        )
+        raise DataError(msg)
+
+
+def _in_short(result: Result) -> str:
+    shown = {name: result.figures.get(name) for name in ("return", "erc", "learn_seconds")}
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown.items() if value is not None)
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line; what is left of one that was cut off in writing is taken away.
+
+    Several grids may share a folder.
+    """
+    with FileLock(path.with_suffix(".lock")), path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode() + b"\n")
+
+
+def _log(grid: Grid, cell: Cell, what: str) -> None:
+    grid.folder.mkdir(parents=True, exist_ok=True)
+    with (grid.folder / "failures.log").open("a", encoding="utf-8") as file:
+        file.write(f"{cell.name} ({cell.key})\n{what}\n")
+
+
+def _here(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
+    """Each cell in a process of its own: its memory is its own, and so is its crash."""
+    context = multiprocessing.get_context("spawn")
+    cores = os.cpu_count() or 1
+    num_jobs = command.num_jobs or cores
+    waiting, running = list(reversed(pending)), dict[Connection, tuple[Cell, Any]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < num_jobs:
+                cell = waiting.pop()
+                receiver, sender = context.Pipe(duplex=False)
+                arguments = (sender, cell, command.out, max(1, cores // num_jobs))
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                process.start()
+                sender.close()
+                running[receiver] = cell, process
+            for receiver in wait(list(running)):
+                if isinstance(receiver, Connection):
+                    cell, process = running.pop(receiver)
+                    yield cell, _received(receiver, process)
+    finally:
+        for _, process in running.values():
+            process.terminate()
+
+
+def _received(receiver: Connection, process: Any) -> Result | str:
+    with contextlib.closing(receiver):
+        try:
+            found = receiver.recv()
+        except (EOFError, OSError):
+            found = None
+    process.join()
+    return found or f"its process ended with exit code {process.exitcode} and no result"
+
+
+def _work(sender: Connection, cell: Cell, folder: Path, num_threads: int) -> None:
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(num_threads)
+    with contextlib.closing(sender):
+        sender.send(_attempted(cell, folder))
+
+
+def _attempted(cell: Cell, folder: Path) -> Result | str:
+    """A cell's result, or what it failed with: no failure may end the others."""
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+            return run_cell(cell, folder)
+    except Exception:  # noqa: BLE001 - whatever it is, it is this cell's alone
+        return traceback.format_exc()
+
+
+def _lack_of_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> str | None:
+    """What to tell if no node has room for a cell; None if one has."""
+    rooms = [node["Resources"] for node in nodes if node["Alive"]]
+    for room in rooms:
+        memory = room.get("memory", 0.0) / 1e9
+        if room.get("CPU", 0.0) >= command.cpus_per_cell and memory >= command.memory_per_cell_gb:
+            return None
+    found = [f"{r.get('CPU', 0):g} with {r.get('memory', 0) / 1e9:.1f} GB" for r in rooms]
+    return (
+        f"a cell takes {command.cpus_per_cell:g} CPUs and {command.memory_per_cell_gb:g} GB, which "
+        f"no node has ({'; '.join(found)}): cells wait until one joins that has; or stop, and "
+        "lower --cpus-per-cell or --memory-per-cell-gb"
+    )
+
+
+def _on_ray(pending: Sequence[Cell], command: Benchmark, say: Say) -> Generator[Done, None, None]:
+    """Each cell as a Ray task, which Ray starts again elsewhere if its node is lost."""
+    ray = import_extra("ray", "a cluster needs Ray: pip install 'trailward[ray]'")
+    ray.init(address=command.ray, log_to_driver=False, ignore_reinit_error=True)
+    try:
+        lack = _lack_of_room(ray.nodes(), command) if pending else None
+        if lack:
+            say(f"warning: {lack}")
+        task = ray.remote(
+            num_cpus=command.cpus_per_cell,
+            memory=command.memory_per_cell_gb * 1e9,
+            max_retries=_RETRIES,
+            max_calls=1,  # a process of its own, for its memory is measured
+        )(_attempted)
+        running = {task.remote(cell, command.out.resolve()): cell for cell in pending}
+        while running:
+            done, _ = ray.wait(list(running))
+            for reference in done:
+                cell = running.pop(reference)
+                try:
+                    yield cell, ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    yield cell, str(error)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,191 @@
+"""A diffuser tuned to a reward: what it is trained on, and that its plans become like it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from trailward.data.dataset import Dataset, Windows
+from trailward.diffusion.conditioning import condition_on
+from trailward.diffusion.denoiser import denoising_loss
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.diffusion.fine_tuning import (
+    TuningConfig,
+    _window_weights,
+    episode_weights,
+    tune_diffuser,
+)
+from trailward.judging.evaluation import EvaluationConfig
+from trailward.learning.learn_reward import learn_reward
+from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.problem import LearningConfig
+from trailward.rewards.models import RewardConfig
+
+SHORT = TuningConfig(num_steps=40, batch_size=32)
+SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
+
+
+def drift(episode: object) -> float:
+    """A reward for walking towards larger first entries."""
+    return float(np.diff(episode.observations[:, 0]).mean())
+
+
+def loss_on(diffuser: Diffuser, data: Dataset) -> float:
+    """How badly its denoiser knows the data, with the same noise at each call."""
+    windows, generator = Windows(data, diffuser.spec), tiny.seeded()
+    clean, mask = windows.batch(torch.arange(len(windows)), diffuser.normalizer)
+    with torch.no_grad():
+        return denoising_loss(
+            diffuser.denoiser,
+            diffuser.schedule,
+            clean,
+            mask,
+            step=torch.randint(diffuser.schedule.num_steps, (len(clean),), generator=generator),
+            noise=torch.randn(clean.shape, generator=generator),
+            condition=condition_on(diffuser.spec, diffuser.spec.split(clean)[0][:, 0]),
+        ).item()
+
+
+def weights_of(diffuser: Diffuser) -> torch.Tensor:
+    return torch.cat([each.flatten() for each in diffuser.denoiser.parameters()])
+
+
+def test_an_episode_as_good_as_the_demonstrations_counts_whole_and_worse_ones_less() -> None:
+    played = np.array([3.0, 2.0, 1.0, 0.0])
+    found = episode_weights(played, np.array([1.5, 2.5]), sharpness=0.5)
+    assert found[:2].tolist() == [1.0, 1.0]
+    deviation = played.std()
+    assert found[2:] == pytest.approx(np.exp(np.array([-1.0, -2.0]) / (0.5 * deviation)))
+
+
+def test_the_best_count_whole_where_none_is_as_good_and_all_if_they_are_the_same() -> None:
+    found = episode_weights(np.array([1.0, 0.0]), np.array([50.0]), sharpness=1e-3)
+    assert found[0] == 1.0
+    assert found[1] < 1e-100
+    assert episode_weights(np.ones(3), np.ones(1), sharpness=0.1).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_episodes_chances(
+    diffuser: Diffuser,
+) -> None:
+    play, shown = tiny.random_walks((20, 30)), tiny.random_walks((25,))
+    windows = Windows(Dataset([*play.episodes, *shown.episodes]), diffuser.spec)
+    weights = _window_weights(windows, np.array([1.0, 0.25]), 0.4)
+    assert weights.sum().item() == pytest.approx(1)
+    assert weights[windows.episode == 2].sum().item() == pytest.approx(0.4)
+    first, second = (weights[windows.episode == each] for each in (0, 1))
+    assert second[0].item() == pytest.approx(0.25 * first[0].item())
+    assert torch.equal(first, first[:1].expand_as(first))
+
+
+def test_windows_without_weight_are_never_drawn(diffuser: Diffuser) -> None:
+    windows = Windows(tiny.random_walks((20, 30)), diffuser.spec)
+    weights = (windows.episode == 1).float()
+    drawn = windows.draw(500, tiny.seeded(), weights)
+    assert set(windows.episode[drawn].tolist()) == {1}
+    assert torch.equal(
+        windows.draw(9, tiny.seeded(1), weights), windows.draw(9, tiny.seeded(1), weights)
+    )
+
+
+def test_it_comes_to_know_what_the_reward_likes_and_leaves_the_other_as_it_was(
+    diffuser: Diffuser, tmp_path: Path
+) -> None:
+    away, towards = (tiny.random_walks((30,) * 6, drift=d, seed=1) for d in (-0.8, 0.8))
+    play, shown = Dataset([*away.episodes, *towards.episodes]), tiny.random_walks(drift=0.8)
+    before = weights_of(diffuser)
+    config = TuningConfig(num_steps=300, batch_size=32, demonstration_share=0.0)
+    tuned = tune_diffuser(diffuser, drift, play, shown, tmp_path, config=config)
+    assert torch.equal(weights_of(diffuser), before)
+    liked = tiny.random_walks((30,) * 6, drift=0.8, seed=2)
+    disliked = tiny.random_walks((30,) * 6, drift=-0.8, seed=2)
+    assert loss_on(tuned, liked) < 0.5 * loss_on(diffuser, liked)
+    assert loss_on(tuned, liked) < loss_on(tuned, disliked)
+    assert tuned.provenance["tuned_from"] == diffuser.fingerprint
+    assert tuned.fingerprint != diffuser.fingerprint
+
+
+def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: Path) -> None:
+    play, shown = tiny.random_walks(), tiny.random_walks(drift=0.5)
+    config = TuningConfig(num_steps=1100, batch_size=4)
+
+    def stop(done: int, **figures: float) -> None:
+        if done > 1000:
+            raise KeyboardInterrupt
+
+    whole = tune_diffuser(diffuser, drift, play, shown, tmp_path / "a", config=config)
+    with pytest.raises(KeyboardInterrupt):
+        tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config, report=stop)
+    gone_on = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
+    assert torch.equal(weights_of(whole), weights_of(gone_on))
+    longer = replace(config, num_steps=1102, learning_rate=1e-4)
+    further = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
+    assert not torch.equal(weights_of(further), weights_of(gone_on))
+    with pytest.raises(ValueError, match=r"1102 steps done, .* num_steps 1100 instead of 1102"):
+        tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
+    with pytest.raises(ValueError, match="was written with episode weights"):
+        tune_diffuser(diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config)
+
+
+@pytest.mark.parametrize("starts", ["demonstrations", "both"])
+def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
+    diffuser: Diffuser, tmp_path: Path, starts: str
+) -> None:
+    play, shown = tiny.random_walks(seed=3), tiny.random_walks(drift=0.5)
+    told: list[int] = []
+    learn = lambda tuning, num_steps=2: learn_reward(
+        diffuser,
+        shown,
+        tmp_path,
+        play=play,
+        reward_config=RewardConfig(hidden=(8,)),
+        sampling=SAMPLING,
+        config=LearningConfig(num_steps=num_steps, batch_size=4, starts=starts, tuning=tuning),
+        report=lambda done, **figures: told.append(done),
+    )
+    plain = learn(TuningConfig())
+    assert plain.tuned is None
+    told.clear()
+    learnt = learn(SHORT)
+    assert told == sorted(told)
+    assert told[-1] == 2 + SHORT.num_steps
+    loaded = LearntReward.load(tmp_path)
+    assert learnt.tuned is not None
+    assert loaded.tuned is not None
+    assert torch.equal(weights_of(loaded.tuned), weights_of(learnt.tuned))
+    planner = EvaluationConfig(replan_every=1).planner(diffuser, loaded, guided=True)
+    assert planner.diffuser is loaded.tuned
+    assert planner.reward_model is None
+    assert EvaluationConfig().planner(diffuser, loaded, guided=False).diffuser is diffuser
+    with pytest.raises(ValueError, match=r"nothing is left .* num_steps 1 instead of 40"):
+        learn(replace(SHORT, num_steps=1))
+    kept = LearntReward.load(tmp_path)
+    assert kept.tuned is not None
+    assert kept.known_region is not None
+    assert learn(TuningConfig()).tuned is None
+    assert LearntReward.load(tmp_path).tuned is None
+    anew = learn(SHORT, num_steps=4).tuned
+    assert anew is not None
+    assert not torch.equal(weights_of(anew), weights_of(learnt.tuned))
+
+
+def test_tuning_needs_play_data(diffuser: Diffuser, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="and tuning need play data"):
+        learn_reward(diffuser, tiny.random_walks(), tmp_path, config=LearningConfig(tuning=SHORT))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": -1}, "num_steps is -1"),
+        ({"demonstration_share": 1.5}, r"demonstration_share is 1\.5; it is a share, at most 1"),
+        ({"demonstration_share": -0.1}, "demonstration_share is -0.1"),
+        ({"sharpness": 0.0}, r"sharpness is 0\.0; it must be above 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TuningConfig(**options)

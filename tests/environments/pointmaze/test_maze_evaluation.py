@@ -1,0 +1,294 @@
+"""Judging rewards in a maze: the true reward itself must come out perfect, its negative worst."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tiny import STAGED, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import SamplingConfig
+from trailward.environments.pointmaze.data import collect_demonstrations, collect_play
+from trailward.environments.pointmaze.evaluation import (
+    disagreement_map,
+    evaluate_in_maze,
+    reward_map,
+    standing_rewards,
+    true_reward_map,
+    value_map,
+)
+from trailward.environments.pointmaze.maze import parse_maze, parse_task
+from trailward.judging.disagreement import agreement, disagreement
+from trailward.judging.evaluation import Evaluation, EvaluationConfig
+from trailward.learning.learnt_reward import LearntReward
+from trailward.report.figures import _error_map, reward_figure
+from trailward.report.page import table
+from trailward.rewards.memory import RemembersPast
+from trailward.rewards.models import KnownReward, RewardConfig
+from trailward.rewards.value import Value
+
+CORNER = parse_task("corner", parse_maze("umaze"))
+DIFFUSER = tiny_diffuser(PlanSpec(6, 4, 4, 2))
+PLAY = Dataset(collect_play(CORNER.maze, num_steps=2000, seed=0, episode_steps=200))
+DEMONSTRATIONS = Dataset(collect_demonstrations(CORNER, num_episodes=2, seed=1))
+BRIEF = EvaluationConfig(
+    num_episodes=2, episode_steps=10, num_windows=300, num_transitions=300, num_plans=6
+)
+
+
+class TrueReward(nn.Module):
+    """The true reward as if it had been learnt, with a sign."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.sign = sign
+        self.known = KnownReward(CORNER.step_rewards, DIFFUSER.normalizer, DIFFUSER.spec)
+
+    def step_rewards(self, plan):
+        return self.sign * self.known.step_rewards(plan)
+
+    def forward(self, plan):
+        return self.step_rewards(plan).mean(-1)
+
+
+def as_learnt(sign: float) -> LearntReward:
+    return LearntReward(
+        TrueReward(sign),
+        DIFFUSER.spec,
+        DIFFUSER.observation_normalizer,
+        DIFFUSER.action_normalizer,
+        RewardConfig(),
+        SamplingConfig(num_steps=4, stop_step=0),
+        DIFFUSER.fingerprint,
+    )
+
+
+def with_value() -> LearntReward:
+    value = shake(Value(DIFFUSER.spec, width=8)).requires_grad_(False)
+    assert isinstance(value, Value)
+    return replace(as_learnt(1.0), value=value)
+
+
+def staged() -> LearntReward:
+    """A reward of two stages and a value of each, all of whose weights are noise."""
+    value = shake(Value(DIFFUSER.spec, width=8, num_stages=2)).requires_grad_(False)
+    assert isinstance(value, Value)
+    reward = tiny_staged_reward(DIFFUSER, STAGED)
+    return replace(reward, sampling=SamplingConfig(num_steps=4, stop_step=0), value=value)
+
+
+@pytest.fixture(scope="module")
+def perfect() -> Evaluation:
+    return evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+
+
+@pytest.fixture(scope="module")
+def judged_in_stages() -> Evaluation:
+    return evaluate_in_maze(staged(), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+
+
+def test_the_true_reward_correlates_perfectly_with_itself(perfect: Evaluation) -> None:
+    for pieces in ("windows", "episodes"):
+        erc = perfect.figures[f"erc_{pieces}"]
+        assert erc["distance"]["value"] == pytest.approx(0.0, abs=1e-2)
+        assert erc["spearman"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert perfect.figures["best_cell"] == {"learnt": (1, 3), "true": (1, 3), "hit": True}
+
+
+def test_single_transitions_are_judged_by_where_they_arrive(perfect: Evaluation) -> None:
+    assert perfect.figures["epic"]["value"] == pytest.approx(0, abs=1e-2)
+    assert perfect.figures["step_pearson"]["value"] == pytest.approx(1, abs=1e-3)
+    assert perfect.figures["epic"]["count"] == len(PLAY.episodes)
+    rows = {what: meaning for what, _, meaning in table(perfect.figures)}
+    assert rows["EPIC distance"] == f"transitions of {len(PLAY.episodes)} play episodes; 0 is best"
+
+
+def test_its_negative_is_the_worst_reward() -> None:
+    worst = evaluate_in_maze(as_learnt(-1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    assert worst.figures["erc_windows"]["distance"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert worst.figures["epic"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert worst.figures["best_cell"]["learnt"] == (3, 1)
+    assert not worst.figures["best_cell"]["hit"]
+
+
+def test_the_map_has_its_maximum_at_the_top_right_and_nothing_in_walls() -> None:
+    learnt = reward_map(as_learnt(1.0), CORNER, cells=4)
+    true = true_reward_map(CORNER, cells=4)
+    np.testing.assert_allclose(learnt, true, atol=1e-5)
+    assert learnt.shape == (20, 20)
+    assert np.unravel_index(np.nanargmax(learnt), learnt.shape) == (4, 15)
+    assert np.isnan(learnt[:4]).all()
+    assert np.isnan(learnt[9:11, 4:12]).all()
+
+
+def test_the_map_of_values_is_of_standing_still_and_has_nothing_in_walls() -> None:
+    learnt = with_value()
+    assert learnt.value is not None
+    drawn = value_map(learnt, CORNER, cells=1)
+    assert drawn.shape == (5, 5)
+    np.testing.assert_array_equal(np.isnan(drawn), np.array(CORNER.maze.grid) == 1)
+    centers = CORNER.maze.center(CORNER.maze.free_cells)
+    states = torch.tensor(np.concatenate([centers, np.zeros_like(centers)], -1)).float()
+    values = learnt.value.step_rewards(DIFFUSER.observation_normalizer.normalize(states[None]))
+    expected = [drawn[cell] for cell in CORNER.maze.free_cells]
+    np.testing.assert_allclose(values[0], expected, rtol=1e-4, atol=1e-5)
+    assert np.nanstd(drawn) > 1e-3
+
+
+def test_a_reward_without_a_value_has_no_map_of_it(perfect: Evaluation) -> None:
+    with pytest.raises(ValueError, match="has no value; learn it in at least 2 rounds"):
+        value_map(as_learnt(1.0), CORNER)
+    assert "value_map" not in perfect.arrays
+    assert perfect.figures["ordered_success"] is None
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_each_stage_has_maps_of_standing_still(stage: int) -> None:
+    learnt = staged()
+    centers = CORNER.maze.center(CORNER.maze.free_cells)
+    states = np.concatenate([centers, np.zeros_like(centers)], -1)
+    normalized = DIFFUSER.observation_normalizer.normalize(torch.tensor(states[None]).float())
+    assert learnt.value is not None
+    rewards = learnt.model.stage_rewards(normalized)[0, :, stage].detach()
+    np.testing.assert_allclose(standing_rewards(learnt, states, stage=stage), rewards, rtol=1e-4)
+    values = learnt.value.stage_rewards(normalized)[0, :, stage]
+    for draw, expected in ((reward_map, rewards), (value_map, values)):
+        drawn = draw(learnt, CORNER, cells=1, stage=stage)
+        found = [drawn[cell] for cell in CORNER.maze.free_cells]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(np.isnan(drawn), np.array(CORNER.maze.grid) == 1)
+
+
+def test_maps_are_of_the_last_stage_unless_told_otherwise() -> None:
+    learnt = staged()
+    for draw in (reward_map, value_map):
+        usual, first, last = (
+            draw(learnt, CORNER, cells=1, **stage) for stage in ({}, {"stage": 0}, {"stage": 1})
+        )
+        np.testing.assert_array_equal(usual, last)
+        assert np.nanmin(abs(first - last)) > 1e-4
+
+
+def test_the_evaluation_of_a_staged_reward_has_maps_of_both_stages(
+    perfect: Evaluation, judged_in_stages: Evaluation
+) -> None:
+    learnt, found = staged(), judged_in_stages
+    expected = {
+        "first_reward_map": reward_map(learnt, CORNER, stage=0),
+        "reward_map": reward_map(learnt, CORNER, stage=1),
+        "first_value_map": value_map(learnt, CORNER, stage=0),
+        "value_map": value_map(learnt, CORNER, stage=1),
+    }
+    for name, drawn in expected.items():
+        np.testing.assert_array_equal(found.arrays[name], drawn)
+    assert not {"first_reward_map", "first_value_map"} & set(perfect.arrays)
+    titles = [ax.get_title() for ax in reward_figure(found.arrays).axes if ax.get_title()]
+    assert titles == [
+        "learnt reward, first stage",
+        "value, first stage",
+        "learnt reward, last stage",
+        "value, last stage",
+        "true reward",
+    ]
+    titles = [ax.get_title() for ax in reward_figure(perfect.arrays).axes if ax.get_title()]
+    assert titles == ["learnt reward", "true reward"]
+
+
+def test_an_ensemble_is_evaluated_with_a_map_of_where_it_disagrees(perfect: Evaluation) -> None:
+    learnt = tiny_reward(DIFFUSER, RewardConfig(hidden=(8,), num_members=3))
+    sampling = SamplingConfig(num_steps=4, stop_step=0)
+    learnt = replace(learnt, sampling=sampling)
+    found = evaluate_in_maze(learnt, DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    seen = np.concatenate([episode.observations for episode in PLAY.episodes])
+    assert found.figures["ensemble_agreement"] == agreement(learnt, seen)
+    drawn = disagreement_map(learnt, CORNER, PLAY, cells=1)
+    for cell in CORNER.maze.free_cells:
+        standing = np.array([[*CORNER.maze.center(cell), 0.0, 0.0]])
+        expected = disagreement(learnt, standing, reference=seen)
+        np.testing.assert_allclose(drawn[cell], expected[0], rtol=1e-5)
+    np.testing.assert_array_equal(
+        np.isnan(found.arrays["disagreement_map"]), np.isnan(found.arrays["reward_map"])
+    )
+    titles = [ax.get_title() for ax in reward_figure(found.arrays).axes if ax.get_title()]
+    assert titles == ["learnt reward", "disagreement of the ensemble", "true reward"]
+    rows = {name: value for name, value, _ in table(found.figures)}
+    assert float(rows["Agreement of the ensemble"]) < 1
+    assert "disagreement_map" not in perfect.arrays
+    assert "Agreement of the ensemble" not in {name for name, *_ in table(perfect.figures)}
+
+
+def test_whole_episodes_are_correlated_with_the_past_in_mind(judged_in_stages: Evaluation) -> None:
+    """The reward of an episode is not the mean of those of its observations one by one."""
+    learnt, returns = staged(), judged_in_stages.arrays["erc_episodes"][0]
+    normalize = DIFFUSER.observation_normalizer.normalize
+    paths = torch.stack([torch.from_numpy(e.observations).float() for e in PLAY.episodes])
+    expected = learnt.model(normalize(paths)).detach()
+    np.testing.assert_allclose(returns, expected, rtol=1e-4)
+    seen = learnt.model.memory.visited(normalize(paths))
+    assert seen.any()
+    assert not seen.all()
+
+
+def test_a_reward_that_remembers_is_not_judged_by_single_transitions(
+    judged_in_stages: Evaluation,
+) -> None:
+    assert judged_in_stages.figures["epic"] is judged_in_stages.figures["step_pearson"] is None
+    assert "EPIC distance" not in [what for what, *_ in table(judged_in_stages.figures)]
+
+
+def test_planners_are_guided_by_a_reward_that_remembers() -> None:
+    planner = BRIEF.planner(DIFFUSER, staged(), guided=True)
+    assert isinstance(planner.reward_model, RemembersPast)
+    assert BRIEF.planner(DIFFUSER, staged(), guided=False).reward_model is None
+
+
+def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
+    """These starts are not at the second cell, so that the demonstrator does it."""
+    task = parse_task("ordered:1,3-3,1", CORNER.maze)
+    config = replace(BRIEF, episode_steps=350, seed=1002)
+    found = evaluate_in_maze(with_value(), DIFFUSER, task, PLAY, DEMONSTRATIONS, config)
+    success = found.figures["ordered_success"]
+    assert set(success) == {"unguided", "learnt", "demonstrator"}
+    assert success["demonstrator"] == 1
+    assert found.figures["return"]["demonstrator"]["value"] > 0
+    assert found.figures["best_cell"] == {"learnt": (1, 3), "true": (3, 1), "hit": False}
+    goal = parse_task("goal:3,1", CORNER.maze)
+    np.testing.assert_array_equal(found.arrays["true_reward_map"], true_reward_map(goal))
+    assert found.arrays["value_map"].shape == found.arrays["reward_map"].shape
+    assert json.loads(json.dumps(found.figures))["task"] == task.name
+    assert found.figures["epic"] is found.figures["step_pearson"] is None
+
+
+def test_planners_choose_as_the_configuration_says() -> None:
+    for choose in ("plausible", "reward"):
+        config = replace(BRIEF, choose=choose, num_candidates=3)
+        assert config.planner(DIFFUSER, with_value(), guided=True).choose == choose
+
+
+def test_pictures_of_errors_are_the_right_way_up(perfect: Evaluation) -> None:
+    planned = np.zeros((1, 2, 4))
+    planned[0, 1, :2] = CORNER.maze.center((1, 1))
+    arrays = {
+        "maze": perfect.arrays["maze"],
+        "dynamics_planned_learnt": planned,
+        "dynamics_errors_learnt": np.array([[0.0, 0.7]]),
+    }
+    drawn = _error_map(arrays, "learnt", bins_per_cell=1)
+    assert drawn[1, 1] == pytest.approx(0.7)
+    assert np.isnan(drawn).sum() == drawn.size - 1
+
+
+def test_data_of_another_environment_is_refused_before_anything_runs() -> None:
+    other = Dataset([Episode(np.zeros((50, 3)), np.zeros((49, 2)))])
+    with pytest.raises(DataError, match="use data of the same environment"):
+        evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, other, DEMONSTRATIONS, BRIEF)
+
+
+def test_evaluations_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_plans is 0; it must be at least 1"):
+        EvaluationConfig(num_plans=0)
