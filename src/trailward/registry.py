@@ -1,0 +1,118 @@
+"""Parts by name: those of trailward, of installed packages, and of any module that can be imported.
+
+Wherever a name stands, on the command line, in Python or in a saved folder, it is looked up in a
+:class:`Registry`: first among the parts that were registered, then among the entry points of
+installed packages, and last, if it is spelt ``module:Name``, in that module.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+
+class UnknownPartError(ValueError):
+    """A name that no part has; the message lists those there are."""
+
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """Parts of one family, such as objectives, by name.
+
+    Args:
+        family: what they are, in the plural: ``objectives``. Installed packages add parts by entry
+            points of the group ``trailward.<family>``.
+        parts: those that are there from the beginning.
+    """
+
+    def __init__(self, family: str, parts: Mapping[str, T] | None = None) -> None:
+        self.family = family
+        self._parts: dict[str, T] = dict(parts or {})
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that adds a part; a name that is taken is given to the new part."""
+
+        def added(part: T) -> T:
+            self._parts[name] = part
+            return part
+
+        return added
+
+    def find(self, name: str, *, may_import: bool = True) -> T:
+        """The part of a name.
+
+        Args:
+            name: a registered one, an entry point's, or ``module:Name``.
+            may_import: whether a ``module:Name`` may import its module. Where names come from a
+                file it must not, since importing executes: then the module must have been
+                imported already.
+
+        Raises:
+            UnknownPartError: if there is no such part, or its module may not be imported.
+        """
+        if name in self._parts:
+            return self._parts[name]
+        for point in entry_points(group=f"trailward.{self.family}"):
+            if point.name == name:
+                self._parts[name] = point.load()
+                return self._parts[name]
+        if ":" in name:
+            return self._of_module(name, may_import=may_import)
+        known = ", ".join(sorted(self))
+        msg = (
+            f"'{name}' is not among the {self.family}; choose one of {known}, or name a part of "
+            "your own as 'module:Name'"
+        )
+        raise UnknownPartError(msg)
+
+    def _of_module(self, name: str, *, may_import: bool) -> T:
+        module, _, attribute = name.partition(":")
+        if not may_import and module not in sys.modules:
+            msg = (
+                f"'{name}' names code of the module '{module}', which is not imported; loading a "
+                f"model imports nothing by itself: import {module} first, or allow it"
+            )
+            raise UnknownPartError(msg)
+        try:
+            found: Any = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            msg = f"'{name}' is not there ({error}); check the spelling and that it is installed"
+            raise UnknownPartError(msg) from None
+        return found
+
+    def name_of(self, part: T) -> str:
+        """How a part is named in files: as registered, or as ``module:Name``.
+
+        Raises:
+            UnknownPartError: if it has no name, such as a function inside a function.
+        """
+        for name, registered in self._parts.items():
+            if registered is part:
+                return name
+        kind: Any = part
+        name = f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', '')}"
+        if not name.strip(":") or "<locals>" in name:
+            msg = f"{part} has no name to be saved by; define it at the top of a module"
+            raise UnknownPartError(msg)
+        return name
+
+    def __getitem__(self, name: str) -> T:
+        """As :meth:`find`, but a ``KeyError`` where there is none, as of any mapping."""
+        try:
+            return self.find(name)
+        except UnknownPartError as error:
+            raise KeyError(str(error)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of all parts that are registered or installed."""
+        installed = [point.name for point in entry_points(group=f"trailward.{self.family}")]
+        return iter(dict.fromkeys([*self._parts, *installed]))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(list(iter(self)))
