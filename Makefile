@@ -2,6 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# Contracts, oracles and parts by themselves: run with every shape and type checked.
+TYPED := tests/contracts tests/acting tests/learning/test_oracle.py \
+  $(addprefix tests/data/test_,entries.py episode.py normalizer.py statistics.py) \
+  $(addprefix tests/diffusion/test_,adjoint.py denoiser.py guide.py networks.py sampler.py schedule.py) \
+  tests/objectives/test_matching.py tests/rewards/test_models.py
 
 .PHONY: demo test test-slow check pretrained pretrained-maze pretrained-policies \
   pretrained-halfcheetah clean
@@ -11,10 +18,11 @@ demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report
 
 test: .venv/.dev          ## every check: lint, types, import order, tests
 	$(MAKE) check
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow" $(TYPED:%=--ignore=%)
+	$(PYTEST) -m "not slow" --jaxtyping-packages=trailward,beartype.beartype $(TYPED)
 
 test-slow: .venv/.dev     ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: .venv/.dev
 	$(BIN)/ruff check .

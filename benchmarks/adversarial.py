@@ -40,8 +40,8 @@ from stable_baselines3.ppo import MlpPolicy
 from torch import nn
 
 from trailward import Dataset
-from trailward.acting import rollout
 from trailward.acting.planner import Policy
+from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
 
 ENV_ID, EPISODE_STEPS = "Pendulum-v1", 200

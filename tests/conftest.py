@@ -1,6 +1,7 @@
 """Fixtures for all tests: tiny data and models, one thread."""
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import jaxtyping
@@ -14,6 +15,10 @@ from trailward.diffusion.diffuser import Diffuser
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
+
+MEMORY = "/dev/shm"
+if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free > 4e9:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)  # tests write files there, and wait less
 
 
 @pytest.fixture(autouse=True)

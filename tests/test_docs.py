@@ -4,6 +4,7 @@ import functools
 import importlib
 import io
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from trailward.cli.presets import PRESETS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+ALONE = ("README.md", "extending.md")
 VERBS = (
     "collect",
     "inspect",
@@ -87,20 +89,38 @@ def resolve(name: str) -> Any:
     raise AttributeError(name)
 
 
+def script(page: Path, folder: Path) -> Path:
+    """A page's blocks as one file beside a folder; tracebacks name the page's lines."""
+    text = ""
+    for line, code in blocks(page, "python"):
+        text += "\n" * (line - text.count("\n")) + code
+    path = folder.with_name(f"{folder.name}-{page.stem}.py")
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+    "page",
+    [page for page in PAGES if blocks(page, "python") and page.name not in ALONE],
+    ids=lambda page: page.name,
 )
 def test_python_blocks_run_from_top_to_bottom_in_an_empty_folder(
-    page: Path, tmp_path: Path
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = ""
-    for line, code in blocks(page, "python"):
-        script += "\n" * (line - script.count("\n")) + code  # tracebacks name the page's lines
-    path = tmp_path.with_name(f"{tmp_path.name}-{page.stem}.py")
-    path.write_text(script, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script(page, tmp_path)), run_name="__main__")
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_users_try_first_and_what_adds_parts_runs_in_a_process_of_its_own(
+    name: str, tmp_path: Path
+) -> None:
+    (page,) = (page for page in PAGES if page.name == name)
     done = subprocess.run(
-        [sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+        [sys.executable, str(script(page, tmp_path))],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 

@@ -132,7 +132,7 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
     """
     pending, failed = grid.pending, []
     say(f"{len(grid.cells)} cells, {len(grid.cells) - len(pending)} of them done before")
-    running = _on_ray(pending, command, say) if command.ray else _here(pending, command)
+    running = on_ray(pending, command, say) if command.ray else in_processes(pending, command)
     with progress("cells", len(grid.cells)) as report, contextlib.closing(running):
         count = len(grid.cells) - len(pending)
         report(count)
@@ -177,8 +177,8 @@ def _log(grid: Grid, cell: Cell, what: str) -> None:
         file.write(f"{cell.name} ({cell.key})\n{what}\n")
 
 
-def _here(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
-    """Each cell in a process of its own: its memory is its own, and so is its crash."""
+def in_processes(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, None]:
+    """Run each cell in a process of its own: its memory is its own, and so is its crash."""
     context = multiprocessing.get_context("spawn")
     cores = os.cpu_count() or 1
     num_jobs = command.num_jobs or cores
@@ -196,13 +196,14 @@ def _here(pending: Sequence[Cell], command: Benchmark) -> Generator[Done, None, 
             for receiver in wait(list(running)):
                 if isinstance(receiver, Connection):
                     cell, process = running.pop(receiver)
-                    yield cell, _received(receiver, process)
+                    yield cell, received(receiver, process)
     finally:
         for _, process in running.values():
             process.terminate()
 
 
-def _received(receiver: Connection, process: Any) -> Result | str:
+def received(receiver: Connection, process: Any) -> Result | str:
+    """What a process sent before it ended, or how it ended if it sent nothing."""
     with contextlib.closing(receiver):
         try:
             found = receiver.recv()
@@ -216,10 +217,10 @@ def _work(sender: Connection, cell: Cell, folder: Path, num_threads: int) -> Non
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(num_threads)
     with contextlib.closing(sender):
-        sender.send(_attempted(cell, folder))
+        sender.send(attempted(cell, folder))
 
 
-def _attempted(cell: Cell, folder: Path) -> Result | str:
+def attempted(cell: Cell, folder: Path) -> Result | str:
     """A cell's result, or what it failed with: no failure may end the others."""
     try:
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
@@ -228,7 +229,7 @@ def _attempted(cell: Cell, folder: Path) -> Result | str:
         return traceback.format_exc()
 
 
-def _lack_of_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> str | None:
+def lack_of_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> str | None:
     """What to tell if no node has room for a cell; None if one has."""
     rooms = [node["Resources"] for node in nodes if node["Alive"]]
     for room in rooms:
@@ -243,12 +244,12 @@ def _lack_of_room(nodes: Sequence[Mapping[str, Any]], command: Benchmark) -> str
     )
 
 
-def _on_ray(pending: Sequence[Cell], command: Benchmark, say: Say) -> Generator[Done, None, None]:
-    """Each cell as a Ray task, which Ray starts again elsewhere if its node is lost."""
+def on_ray(pending: Sequence[Cell], command: Benchmark, say: Say) -> Generator[Done, None, None]:
+    """Run each cell as a Ray task, which Ray starts again elsewhere if its node is lost."""
     ray = import_extra("ray", "a cluster needs Ray: pip install 'trailward[ray]'")
     ray.init(address=command.ray, log_to_driver=False, ignore_reinit_error=True)
     try:
-        lack = _lack_of_room(ray.nodes(), command) if pending else None
+        lack = lack_of_room(ray.nodes(), command) if pending else None
         if lack:
             say(f"warning: {lack}")
         task = ray.remote(
@@ -256,7 +257,7 @@ def _on_ray(pending: Sequence[Cell], command: Benchmark, say: Say) -> Generator[
             memory=command.memory_per_cell_gb * 1e9,
             max_retries=_RETRIES,
             max_calls=1,  # a process of its own, for its memory is measured
-        )(_attempted)
+        )(attempted)
         running = {task.remote(cell, command.out.resolve()): cell for cell in pending}
         while running:
             done, _ = ray.wait(list(running))

@@ -184,7 +184,7 @@ def test_a_process_that_dies_is_a_failure_with_its_exit_code() -> None:
     process = context.Process(target=os._exit, args=(3,))
     process.start()
     sender.close()
-    assert "exit code 3" in str(grids._received(receiver, process))
+    assert "exit code 3" in str(grids.received(receiver, process))
 
 
 @pytest.mark.slow
@@ -208,7 +208,7 @@ results = Path({str(tmp_path / RESULTS)!r})
 lost = nodes[1].all_processes["raylet"][0].process.pid
 def is_at_work():
     of_all = [process.info for process in psutil.process_iter(["ppid", "name"])]
-    return {{"ppid": lost, "name": "ray::_attempted"}} in of_all
+    return {{"ppid": lost, "name": "ray::attempted"}} in of_all
 while not (results.exists() and is_at_work()):
     assert run.poll() is None
     time.sleep(0.02)
@@ -282,10 +282,10 @@ def test_that_no_node_of_a_cluster_has_room_for_a_cell_is_told() -> None:
     command = Benchmark(cpus_per_cell=2.0, memory_per_cell_gb=3.0)
     small = {"Alive": True, "Resources": {"CPU": 1.0, "memory": 8e9}}
     gone = {"Alive": False, "Resources": {"CPU": 8.0, "memory": 8e9}}
-    told = grids._lack_of_room([small, gone], command)
+    told = grids.lack_of_room([small, gone], command)
     assert told is not None
     assert "takes 2 CPUs and 3 GB, which no node has (1 with 8.0 GB)" in told
-    assert grids._lack_of_room([small, gone | {"Alive": True}], command) is None
+    assert grids.lack_of_room([small, gone | {"Alive": True}], command) is None
 
 
 def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:

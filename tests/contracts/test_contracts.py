@@ -1,5 +1,6 @@
 """One battery an interface, run over every implementation of it."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -137,6 +138,7 @@ class TestReverseSteps:
             assert plan.var() == pytest.approx(1 - move.alpha_bar_next, abs=0.02)
 
 
+@functools.cache
 def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     diffuser = tiny_diffuser(spec)
     hidden = {name: None if name == "linear" else (8, 8) for name in REWARDS}

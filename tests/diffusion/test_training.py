@@ -35,7 +35,7 @@ KILLED_AT_STEP_20 = """
 import os, signal, sys
 import torch
 torch.set_num_threads(1)
-from test_diffusion_training import train
+from test_training import train
 
 def report(done, **figures):
     if done == 20:

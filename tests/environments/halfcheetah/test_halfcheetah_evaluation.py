@@ -1,5 +1,6 @@
 """Judging rewards on HalfCheetah: what is a function of the true reward must come out as such."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -34,10 +35,18 @@ from trailward.rewards.models import RewardConfig
 
 DIFFUSER = tiny_diffuser(PlanSpec(4, 1, 17, 6, with_actions=True))
 LADDER = ladder()[:3]
-PLAY = collect_play(LADDER, num_steps=1000, seed=0, episode_steps=100)
-DEMONSTRATIONS = collect_expert(LADDER, num_episodes=2, seed=1, episode_steps=30)
 BRIEF = EvaluationConfig(num_episodes=2, episode_steps=20, num_windows=300, num_transitions=300)
 ACTING = RewardConfig(hidden=(8,), sees_actions=True)
+
+
+@functools.cache
+def collected() -> Dataset:
+    return collect_play(LADDER, num_steps=1000, seed=0, episode_steps=100)
+
+
+@functools.cache
+def shown() -> Dataset:
+    return collect_expert(LADDER, num_episodes=2, seed=1, episode_steps=30)
 
 
 class TrueReward(nn.Module):
@@ -67,7 +76,7 @@ def as_learnt(sign: float, spec: PlanSpec = DIFFUSER.spec, *, control: float = 0
 
 
 def evaluated(learnt: LearntReward, **options) -> Evaluation:
-    data = (options.pop("play", PLAY), options.pop("demonstrations", DEMONSTRATIONS))
+    data = (options.pop("play", collected()), options.pop("demonstrations", shown()))
     return evaluate_on_halfcheetah(learnt, DIFFUSER, *data, BRIEF, **options)
 
 
@@ -101,7 +110,7 @@ def test_the_true_reward_ranks_episodes_as_itself_and_its_negative_the_other_way
     assert perfect.figures["erc_episodes"]["pearson"]["count"] == 10
     assert perfect.figures["erc_episodes"]["distance"]["value"] == pytest.approx(0, abs=0.03)
     assert perfect.figures["erc_windows"]["distance"]["value"] < 0.25
-    worst = _pairs(as_learnt(-1.0), PLAY, BRIEF)["episodes"]
+    worst = _pairs(as_learnt(-1.0), collected(), BRIEF)["episodes"]
     np.testing.assert_allclose(worst[0], -perfect.arrays["erc_episodes"][0], rtol=1e-6)
     np.testing.assert_array_equal(worst[1], perfect.arrays["erc_episodes"][1])
 
@@ -114,9 +123,9 @@ def test_single_transitions_are_judged_by_recorded_rewards_and_by_what_observati
     assert epic["value"] == pytest.approx(0, abs=0.02)
     assert epic["low"] <= epic["value"] <= epic["high"]
     assert epic["count"] == steps["count"] == 10
-    begins = np.concatenate([e.observations[:-1, FORWARD_VELOCITY] for e in PLAY.episodes])
-    cost = np.concatenate([0.1 * (e.actions**2).sum(-1) for e in PLAY.episodes])
-    true = np.concatenate([e.rewards for e in PLAY.episodes])
+    begins = np.concatenate([e.observations[:-1, FORWARD_VELOCITY] for e in collected().episodes])
+    cost = np.concatenate([0.1 * (e.actions**2).sum(-1) for e in collected().episodes])
+    true = np.concatenate([e.rewards for e in collected().episodes])
     assert steps["value"] == pytest.approx(np.corrcoef(begins - cost, true)[0, 1], abs=0.06)
     rows = dict(row[:2] for row in table(perfect.figures))
     assert rows["EPIC distance"].startswith(f"{epic['value']:.3f} [")
@@ -127,10 +136,10 @@ def test_whole_episodes_are_correlated_by_means_over_all_their_steps(perfect: Ev
     learnt, true = perfect.arrays["erc_episodes"]
     by_hand = [
         np.mean(e.observations[:-1, FORWARD_VELOCITY] - 0.1 * (e.actions**2).sum(-1))
-        for e in PLAY.episodes
+        for e in collected().episodes
     ]
     np.testing.assert_allclose(learnt, by_hand, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(true, [e.rewards.mean() for e in PLAY.episodes])
+    np.testing.assert_allclose(true, [e.rewards.mean() for e in collected().episodes])
 
 
 def test_returns_are_sums_of_the_rewards_of_the_simulator_not_discounted(
@@ -207,13 +216,13 @@ def test_without_a_demonstrator_there_is_no_scale_of_returns(no_pictures: None) 
     found = evaluated(as_learnt(1.0), stage=told.append)
     assert set(found.figures["return"]) == {"unguided", "learnt"}
     assert found.figures["return_fraction"] is None
-    demonstrated = [e.observations[:, FORWARD_VELOCITY] for e in DEMONSTRATIONS.episodes]
+    demonstrated = [e.observations[:, FORWARD_VELOCITY] for e in shown().episodes]
     np.testing.assert_array_equal(found.arrays["velocities_demonstrator"], demonstrated)
     assert told == ["roll-outs", "correlation with the true reward", "pictures"]
 
 
 def test_play_data_without_rewards_is_refused_before_anything_runs() -> None:
-    bare = Dataset([Episode(e.observations, e.actions) for e in PLAY.episodes])
+    bare = Dataset([Episode(e.observations, e.actions) for e in collected().episodes])
     told = []
     with pytest.raises(DataError, match="episode 0 has no recorded rewards"):
         evaluated(as_learnt(1.0), play=bare, stage=told.append)
@@ -229,8 +238,8 @@ def test_data_of_another_environment_is_refused_before_anything_runs(name: str) 
 
 
 def test_the_demonstrator_is_the_policy_that_the_data_names() -> None:
-    assert demonstrator_of(DEMONSTRATIONS, LADDER) is LADDER[-1]
-    assert demonstrator_of(DEMONSTRATIONS, ladder()).facts == LADDER[-1].facts
+    assert demonstrator_of(shown(), LADDER) is LADDER[-1]
+    assert demonstrator_of(shown(), ladder()).facts == LADDER[-1].facts
     mixture = collect_mixture(LADDER, num_steps=20, seed=0, episode_steps=5)
     for several_or_none in (mixture, random_walks()):
         assert demonstrator_of(several_or_none, LADDER) is None
@@ -240,12 +249,12 @@ def test_a_demonstrator_that_the_ladder_does_not_have_is_refused() -> None:
     others: list[NetworkPolicy] = LADDER[:-1]
     steps = rf"\[{others[0].facts['step']}, {others[1].facts['step']}\]"
     with pytest.raises(DataError, match=f"the ladder has steps {steps}: name theirs"):
-        demonstrator_of(DEMONSTRATIONS, others)
+        demonstrator_of(shown(), others)
 
 
 def test_frames_are_from_the_middle_of_an_episode_or_told_to_be_missing() -> None:
     told = []
-    frames = film(PLAY.episodes[0], told.append)
+    frames = film(collected().episodes[0], told.append)
     if frames is None:
         assert told[0].startswith("no frames, as MuJoCo cannot render here")
     else:

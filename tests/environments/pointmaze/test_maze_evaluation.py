@@ -1,5 +1,6 @@
 """Judging rewards in a maze: the true reward itself must come out perfect, its negative worst."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -34,11 +35,19 @@ from trailward.rewards.value import Value
 
 CORNER = parse_task("corner", parse_maze("umaze"))
 DIFFUSER = tiny_diffuser(PlanSpec(6, 4, 4, 2))
-PLAY = Dataset(collect_play(CORNER.maze, num_steps=2000, seed=0, episode_steps=200))
-DEMONSTRATIONS = Dataset(collect_demonstrations(CORNER, num_episodes=2, seed=1))
 BRIEF = EvaluationConfig(
     num_episodes=2, episode_steps=10, num_windows=300, num_transitions=300, num_plans=6
 )
+
+
+@functools.cache
+def play() -> Dataset:
+    return Dataset(collect_play(CORNER.maze, num_steps=2000, seed=0, episode_steps=200))
+
+
+@functools.cache
+def demonstrations() -> Dataset:
+    return Dataset(collect_demonstrations(CORNER, num_episodes=2, seed=1))
 
 
 class TrueReward(nn.Module):
@@ -84,12 +93,12 @@ def staged() -> LearntReward:
 
 @pytest.fixture(scope="module")
 def perfect() -> Evaluation:
-    return evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    return evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, play(), demonstrations(), BRIEF)
 
 
 @pytest.fixture(scope="module")
 def judged_in_stages() -> Evaluation:
-    return evaluate_in_maze(staged(), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    return evaluate_in_maze(staged(), DIFFUSER, CORNER, play(), demonstrations(), BRIEF)
 
 
 def test_the_true_reward_correlates_perfectly_with_itself(perfect: Evaluation) -> None:
@@ -103,13 +112,15 @@ def test_the_true_reward_correlates_perfectly_with_itself(perfect: Evaluation) -
 def test_single_transitions_are_judged_by_where_they_arrive(perfect: Evaluation) -> None:
     assert perfect.figures["epic"]["value"] == pytest.approx(0, abs=1e-2)
     assert perfect.figures["step_pearson"]["value"] == pytest.approx(1, abs=1e-3)
-    assert perfect.figures["epic"]["count"] == len(PLAY.episodes)
+    assert perfect.figures["epic"]["count"] == len(play().episodes)
     rows = {what: meaning for what, _, meaning in table(perfect.figures)}
-    assert rows["EPIC distance"] == f"transitions of {len(PLAY.episodes)} play episodes; 0 is best"
+    assert (
+        rows["EPIC distance"] == f"transitions of {len(play().episodes)} play episodes; 0 is best"
+    )
 
 
 def test_its_negative_is_the_worst_reward() -> None:
-    worst = evaluate_in_maze(as_learnt(-1.0), DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
+    worst = evaluate_in_maze(as_learnt(-1.0), DIFFUSER, CORNER, play(), demonstrations(), BRIEF)
     assert worst.figures["erc_windows"]["distance"]["value"] == pytest.approx(1.0, abs=1e-3)
     assert worst.figures["epic"]["value"] == pytest.approx(1.0, abs=1e-3)
     assert worst.figures["best_cell"]["learnt"] == (3, 1)
@@ -203,10 +214,10 @@ def test_an_ensemble_is_evaluated_with_a_map_of_where_it_disagrees(perfect: Eval
     learnt = tiny_reward(DIFFUSER, RewardConfig(hidden=(8,), num_members=3))
     sampling = SamplingConfig(num_steps=4, stop_step=0)
     learnt = replace(learnt, sampling=sampling)
-    found = evaluate_in_maze(learnt, DIFFUSER, CORNER, PLAY, DEMONSTRATIONS, BRIEF)
-    seen = np.concatenate([episode.observations for episode in PLAY.episodes])
+    found = evaluate_in_maze(learnt, DIFFUSER, CORNER, play(), demonstrations(), BRIEF)
+    seen = np.concatenate([episode.observations for episode in play().episodes])
     assert found.figures["ensemble_agreement"] == agreement(learnt, seen)
-    drawn = disagreement_map(learnt, CORNER, PLAY, cells=1)
+    drawn = disagreement_map(learnt, CORNER, play(), cells=1)
     for cell in CORNER.maze.free_cells:
         standing = np.array([[*CORNER.maze.center(cell), 0.0, 0.0]])
         expected = disagreement(learnt, standing, reference=seen)
@@ -226,7 +237,7 @@ def test_whole_episodes_are_correlated_with_the_past_in_mind(judged_in_stages: E
     """The reward of an episode is not the mean of those of its observations one by one."""
     learnt, returns = staged(), judged_in_stages.arrays["erc_episodes"][0]
     normalize = DIFFUSER.observation_normalizer.normalize
-    paths = torch.stack([torch.from_numpy(e.observations).float() for e in PLAY.episodes])
+    paths = torch.stack([torch.from_numpy(e.observations).float() for e in play().episodes])
     expected = learnt.model(normalize(paths)).detach()
     np.testing.assert_allclose(returns, expected, rtol=1e-4)
     seen = learnt.model.memory.visited(normalize(paths))
@@ -251,7 +262,7 @@ def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
     """These starts are not at the second cell, so that the demonstrator does it."""
     task = parse_task("ordered:1,3-3,1", CORNER.maze)
     config = replace(BRIEF, episode_steps=350, seed=1002)
-    found = evaluate_in_maze(with_value(), DIFFUSER, task, PLAY, DEMONSTRATIONS, config)
+    found = evaluate_in_maze(with_value(), DIFFUSER, task, play(), demonstrations(), config)
     success = found.figures["ordered_success"]
     assert set(success) == {"unguided", "learnt", "demonstrator"}
     assert success["demonstrator"] == 1
@@ -286,7 +297,7 @@ def test_pictures_of_errors_are_the_right_way_up(perfect: Evaluation) -> None:
 def test_data_of_another_environment_is_refused_before_anything_runs() -> None:
     other = Dataset([Episode(np.zeros((50, 3)), np.zeros((49, 2)))])
     with pytest.raises(DataError, match="use data of the same environment"):
-        evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, other, DEMONSTRATIONS, BRIEF)
+        evaluate_in_maze(as_learnt(1.0), DIFFUSER, CORNER, other, demonstrations(), BRIEF)
 
 
 def test_evaluations_of_nothing_are_refused() -> None:
