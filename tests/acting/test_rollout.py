@@ -66,9 +66,32 @@ def test_starts_can_be_given() -> None:
     assert [episode.observations[0].tolist() for episode in episodes] == [[0, 5], [1, 5]]
 
 
-def test_an_environment_that_ends_early_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="an environment ended after 3 of 5 steps"):
-        rollout([Walk(), Walk(ends_after=3)], Homing(), seeds=[0, 0], num_steps=5)
+def test_each_environment_runs_until_it_ends() -> None:
+    """Those that go on are not disturbed by those that have ended."""
+    lengths = [3, 5, 1]
+    envs = [Walk(ends_after=length) for length in lengths]
+    episodes = rollout(envs, Homing(), seeds=[0, 1, 2])
+    assert [len(episode) for episode in episodes] == lengths
+    assert all(episode.terminated and not episode.truncated for episode in episodes)
+    for episode, length, seed in zip(episodes, lengths, (0, 1, 2), strict=True):
+        (alone,) = rollout([Walk(ends_after=length)], Homing(), seeds=[seed])
+        np.testing.assert_array_equal(episode.observations, alone.observations)
+        np.testing.assert_array_equal(episode.actions, alone.actions)
+        np.testing.assert_array_equal(episode.rewards, alone.rewards)
+
+
+def test_what_does_not_end_by_itself_is_cut_and_says_so() -> None:
+    envs = [Walk(ends_after=3), Walk(), gymnasium.wrappers.TimeLimit(Walk(), 4)]
+    episodes = rollout(envs, Homing(), seeds=[0, 0, 0], num_steps=5)
+    assert [len(episode) for episode in episodes] == [3, 5, 4]
+    ends = [(episode.terminated, episode.truncated) for episode in episodes]
+    assert ends == [(True, False), (False, True), (False, True)]
+
+
+def test_an_ended_environment_is_not_stepped_again() -> None:
+    env = Walk(ends_after=2)
+    rollout([env, Walk(ends_after=6)], Homing(), seeds=[0, 0])
+    assert env.age == 2
 
 
 def test_discrete_actions_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Any policy in any Gymnasium environments, side by side, to episodes."""
+"""Roll-outs: run a policy in environments side by side, and record the episodes."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,44 +14,70 @@ def rollout(
     policy: Policy,
     *,
     seeds: Sequence[int],
-    num_steps: int,
+    num_steps: int | None = None,
     start: Callable[[gymnasium.Env, int], np.ndarray] | None = None,
 ) -> list[Episode]:
-    """One episode in each environment; rewards are those of the environments.
+    """One whole episode in each environment; rewards are those of the environments.
+
+    Each environment runs until it ends by itself, so lengths may differ. The policy always acts
+    for all of them: of those that have ended it is shown the last observation, and what it does
+    there is not used.
 
     Args:
-        envs: with flat observations; none may end before ``num_steps``.
+        envs: with flat observations. They are stepped one after the other: in our measurements a
+            process an environment, as of ``gymnasium.vector``, is slower for those of MuJoCo.
         policy: is reset first; actions are clipped to the environments' bounds.
         seeds: one an environment; they decide the starts.
-        num_steps: environment steps of an episode.
+        num_steps: environment steps after which an episode is cut (*truncated*); None to wait for
+            its end, in environments that have one.
         start: resets environment ``i`` some other way and returns its observation.
 
     Raises:
-        RuntimeError: if an environment ends early.
+        TypeError: if actions are not continuous.
     """
-    policy.reset()
-    reset = start or (lambda env, index: env.reset(seed=seeds[index])[0])
-    now = np.stack([reset(env, index) for index, env in enumerate(envs)])
     space = envs[0].action_space
     if not isinstance(space, gymnasium.spaces.Box):
         raise TypeError(f"actions must be continuous; this environment's space is {space}")
-    observations, actions, rewards = [now], [], []
-    for step in range(num_steps):
+    policy.reset()
+    reset = start or (lambda env, index: env.reset(seed=seeds[index])[0])
+    now = np.stack([reset(env, index) for index, env in enumerate(envs)]).astype(np.float64)
+    running = [_Recorded(observation.copy()) for observation in now]
+    step = 0
+    while any(not each.ended for each in running) and (num_steps is None or step < num_steps):
         chosen = np.clip(policy(now), space.low, space.high)
-        moved = [env.step(a) for env, a in zip(envs, chosen, strict=True)]
-        ended = any(terminated or truncated for _, _, terminated, truncated, _ in moved)
-        if ended and step + 1 < num_steps:
-            raise RuntimeError(f"an environment ended after {step + 1} of {num_steps} steps")
-        now = np.stack([observation for observation, *_ in moved])
-        observations.append(now)
-        actions.append(chosen)
-        rewards.append([float(reward) for _, reward, *_ in moved])
-    return [
-        Episode(o, a, r)
-        for o, a, r in zip(
-            np.stack(observations, 1).astype(np.float64),
-            np.stack(actions, 1).astype(np.float64),
-            np.array(rewards).T,
-            strict=True,
+        for index, (env, recorded) in enumerate(zip(envs, running, strict=True)):
+            if not recorded.ended:
+                now[index] = recorded.step(env, chosen[index])
+        step += 1
+    return [recorded.episode(space.shape[0]) for recorded in running]
+
+
+class _Recorded:
+    """What has happened in one environment so far."""
+
+    def __init__(self, first: np.ndarray) -> None:
+        self.observations, self.actions, self.rewards = [first], [], []
+        self.terminated = self.truncated = False
+
+    @property
+    def ended(self) -> bool:
+        return self.terminated or self.truncated
+
+    def step(self, env: gymnasium.Env, action: np.ndarray) -> np.ndarray:
+        seen, reward, terminated, truncated, _ = env.step(action)
+        observation = np.array(seen, dtype=np.float64)
+        self.observations.append(observation)
+        self.actions.append(action)
+        self.rewards.append(float(reward))
+        self.terminated, self.truncated = bool(terminated), bool(truncated)
+        return observation
+
+    def episode(self, action_dim: int) -> Episode:
+        """The episode; whatever did not end by itself was cut."""
+        return Episode(
+            np.stack(self.observations),
+            np.array(self.actions, dtype=np.float64).reshape(-1, action_dim),
+            np.array(self.rewards),
+            self.terminated,
+            not self.terminated,
         )
-    ]

@@ -276,7 +276,7 @@ def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayo
     Args:
         source: an HDF5 file of D4RL (``.hdf5``, ``.h5``), an ``.npz`` file, a table (``.parquet``,
             ``.csv``), a folder of LeRobot or of Minari, or a Minari id such as
-            ``mujoco/halfcheetah/expert-v0``, downloaded if it is not local and there is a network.
+            ``mujoco/hopper/expert-v0``, downloaded if it is not local and there is a network.
         layout: which columns of a table are what.
 
     Raises:

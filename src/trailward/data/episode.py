@@ -1,6 +1,6 @@
 """Recorded episodes, the names of their entries, and checks of arrays in environment units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,9 @@ class Episode:
         observations: shape (T + 1, observation), finite.
         actions: shape (T, action), finite; (T, 0) where none were recorded.
         rewards: shape (T,), true rewards if they were recorded. Learning never reads them.
+        terminated: whether the environment ended it: nothing could have followed.
+        truncated: whether it was cut short, such as by a time limit: more could have followed.
+            Both are False if that was not recorded.
 
     Raises:
         DataError: if a shape, a count or a value is not as above.
@@ -86,6 +89,8 @@ class Episode:
     observations: Float[np.ndarray, "time1 observation"]
     actions: Float[np.ndarray, "time action"]
     rewards: Float[np.ndarray, "time"] | None = None
+    terminated: bool = False
+    truncated: bool = False
 
     def __post_init__(self) -> None:
         for name in ("observations", "actions"):
@@ -127,6 +132,15 @@ class Episode:
     ]:
         """What was observed before each of the T steps, what was done, and where it led."""
         return self.observations[:-1], self.actions, self.observations[1:]
+
+
+def paths_of(episodes: Sequence[Episode]) -> Float[np.ndarray, "episode time observation"]:
+    """Observations of episodes in one array, NaN after the end of shorter ones."""
+    longest = max(len(e.observations) for e in episodes)
+    paths = np.full((len(episodes), longest, episodes[0].observations.shape[1]), np.nan)
+    for path, episode in zip(paths, episodes, strict=True):
+        path[: len(episode.observations)] = episode.observations
+    return paths
 
 
 def check_array(what: str, given: np.ndarray, entries: int) -> np.ndarray:

@@ -61,6 +61,23 @@ def test_without_the_observations_reached_the_last_action_is_dropped(tmp_path: P
     np.testing.assert_array_equal(data.episodes[1].rewards, arrays["rewards"][4:8].astype(float))
 
 
+@pytest.mark.parametrize(
+    ("with_next", "terminated", "truncated"),
+    [
+        (True, [True, False, False], [False, True, False]),
+        (False, [False, False, False], [True, True, False]),
+    ],
+    ids=["observations reached", "last action dropped"],
+)
+def test_terminals_and_timeouts_are_kept_apart(
+    with_next: bool, terminated: list[bool], truncated: list[bool], tmp_path: Path
+) -> None:
+    """What is left of an episode whose last action is dropped was cut short."""
+    data = read_dataset(write(tmp_path / "ends.hdf5", fields(with_next=with_next)))
+    assert [episode.terminated for episode in data.episodes] == terminated
+    assert [episode.truncated for episode in data.episodes] == truncated
+
+
 def test_an_end_that_both_flags_mark_and_an_end_of_the_file_cut_once(tmp_path: Path) -> None:
     arrays = fields(with_next=True)
     arrays["terminals"][:] = arrays["timeouts"][:] = np.isin(np.arange(11), [4, 10])

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -11,7 +12,7 @@ import pytest
 from minari.data_collector import EpisodeBuffer
 from rows import WALKS, assert_same, assert_same_rewards
 
-from trailward.data.dataset import read_dataset, write_dataset
+from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import DataError
 from trailward.data.formats import minari_folder
 
@@ -44,6 +45,18 @@ def test_what_minari_writes_gives_the_same_windows(home: Path) -> None:
         found = read_dataset(source)
         assert_same(found, WALKS)
         assert_same_rewards(found, WALKS)
+
+
+def test_how_episodes_ended_is_written_and_read(tmp_path: Path) -> None:
+    first, second, third = WALKS.episodes[:3]
+    ends = [
+        replace(first, terminated=True),
+        replace(second, truncated=True),
+        replace(third, terminated=False, truncated=False),
+    ]
+    back = read_dataset(write_dataset(Dataset(ends), tmp_path / "ends")).episodes
+    assert [episode.terminated for episode in back] == [True, False, False]
+    assert [episode.truncated for episode in back] == [False, True, False]
 
 
 def test_an_id_that_is_not_local_is_downloaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

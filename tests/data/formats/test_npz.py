@@ -76,6 +76,25 @@ def test_observations_reached_keep_the_last_action(tmp_path: Path) -> None:
     assert_same(read_dataset(path), WALKS)
 
 
+@pytest.mark.parametrize(
+    ("ended", "cut"), [("terminals", "timeouts"), ("terminations", "truncations")]
+)
+def test_episodes_that_end_and_that_are_cut_are_kept_apart(
+    ended: str, cut: str, tmp_path: Path
+) -> None:
+    rows = np.arange(20.0).reshape(10, 2)
+    path = save(
+        tmp_path / "ends.npz",
+        observations=rows,
+        next_observations=rows + 2,
+        **{ended: np.isin(np.arange(10), [3]), cut: np.isin(np.arange(10), [7])},
+    )
+    episodes = read_dataset(path).episodes
+    assert [len(episode) for episode in episodes] == [4, 4, 2]
+    assert [episode.terminated for episode in episodes] == [True, False, False]
+    assert [episode.truncated for episode in episodes] == [False, True, False]
+
+
 def test_observations_alone_are_enough(tmp_path: Path) -> None:
     path = save(tmp_path / "watched.npz", observations=OBSERVATIONS, episode=EPISODE)
     found = read_dataset(path)

@@ -56,8 +56,10 @@ def read_d4rl(path: str | os.PathLike[str]) -> Recording:
     _check_shapes(path, fields)
     for name, array in fields.items():
         check_values(f"{path}: '{name}'", array)
-    rows = Rows(fields["observations"], fields["actions"], fields["rewards"], fields.get(_NEXT))
-    bounds = bounds_of((fields["terminals"] != 0) | (fields["timeouts"] != 0))
+    terminated, truncated = fields["terminals"] != 0, fields["timeouts"] != 0
+    recorded = (fields["observations"], fields["actions"], fields["rewards"], fields.get(_NEXT))
+    rows = Rows(*recorded, terminated, truncated)
+    bounds = bounds_of(terminated | truncated)
     return Recording(rows.cut(str(path), bounds), provenance={"file": path.name})
 
 

@@ -30,7 +30,7 @@ def read_minari(source: str | os.PathLike[str]) -> Recording:
     """The episodes of a Minari dataset.
 
     Args:
-        source: a folder, or an id such as ``mujoco/halfcheetah/expert-v0``. One that
+        source: a folder, or an id such as ``mujoco/hopper/expert-v0``. One that
             ``minari list local`` does not know is downloaded, if there is a network.
 
     Raises:
@@ -91,8 +91,8 @@ def write_minari(recording: Recording, target: Path, *, env_id: str | None = Non
             observations=episode.observations,  # pyright: ignore[reportArgumentType]
             actions=episode.actions,  # pyright: ignore[reportArgumentType]
             rewards=_rewards_or_zeros(episode),  # pyright: ignore[reportArgumentType]
-            terminations=np.zeros(len(episode), bool),  # pyright: ignore[reportArgumentType]
-            truncations=np.arange(len(episode)) == len(episode) - 1,  # pyright: ignore[reportArgumentType]
+            terminations=_only_at_the_end(len(episode), episode.terminated),  # pyright: ignore[reportArgumentType]
+            truncations=_only_at_the_end(len(episode), episode.truncated),  # pyright: ignore[reportArgumentType]
         )
         for index, episode in enumerate(recording.episodes)
     ]
@@ -198,10 +198,20 @@ def _read_episode(place: str, item: minari.EpisodeData, *, has_rewards: bool) ->
             raise DataError(f"{place}: {name} must be arrays; flatten them first")
         found[name] = as_numbers(f"{place}: {name}", values)
         check_values(f"{place}: {name}", found[name])
+    ends = [bool(flags[-1]) if len(flags) else False for flags in _ends(item)]
     try:
-        return Episode(found["observations"], found["actions"], found.get("rewards"))
+        return Episode(found["observations"], found["actions"], found.get("rewards"), *ends)
     except DataError as error:
         raise DataError(f"{place}: {error}") from None
+
+
+def _ends(item: minari.EpisodeData) -> tuple[np.ndarray, np.ndarray]:
+    return np.atleast_1d(item.terminations), np.atleast_1d(item.truncations)
+
+
+def _only_at_the_end(length: int, flag: bool) -> np.ndarray:  # noqa: FBT001
+    """A flag a step, as Minari keeps them."""
+    return (np.arange(length) == length - 1) & flag
 
 
 def _box(entries: int) -> gymnasium.spaces.Box:

@@ -31,7 +31,8 @@ _FIELDS = {
 
 _ENDS, _STARTS = "episode_ends", "episode_starts"
 _IDS = ("episode", "episode_index", "episode_id", "episodes")
-_FLAGS = ("terminals", "timeouts", "terminations", "truncations", "dones")
+_TERMINATED, _TRUNCATED = ("terminals", "terminations"), ("timeouts", "truncations")
+_FLAGS = (*_TERMINATED, *_TRUNCATED, "dones")
 _MARKS = (_ENDS, *_IDS, _STARTS, *_FLAGS)
 _UNREADABLE = (
     ValueError,
@@ -127,8 +128,9 @@ def _cut_rows(
         )
         raise DataError(msg)
     actions = fields.get("actions", np.zeros((len(observations), 0)))
-    rows = Rows(observations, actions, fields.get("rewards"), reached)
-    return rows.cut(str(path), _bounds(path, arrays, len(observations)))
+    bounds = _bounds(path, arrays, len(observations))
+    ends = [_flags(path, arrays, names, len(observations)) for names in (_TERMINATED, _TRUNCATED)]
+    return Rows(observations, actions, fields.get("rewards"), reached, *ends).cut(str(path), bounds)
 
 
 def _cut_grid(
@@ -190,12 +192,19 @@ def _bounds(path: Path, arrays: dict[str, np.ndarray], rows: int) -> np.ndarray:
         return _bounds_of_ids(place, found)
     if mark == _STARTS:
         return bounds_of(np.append(as_numbers(place, found)[1:] != 0, True))
-    flags = [name for name in _FLAGS if name in arrays]
-    ended = np.zeros(rows, bool)
-    for name in flags:
-        check_count(f"{path}: '{name}'", arrays[name], rows)
-        ended |= as_numbers(f"{path}: '{name}'", arrays[name]) != 0
-    return bounds_of(ended)
+    return bounds_of(_flags(path, arrays, _FLAGS, rows))
+
+
+def _flags(
+    path: Path, arrays: dict[str, np.ndarray], names: tuple[str, ...], rows: int
+) -> np.ndarray:
+    """For each row whether a flag of any of these names is set."""
+    found = np.zeros(rows, bool)
+    for name in names:
+        if name in arrays:
+            check_count(f"{path}: '{name}'", arrays[name], rows)
+            found |= as_numbers(f"{path}: '{name}'", arrays[name]) != 0
+    return found
 
 
 def _bounds_of_ends(place: str, ends: np.ndarray, rows: int) -> np.ndarray:

@@ -41,12 +41,16 @@ class Rows:
         actions: the same; shape (row, 0) where none were recorded.
         rewards: true ones, if they were recorded.
         reached: the observation that each action led to, if it was recorded.
+        terminated: whether the environment ended the episode at each row, if it was recorded.
+        truncated: whether the episode was cut short at each row, if it was recorded.
     """
 
     observations: Float[np.ndarray, "row observation"]
     actions: Float[np.ndarray, "row action"]
     rewards: Float[np.ndarray, "row"] | None = None
     reached: Float[np.ndarray, "row observation"] | None = None
+    terminated: Bool[np.ndarray, "row"] | None = None
+    truncated: Bool[np.ndarray, "row"] | None = None
 
     def cut(self, place: str, bounds: Int[np.ndarray, "bound"]) -> list[Episode]:
         """The episodes between the bounds.
@@ -79,7 +83,13 @@ class Rows:
         if self.reached is not None:
             observations = np.concatenate([observations, self.reached[end - 1 : end]])
         rewards = None if self.rewards is None else self.rewards[first:last]
-        return Episode(observations, self.actions[first:last], rewards)
+        terminated, truncated = (
+            flags is not None and bool(flags[end - 1])
+            for flags in (self.terminated, self.truncated)
+        )
+        if last < end:  # the action that ended it is dropped, so what is left is cut short
+            terminated, truncated = False, terminated or truncated
+        return Episode(observations, self.actions[first:last], rewards, terminated, truncated)
 
 
 def as_numbers(place: str, array: Any) -> np.ndarray:
