@@ -17,7 +17,7 @@ def run_python(code: str, *arguments: object, expect: int = 0) -> str:
         expect: the exit status it must end with; negative for a signal.
     """
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    folders = [TESTS, *(path for path in TESTS.rglob("*") if path.is_dir())]
+    folders = [TESTS.parent / "src", TESTS, *(path for path in TESTS.rglob("*") if path.is_dir())]
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
     done = subprocess.run(
         command, cwd=TESTS, env=environ, capture_output=True, text=True, check=False

@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_result(method: str) -> None:
     assert not np.array_equal(first.reward(episode), other.reward(episode))
 
 
+@pytest.mark.slow
 @every_method
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
 def test_weights_are_those_of_the_librarys_own_script(

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from trailward.data.episode import DataError
 from trailward_benchmark import grid as grids
 from trailward_benchmark.cell import Cell, Result
 from trailward_benchmark.grid import RESULTS, Grid, read_results, run_grid
-from trailward_benchmark.methods import METHODS
+from trailward_benchmark.methods import METHODS, Outcome
 from trailward_benchmark.problems import parse_problem
 from trailward_benchmark.report import side_by_side
 
@@ -51,6 +51,33 @@ def finite(figures: dict[str, float | None]) -> bool:
     return all(np.isfinite(value) for value in figures.values() if value is not None)
 
 
+def here(pending: Sequence[Cell], command: Benchmark) -> Iterator[grids.Done]:
+    """Run cells one after another, without a process for each."""
+    for cell in pending:
+        yield cell, grids.attempted(cell, command.out)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "in_processes", here)
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> set[int]:
+    """Cells take no time, and fail where their seed is among these."""
+    seeds: set[int] = set()
+
+    def run(cell: Cell, folder: Path) -> Result:
+        if cell.seed in seeds:
+            raise DataError("its data is damaged")
+        return Result({"return": 250.0 + cell.seed}, {"path": np.arange(3)})
+
+    monkeypatch.setattr(grids, "run_cell", run)
+    return seeds
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_every_method_runs_in_a_tiny_grid_and_nothing_is_done_twice(tmp_path: Path) -> None:
     command = quick(tmp_path, methods=tuple(METHODS))
     assert main(arguments(command)) == 0
@@ -78,6 +105,8 @@ def test_every_method_runs_in_a_tiny_grid_and_nothing_is_done_twice(tmp_path: Pa
     assert lines == [f"{len(METHODS)} cells, {len(METHODS)} of them done before"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process")
 def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
     command = quick(tmp_path, problems=("halfcheetah/mixture",), methods=("demonstrator", *TUNED))
     run_grid(Grid.of(command), command, told([]))
@@ -93,8 +122,10 @@ def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
     assert len(tuned) == len(TUNED)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
-    command = quick(tmp_path, seeds=(0, 1))
+    """The one that is killed starts a process for each cell; the second goes on here."""
+    command = quick(tmp_path)
     started = subprocess.Popen(
         [sys.executable, "-m", "trailward.cli.main", *arguments(command, "--num-jobs=1")],
         stderr=subprocess.DEVNULL,
@@ -107,14 +138,14 @@ def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     os.kill(started.pid, signal.SIGKILL)
     started.wait()
     done = results.read_text().splitlines()
-    assert 1 <= len(done) < 4
+    assert 1 <= len(done) < 2
     results.write_text("\n".join(done) + '\n{"key": "cut o')
     grid = Grid.of(command)
-    assert len(grid.pending) == 4 - len(done)
+    assert len(grid.pending) == 2 - len(done)
     run_grid(grid, command, told([]))
     assert grid.pending == []
     assert results.read_text().splitlines()[: len(done)] == done
-    assert len(read_results(results)) == 4
+    assert len(read_results(results)) == 2
 
 
 def test_a_terminated_run_ends_its_cells_too(tmp_path: Path) -> None:
@@ -148,13 +179,25 @@ def is_running(group: int) -> bool:
     return True
 
 
-def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
+def test_nothing_that_is_done_is_done_again(tmp_path: Path, broken: set[int]) -> None:
+    command = quick(tmp_path, seeds=(0, 1))
+    grid = Grid.of(command)
+    run_grid(Grid(grid.cells[:3], tmp_path), command, told([]))
+    before = (tmp_path / RESULTS).read_text().splitlines()
+    assert len(before) == 3
+    broken |= {0}  # were one of these run again, it would fail
+    run_grid(grid, command, told([]))
+    after = (tmp_path / RESULTS).read_text().splitlines()
+    assert after[:3] == before
+    assert json.loads(after[3])["figures"] == {"return": 251.0}
+
+
+def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(
+    tmp_path: Path, broken: set[int]
+) -> None:
     command = quick(tmp_path, methods=("demonstrator",), seeds=(0, 1))
     grid = Grid.of(command)
-    run_grid(Grid(grid.cells[:1], tmp_path), command, told([]))
-    (tmp_path / RESULTS).unlink()
-    damaged = next((tmp_path / "data").glob("maze-demonstrations-*"))
-    (damaged / "data/main_data.hdf5").write_bytes(b"not a dataset")
+    broken |= {0}
     lines: list[str] = []
     with pytest.raises(DataError, match=r"1 of 2 cells failed .umaze/corner/demonstrator/0"):
         run_grid(grid, command, told(lines))
@@ -163,9 +206,24 @@ def test_a_cell_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) 
     assert failed.startswith("umaze/corner/demonstrator/0 failed: ")
     assert done.startswith("umaze/corner/demonstrator/1: return 2")
     assert "Traceback" in (tmp_path / "failures.log").read_text()
+    broken.clear()
+    run_grid(grid, command, told([]))
+    assert grid.pending == []
 
 
-def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("in_this_process")
+def test_what_cannot_be_gone_on_with_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+
+    def learn(world: object, folder: Path) -> Outcome:
+        found.append(folder.exists())
+        return Outcome(seconds=1.0)
+
+    method = replace(METHODS["ours"], run=learn)
+    monkeypatch.setattr("trailward_benchmark.cell.METHODS", {**METHODS, "ours": method})
+    monkeypatch.setattr("trailward_benchmark.cell.open_world", lambda *given: None)
     command = quick(tmp_path, methods=("ours",))
     grid = Grid.of(command)
     own = tmp_path / "cells" / grid.cells[0].key / "learnt"
@@ -176,6 +234,7 @@ def test_what_cannot_be_gone_on_with_is_begun_anew(tmp_path: Path) -> None:
     run_grid(grid, command, told([]))
     assert grid.pending == []
     assert not (own / "left").exists()
+    assert found == [False]
 
 
 def test_a_process_that_dies_is_a_failure_with_its_exit_code() -> None:

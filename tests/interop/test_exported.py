@@ -22,38 +22,51 @@ import json, sys
 import numpy as np
 import torch
 
-facts = {"trailward.json": ""}
-reward = torch.export.load(sys.argv[1], extra_files=facts).module()
-with np.load(sys.argv[2]) as inputs:
-    batches = [[inputs[f"{part}-{n}"] for part in range(int(sys.argv[3]))] for n in (1, 2, 50)]
-found = [reward(*map(torch.from_numpy, batch)).tolist() for batch in batches]
+told = {}
+for name, num_parts in json.loads(sys.argv[1]).items():
+    facts = {"trailward.json": ""}
+    reward = torch.export.load(f"{name}.pt2", extra_files=facts).module()
+    with np.load(f"{name}.npz") as inputs:
+        batches = [[inputs[f"{part}-{n}"] for part in range(num_parts)] for n in (1, 2, 50)]
+    found = [reward(*map(torch.from_numpy, batch)).tolist() for batch in batches]
+    told[name] = found, json.loads(facts["trailward.json"])
 assert not [name for name in sys.modules if name.split(".")[0] == "trailward"]
-print(json.dumps([found, json.loads(facts["trailward.json"])]))
+print(json.dumps(told))
 """
 
 
-@pytest.mark.parametrize("name", ALONE)
-def test_a_process_without_trailward_gets_the_same_rewards(name: str, tmp_path: Path) -> None:
-    learnt = replace(ALONE[name](), columns=NAMED)
-    path = export_reward(learnt, tmp_path / "new/reward.pt2")
-    num_parts, generator = 1 + learnt.config.sees_actions, np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An additive reward, exported once."""
+    return export_reward(additive(), tmp_path_factory.mktemp("exported") / "reward.pt2")
+
+
+def test_a_process_without_trailward_gets_the_same_rewards(tmp_path: Path) -> None:
+    folder, generator = tmp_path / "new", np.random.default_rng(0)
+    rewards = {name: replace(make(), columns=NAMED) for name, make in ALONE.items()}
+    num_parts = {name: 1 + learnt.config.sees_actions for name, learnt in rewards.items()}
     draw = lambda count: 4 * generator.standard_normal((count, 2), dtype=np.float32)
-    batches = {count: [draw(count) for _ in range(num_parts)] for count in (1, 2, 50)}
-    arrays = {f"{part}-{n}": x for n, batch in batches.items() for part, x in enumerate(batch)}
-    np.savez(tmp_path / "inputs.npz", **arrays)
-    arguments = [str(path), str(tmp_path / "inputs.npz"), str(num_parts)]
+    batches = {
+        name: {count: [draw(count) for _ in range(parts)] for count in (1, 2, 50)}
+        for name, parts in num_parts.items()
+    }
+    for name, learnt in rewards.items():
+        export_reward(learnt, folder / f"{name}.pt2")
+        given = batches[name].items()
+        arrays = {f"{part}-{n}": x for n, batch in given for part, x in enumerate(batch)}
+        np.savez(folder / f"{name}.npz", **arrays)
     done = subprocess.run(
-        [sys.executable, "-c", ALONE_IN_A_PROCESS, *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", ALONE_IN_A_PROCESS, json.dumps(num_parts)],
+        cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found, facts = json.loads(done.stdout)
-    for rewards, batch in zip(found, batches.values(), strict=True):
-        np.testing.assert_allclose(rewards, learnt(*batch), atol=1e-5, rtol=1e-5)
-    assert np.std(found[-1]) > 1e-3
-    assert facts["columns"] == NAMED.to_config()
-    assert facts["provenance"] == {"objective": "mse"}
-    assert facts["sees_actions"] == learnt.config.sees_actions
+    for name, (found, facts) in json.loads(done.stdout).items():
+        for told, batch in zip(found, batches[name].values(), strict=True):
+            np.testing.assert_allclose(told, rewards[name](*batch), atol=1e-5, rtol=1e-5)
+        assert np.std(found[-1]) > 1e-3
+        assert facts["columns"] == NAMED.to_config()
+        assert facts["provenance"] == {"objective": "mse"}
+        assert facts["sees_actions"] == rewards[name].config.sees_actions
 
 
 def test_a_program_that_differs_is_not_written(
@@ -85,8 +98,8 @@ def test_exporting_leaves_the_learnt_reward_as_it_was(tmp_path: Path) -> None:
     assert all(weight.requires_grad for weight in learnt.model.parameters())
 
 
-def test_the_file_names_no_folder_of_the_machine(tmp_path: Path) -> None:
-    with zipfile.ZipFile(export_reward(additive(), tmp_path / "reward.pt2")) as archive:
+def test_the_file_names_no_folder_of_the_machine(program: Path) -> None:
+    with zipfile.ZipFile(program) as archive:
         for name in archive.namelist():
             assert b".py" not in archive.read(name), name
 

@@ -1,5 +1,8 @@
 """The learnt reward as a reward network of imitation."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,13 +11,13 @@ from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from stable_baselines3.common.vec_env import DummyVecEnv
 from walking import ALONE, Walk, additive, several_actions, staged, whole_plans
 
-from processes import run_python
 from tiny import random_walks, tiny_diffuser, tiny_reward
 from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
 from trailward.interop.imitation_reward import LearntRewardNet
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learning.learnt_reward import LearntReward
+from trailward.optional import MissingExtraError
 
 EPISODE = random_walks([9]).episodes[0]
 PARTS = (EPISODE.observations[:-1], EPISODE.actions, EPISODE.observations[1:], np.zeros(9, bool))
@@ -85,17 +88,13 @@ def test_what_it_cannot_tell_is_refused() -> None:
         network(tiny_reward(tiny_diffuser(PlanSpec(5, 2, 3, 2))))
 
 
-def test_without_the_library_the_error_names_the_commands() -> None:
-    code = """
-import sys
-sys.modules["imitation"] = None
-from trailward.optional import MissingExtraError
-try:
-    import trailward.interop.imitation_reward
-except MissingExtraError as error:
-    print(error)
-"""
-    assert "pip install --no-deps imitation==1.0.1" in run_python(code)
+def test_without_the_library_the_error_names_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.split(".")[0] == "imitation"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "imitation", None)
+    monkeypatch.delitem(sys.modules, "trailward.interop.imitation_reward")
+    with pytest.raises(MissingExtraError, match=r"pip install --no-deps imitation==1\.0\.1"):
+        importlib.import_module("trailward.interop.imitation_reward")
 
 
 def test_it_shares_the_weights_of_the_learnt_reward() -> None:

@@ -1,18 +1,21 @@
 """Vectorised environments of Stable-Baselines3 with the learnt reward."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from walking import REWARDS, Walk, additive, staged, whole_plans
 
-from processes import run_python
 from tiny import tiny_diffuser, tiny_reward
 from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learning.learnt_reward import LearntReward
+from trailward.optional import MissingExtraError
 
 LENGTHS = (3, 4, 7)
 
@@ -91,14 +94,10 @@ def test_what_does_not_fit_is_refused() -> None:
         LearntRewardVecEnv(vectorised(), tiny_reward(tiny_diffuser(PlanSpec(5, 2, 3, 2))))
 
 
-def test_without_the_library_the_error_names_the_command() -> None:
-    code = """
-import sys
-sys.modules["stable_baselines3"] = None
-from trailward.optional import MissingExtraError
-try:
-    import trailward.interop.sb3
-except MissingExtraError as error:
-    print(error)
-"""
-    assert "pip install 'trailward[rl]'" in run_python(code)
+def test_without_the_library_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.split(".")[0] == "stable_baselines3"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    monkeypatch.delitem(sys.modules, "trailward.interop.sb3")
+    with pytest.raises(MissingExtraError, match=r"pip install 'trailward\[rl\]'"):
+        importlib.import_module("trailward.interop.sb3")
