@@ -22,7 +22,7 @@ test: .venv/.dev          ## every check: lint, types, import order, tests
 	$(PYTEST) -m "not slow" --jaxtyping-packages=trailward,beartype.beartype $(TYPED)
 
 test-slow: .venv/.dev     ## the tests that take minutes
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow
 
 check: .venv/.dev
 	$(BIN)/ruff check .

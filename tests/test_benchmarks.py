@@ -1,10 +1,13 @@
 """Every benchmark command runs and ends with the promised JSON object."""
 
+import functools
 import json
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +16,10 @@ from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.table import Comparison
 
 ROOT = Path(__file__).parents[1]
+Figures = dict[str, Any]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_umaze_benchmark_prints_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks/umaze.py", "--quick", "--out", tmp_path]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+def umaze(figures: Figures) -> None:
     for key in ("erc", "learn_seconds", "return_fraction"):
         assert set(figures[key]) == {"mse", "mmd_gaussian", "mmd_matern"}
         assert all(isinstance(value, float) for value in figures[key].values())
@@ -28,12 +27,7 @@ def test_the_umaze_benchmark_prints_its_figures(tmp_path: Path) -> None:
     assert figures["thesis_umaze"]["seconds_per_gradient_step"] > 0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_large_maze_benchmark_prints_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks/large_maze.py", "--quick", "--out", tmp_path]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+def large_maze(figures: Figures) -> None:
     assert figures["best_cell_runs"] == 3
     assert 0 <= figures["wall_fraction"] < 0.5
     assert 0 < figures["erc_corner"] < 1
@@ -41,23 +35,14 @@ def test_the_large_maze_benchmark_prints_its_figures(tmp_path: Path) -> None:
         assert 0 <= figures[f"ordered_task_success{policy}"] <= 1
 
 
-@pytest.mark.slow
-def test_the_ensemble_benchmark_prints_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks/ensemble.py", "--quick", "--out", tmp_path]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+def ensemble(figures: Figures) -> None:
     assert figures["members"] == 5
     assert figures["cost_ratio"] == figures["seconds_ensemble"] / figures["seconds_one"]
     assert 0 <= figures["erc_ensemble"] <= 1
     assert figures["agreement"] < 1
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_halfcheetah_benchmark_prints_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks/halfcheetah.py", "--quick", "--out", tmp_path]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+def halfcheetah(figures: Figures) -> None:
     for regime in ("mixture", "in_support", "out_of_support"):
         for found in (figures[regime], figures["one_demonstration"][regime]):
             assert found["demonstrator_return"] > 1000
@@ -68,12 +53,7 @@ def test_the_halfcheetah_benchmark_prints_its_figures(tmp_path: Path) -> None:
     assert figures["decision_ms_10_envs"] > 0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_adversarial_benchmark_prints_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks/adversarial.py", "--quick", "--out", tmp_path]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+def adversarial(figures: Figures) -> None:
     assert figures["env_steps"] == 4096
     assert figures["random_return"] < -1000
     assert figures["demonstrator_return"] > -200
@@ -82,12 +62,7 @@ def test_the_adversarial_benchmark_prints_its_figures(tmp_path: Path) -> None:
         assert found["library_return"] == pytest.approx(found["wrapper_return"], rel=1e-3)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_the_transfer_benchmark_prints_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "benchmarks/transfer.py", "--quick", "--out", tmp_path]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+def transfer(figures: Figures) -> None:
     assert set(figures) == {
         "umaze",
         "changed_maze",
@@ -103,26 +78,58 @@ def test_the_transfer_benchmark_prints_its_figures(tmp_path: Path) -> None:
     assert figures["umaze"]["rl_on_learnt_over_rl_on_true"] == pytest.approx(quotient)
 
 
+CHECKS = (umaze, large_maze, ensemble, halfcheetah, adversarial, transfer)
+"""By the name of the command: what its figures must be."""
+
+
+def last_line(printed: str) -> Figures:
+    return json.loads(printed.splitlines()[-1])
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Figures]:
+    """Runs a command as from the shell, but in this process; gives what its last line says."""
+
+    def command(name: str, *arguments: object) -> Figures:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(ROOT / f"benchmarks/{name}.py"), run_name="__main__")
+        return last_line(capsys.readouterr().out)
+
+    return command
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_benchmark_prints_its_figures(
+    check: Callable[[Figures], None], run: Callable[..., Figures], tmp_path: Path
+) -> None:
+    check(run(check.__name__, "--quick", "--out", tmp_path))
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_much_data_prints_its_figures() -> None:
+    """In a process of its own, whose memory it tells."""
     command = [sys.executable, ROOT / "benchmarks/large_data.py", "--quick"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    figures = json.loads(printed.splitlines()[-1])
+    figures = last_line(printed)
     assert figures["num_steps"] == 100_000
     assert 0 < figures["seconds_to_first_step"] < figures["seconds_to_train"]
     assert 0 < figures["peak_memory_gb"] < 4
 
 
+@functools.cache
 def committed() -> Comparison:
     """What the project's lines of results show."""
     cells = Grid.of(Benchmark()).cells
     return Comparison(cells, read_results(ROOT / "benchmarks" / RESULTS))
 
 
-def test_the_table_tells_what_is_missing_and_what_is_there() -> None:
-    command = [sys.executable, ROOT / "benchmarks/table.py"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = json.loads(printed.splitlines()[-1])
+def test_the_table_tells_what_is_missing_and_what_is_there(run: Callable[..., Figures]) -> None:
+    found = run("table")
     assert set(found["environments"]) == {"umaze", "large", "halfcheetah"}
     assert 0 <= found["missing_cells"] <= 325
     for methods in found["environments"].values():
