@@ -28,9 +28,7 @@ from rich.table import Table
 
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
-from trailward.cli.collect import collect
-from trailward.cli.commands import evaluate, evaluate_command, learn, learn_command
-from trailward.cli.presets import PRESETS, Settings
+from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command
 from trailward.data.dataset import read_dataset
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments.halfcheetah.environment import ladder, make_env
@@ -117,7 +115,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
         objective=settings.learning.objective,
         seed=seed,
     )
-    learn(job, _silent)
+    job.run(_silent)
     job = evaluate_command(
         settings,
         reward,
@@ -127,7 +125,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
         demonstrations=str(demonstrations),
     )
     judged = job.evaluation.with_seed(seed)
-    found = evaluate(replace(job, evaluation=judged), _silent)
+    found = replace(job, evaluation=judged).run(_silent)
     epochs = 50 if settings.learning == PRESETS["halfcheetah"].learning else 1
     policy = clone(read_dataset(demonstrations), seed=seed, num_epochs=epochs)
     envs = [make_env(episode_steps=judged.episode_steps) for _ in range(judged.num_episodes)]
@@ -169,7 +167,7 @@ def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
         objective=settings.learning.objective,
         seed=seed,
     )
-    learnt, judged = learn(job, _silent), read_dataset(play)
+    learnt, judged = job.run(_silent), read_dataset(play)
     found = np.array([learnt.mean_reward(episode) for episode in judged.episodes])
     true = judged.returns / [len(episode) for episode in judged.episodes]
     erc = episode_return_correlation(found, true).distance.value
@@ -195,14 +193,12 @@ def _data(
     play = out / f"{regime.play}-v0"
     if not play.exists():
         num_steps = min(200_000, settings.play.num_steps or 200_000)
-        collect(
-            replace(settings.play, what=regime.play, out=play, num_steps=num_steps, seed=77),
-            _silent,
-        )
+        job = replace(settings.play, what=regime.play, out=play, num_steps=num_steps, seed=77)
+        job.run(_silent)
     demonstrations = out / f"{regime.demonstrator}-{count}-{seed}-v0"
     if not demonstrations.exists():
         job = replace(settings.demonstrations, what=regime.demonstrator, num_episodes=count)
-        collect(replace(job, out=demonstrations, seed=1 + seed), _silent)
+        replace(job, out=demonstrations, seed=1 + seed).run(_silent)
     return play, demonstrations
 
 

@@ -23,10 +23,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trailward.cli.collect import collect
-from trailward.cli.commands import evaluate, learn, learn_command
-from trailward.cli.config import Collect, Evaluate
-from trailward.cli.presets import PRESETS, Settings
+from trailward.cli.collect import Collect
+from trailward.cli.evaluate import Evaluate
+from trailward.cli.presets import PRESETS, Settings, learn_command
 from trailward.diffusion.diffuser import Diffuser
 from trailward.pretrained import model_folder
 
@@ -62,7 +61,7 @@ def main(benchmark: Benchmark) -> None:
     play = out / "play-v0"
     if not play.exists():
         num_steps = min(400_000, settings.play.num_steps or 400_000)
-        collect(Collect("play", play, "large", num_steps=num_steps, seed=77), _silent)
+        Collect("play", play, "large", num_steps=num_steps, seed=77).run(_silent)
     per_step = replace(settings, reward=replace(settings.reward, model="additive"))
     cells: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
@@ -114,7 +113,7 @@ def _cell(
     demonstrations = out / f"demonstrations-{slug}-{seed}-v0"
     if not demonstrations.exists():
         job = Collect("demonstrations", demonstrations, "large", task, seed=1 + seed)
-        collect(replace(job, episode_steps=settings.demonstrations.episode_steps), _silent)
+        replace(job, episode_steps=settings.demonstrations.episode_steps).run(_silent)
     job = learn_command(
         settings,
         str(demonstrations),
@@ -124,7 +123,7 @@ def _cell(
         objective=settings.learning.objective,
         seed=seed,
     )
-    learn(job, _silent)
+    job.run(_silent)
     judged = settings.evaluation.with_seed(seed)
     job = Evaluate(
         folder / "reward",
@@ -136,7 +135,7 @@ def _cell(
         task,
         evaluation=judged,
     )
-    found = _figures(evaluate(job, _silent))
+    found = _figures(job.run(_silent))
     kept.write_text(json.dumps({"settings": now, "figures": found}), encoding="utf-8")
     return found
 

@@ -21,11 +21,11 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from trailward.cli.config import Benchmark
 from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.pictures import comparison_figure
 from trailward_benchmark.report import side_by_side, slug
 from trailward_benchmark.table import COLUMNS, SHORT, Comparison
+from trailward_benchmark.verbs import Benchmark
 
 ROOT = Path(__file__).parents[1]
 LINES = ROOT / "benchmarks" / RESULTS

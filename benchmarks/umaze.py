@@ -21,10 +21,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trailward.cli.collect import collect
-from trailward.cli.commands import evaluate, learn, learn_command, train, train_command
-from trailward.cli.config import Collect, Evaluate
-from trailward.cli.presets import PRESETS, Settings
+from trailward.cli.collect import Collect
+from trailward.cli.evaluate import Evaluate
+from trailward.cli.presets import PRESETS, Settings, learn_command, train_command
 from trailward.diffusion.diffuser import Diffuser
 from trailward.pretrained import model_folder
 
@@ -108,12 +107,12 @@ def cell(
         objective=objective,
         seed=seed,
     )
-    learn(job, _silent)
+    job.run(_silent)
     judged = settings.evaluation.with_seed(seed)
     job = Evaluate(
         folder / "reward", str(play), str(demonstrations), folder, diffuser, evaluation=judged
     )
-    found = _figures(evaluate(job, _silent))
+    found = _figures(job.run(_silent))
     kept.write_text(json.dumps({"settings": settings_now, "figures": found}))
     return found
 
@@ -139,7 +138,7 @@ def _figures(evaluation: Mapping[str, Any]) -> dict[str, float]:
 def _thesis(benchmark: Benchmark, play: Path, out: Path) -> dict[str, Any]:
     settings = PRESETS["thesis-umaze"]
     settings = settings.quick() if benchmark.quick else settings
-    train(train_command(settings, str(play), out / "thesis-diffuser", seed=0), _silent)
+    train_command(settings, str(play), out / "thesis-diffuser", seed=0).run(_silent)
     found = cell(settings, str(out / "thesis-diffuser"), "mmd_gaussian", 0, play, out)
     budget = {
         "denoiser_steps": settings.training.num_steps,
@@ -149,7 +148,7 @@ def _thesis(benchmark: Benchmark, play: Path, out: Path) -> dict[str, Any]:
 
 
 def _collected(command: Collect) -> Path:
-    return command.out if command.out.exists() else collect(command, _silent)
+    return command.out if command.out.exists() else command.run(_silent)
 
 
 def _mean(cells: list[dict[str, float]], key: str) -> float:

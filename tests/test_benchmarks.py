@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from trailward.cli.config import Benchmark
 from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.table import Comparison
+from trailward_benchmark.verbs import Benchmark
 
 ROOT = Path(__file__).parents[1]
 Figures = dict[str, Any]

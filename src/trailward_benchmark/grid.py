@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from trailward.cli.config import Benchmark
 from trailward.data.episode import DataError, at_least
 from trailward.optional import import_extra
 from trailward.progress import progress
 from trailward_benchmark.cell import Cell, Result, run_cell
 from trailward_benchmark.problems import parse_problem
+from trailward_benchmark.verbs import Benchmark
 
 RESULTS = "results.jsonl"
 _RETRIES = 5

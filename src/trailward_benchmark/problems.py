@@ -16,8 +16,7 @@ from jaxtyping import Float
 from trailward.acting.planner import Policy
 from trailward.acting.rollout import rollout
 from trailward.baselines.episode_reward import TransitionReward
-from trailward.cli.collect import collect
-from trailward.cli.config import Collect
+from trailward.cli.collect import Collect
 from trailward.cli.presets import PRESETS, Settings
 from trailward.data.dataset import Dataset, dataset_folder, read_dataset
 from trailward.data.episode import DataError, Episode
@@ -254,7 +253,7 @@ def _collected(command: Collect, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{where.name}.lock"):
         if not where.exists():
-            collect(replace(command, out=where), lambda line: None)
+            replace(command, out=where).run(lambda line: None)
     return where
 
 

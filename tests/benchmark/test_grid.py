@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trailward.cli.config import Benchmark
 from trailward.cli.main import main
 from trailward.data.episode import DataError
 from trailward_benchmark import grid as grids
@@ -23,6 +22,7 @@ from trailward_benchmark.grid import RESULTS, Grid, read_results, run_grid
 from trailward_benchmark.methods import METHODS, Outcome
 from trailward_benchmark.problems import parse_problem
 from trailward_benchmark.report import side_by_side
+from trailward_benchmark.verbs import Benchmark
 
 ENDS = ("unguided", "demonstrator")
 TUNED = ("ours", "seabo", "bc_denoiser")

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from trailward.cli.collect import _check_collect
-from trailward.cli.config import Preset
+from trailward.cli.flags import Preset
 from trailward.cli.main import main
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset, write_dataset

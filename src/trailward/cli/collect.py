@@ -1,11 +1,12 @@
 """The verb ``collect``: record episodes where the command says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trailward.checkpoint import provenance
-from trailward.cli.config import Collect
+from trailward.cli.flags import Environment, Say
 from trailward.data.dataset import Dataset, free_folder, write_dataset
 from trailward.data.episode import DataError, at_least
 from trailward.diffusion.diffuser import Diffuser
@@ -21,24 +22,58 @@ from trailward.environments.pointmaze.maze import parse_maze, parse_task
 from trailward.pretrained import model_folder
 from trailward.progress import progress
 
-Say = Callable[[str], None]
-
 _MAZE_FLAGS = ["maze", "task", "demonstrator", "diffuser"]
 _KINDS = {"maze": ["play", "demonstrations"], "halfcheetah": list(COLLECTORS)}
 
 
-def collect(command: Collect, say: Say) -> Path:
-    """Record episodes and write them; refuses to write over data."""
-    _check_collect(command)
-    free_folder(command.out)
-    recorded = {"maze": _collect_in_maze, "halfcheetah": _collect_halfcheetah}
-    found, env_id = recorded[command.environment](command)
-    facts = provenance(command.seed, **found.provenance)
-    columns = {"maze": maze.COLUMNS, "halfcheetah": halfcheetah.COLUMNS}[command.environment]
-    dataset = Dataset(found.episodes, facts, columns)
-    folder = write_dataset(dataset, command.out, env_id=env_id)
-    say(f"{len(dataset.episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
-    return folder
+@dataclass(frozen=True)
+class Collect:
+    """Record episodes in a maze or of HalfCheetah and write them as a Minari dataset."""
+
+    what: Literal["play", "demonstrations", "mixture", "medium", "expert", "runner-up"]
+    """In a maze: play (aimless wandering) or demonstrations (a demonstrator at a task). Of
+    HalfCheetah: play (all policies but the best, with noise), mixture (play and 3% as many
+    episodes of the best), medium (a policy half as good, with noise), expert (the best) or
+    runner-up (the best one that play has, without noise)."""
+    out: Path
+    """Folder of the dataset; '-v0' is appended if the name has no version."""
+    maze: str = "umaze"
+    """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
+    task: str = "corner"
+    """What is demonstrated: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
+    num_steps: int | None = None
+    """Environment steps of play or mixture; in mazes 200000, else 300000 if not given."""
+    num_episodes: int | None = None
+    """Episodes of anything else; 9 if not given."""
+    episode_steps: int | None = None
+    """Environment steps of an episode; 1000, but 300 for a maze's demonstrations if not given."""
+    action_noise: float | None = None
+    """Standard deviation of the noise on actions of play, mixture and medium; in mazes 0.5, else
+    0.15 if not given."""
+    demonstrator: Literal["waypoint", "guided"] = "waypoint"
+    """The shortest way, or the thesis's: plans guided by the true reward."""
+    diffuser: str = "umaze"
+    """Whose plans the guided demonstrator follows: a folder, or a packaged one's name."""
+    environment: Environment = "maze"
+    """Where; --maze, --task, --demonstrator and --diffuser are for mazes."""
+    policies: Path | None = None
+    """HalfCheetah's policies: the folder 'ladder' in one that 'trailward policies' made; the
+    packaged ones if not given."""
+    seed: int = 0
+    """Of starts, goals and noise."""
+
+    def run(self, say: Say) -> Path:
+        """Record episodes and write them; refuses to write over data."""
+        _check_collect(self)
+        free_folder(self.out)
+        recorded = {"maze": _collect_in_maze, "halfcheetah": _collect_halfcheetah}
+        found, env_id = recorded[self.environment](self)
+        facts = provenance(self.seed, **found.provenance)
+        columns = {"maze": maze.COLUMNS, "halfcheetah": halfcheetah.COLUMNS}[self.environment]
+        dataset = Dataset(found.episodes, facts, columns)
+        folder = write_dataset(dataset, self.out, env_id=env_id)
+        say(f"{len(dataset.episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
+        return folder
 
 
 def _collect_in_maze(command: Collect) -> tuple[Dataset, str]:

@@ -1,43 +1,58 @@
-"""What ``trailward inspect`` does: tell what is in data, in text and as a picture."""
+"""The verb ``inspect``: what is in data, in text and as a picture."""
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from trailward.cli.config import Inspect
+from trailward.cli.flags import Say
 from trailward.data.dataset import read_dataset
 from trailward.data.entries import Entry
+from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import DataFacts, Inspection, Support, inspect_data
 from trailward.report.data_figures import entries_figure
 
 _WIDTH = 110
 
 
-def inspect(command: Inspect, say: Callable[[str], None]) -> Inspection:
-    """Tell what is in play data, and whether demonstrations lie within it.
+@dataclass(frozen=True)
+class Inspect:
+    """Tell what is in data: entries, ranges, leaps, and whether demonstrations lie within play."""
 
-    Raises:
-        DataError: if the data cannot be read; names the place, the value and the remedy.
-    """
-    play = read_dataset(command.data, command.table)
-    demonstrations = None
-    if command.demonstrations is not None:
-        demonstrations = read_dataset(command.demonstrations, command.table)
-    found = inspect_data(play, demonstrations)
-    say(as_text(found))
-    if command.out is not None:
-        command.out.mkdir(parents=True, exist_ok=True)
-        facts = json.dumps(asdict(found), indent=2) + "\n"
-        (command.out / "inspection.json").write_text(facts, encoding="utf-8")
-        picture = entries_figure(play, demonstrations, found.support)
-        picture.savefig(command.out / "inspection.png", dpi=130, bbox_inches="tight")
-        say(f"picture -> {command.out / 'inspection.png'}")
-    return found
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+    """Play data: a file or folder of a known format, or a Minari id."""
+    demonstrations: str | None = None
+    """Demonstrations, to compare with it."""
+    out: Path | None = None
+    """Folder that gets inspection.json and inspection.png."""
+    table: TableLayout = field(default_factory=TableLayout)
+
+    def run(self, say: Say) -> Inspection:
+        """Tell what is in play data, and whether demonstrations lie within it.
+
+        Raises:
+            DataError: if the data cannot be read; names the place, the value and the remedy.
+        """
+        play = read_dataset(self.data, self.table)
+        demonstrations = None
+        if self.demonstrations is not None:
+            demonstrations = read_dataset(self.demonstrations, self.table)
+        found = inspect_data(play, demonstrations)
+        say(as_text(found))
+        if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
+            facts = json.dumps(asdict(found), indent=2) + "\n"
+            (self.out / "inspection.json").write_text(facts, encoding="utf-8")
+            picture = entries_figure(play, demonstrations, found.support)
+            picture.savefig(self.out / "inspection.png", dpi=130, bbox_inches="tight")
+            say(f"picture -> {self.out / 'inspection.png'}")
+        return found
 
 
 def as_text(inspection: Inspection) -> str:

@@ -1,62 +1,40 @@
-"""The command line: ``trailward VERB --help`` tells each verb's flags."""
+"""The command line: ``trailward VERB --help`` tells each verb's flags.
+
+Only the verb that is asked for is imported and gets a parser, so that ``--help`` is quick.
+"""
 
 import contextlib
+import difflib
+import importlib
+import importlib.util
+import itertools
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from functools import partial, reduce
-from operator import or_
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import Annotated, Any, get_type_hints
 
-import tyro
-from rich.console import Console
-
-from trailward.checkpoint import CheckpointError
-from trailward.cli import collect, commands, inspect
-from trailward.cli.config import (
-    Benchmark,
-    Collect,
-    Demo,
-    Evaluate,
-    Export,
-    Inspect,
-    Learn,
-    Plan,
-    Policies,
-    Report,
-    Train,
-)
-from trailward.cli.presets import PRESETS
-from trailward.data.episode import DataError
-from trailward.data.formats.table import TableLayout
-from trailward.diffusion.training import DivergedError
-from trailward.optional import MissingExtraError
-
-_RUN = {
-    Collect: collect.collect,
-    Inspect: inspect.inspect,
-    Policies: commands.policies,
-    Train: commands.train,
-    Learn: commands.learn,
-    Plan: commands.plan,
-    Evaluate: commands.evaluate,
-    Report: commands.report,
-    Export: commands.export,
-    Benchmark: commands.benchmark,
-    Demo: commands.demo,
+VERBS = {
+    "demo": "The whole job in one environment: data, diffuser, reward, evaluation, report.",
+    "collect": "Record episodes in an environment and write them as a Minari dataset.",
+    "inspect": "Tell what is in data: entries, ranges, leaps, and whether demonstrations fit.",
+    "train": "Train a diffuser on play data; run again on the same folder, it resumes exactly.",
+    "learn": "Learn a reward from demonstrations; run again, it resumes exactly.",
+    "plan": "Sample guided plans from an observation and print them as JSON.",
+    "evaluate": "Judge a learnt reward and its planner, by the true reward where there is one.",
+    "report": "Turn an evaluation into one HTML page and its pictures.",
+    "export": "Write a learnt reward as one file that PyTorch runs without trailward.",
+    "policies": "Train a ladder of policies to record play data with (in a clone only).",
+    "benchmark": "Run every method on every problem with every seed (in a clone only).",
 }
-_TRAIN = ("horizon", "stride", "with_actions", "denoiser", "training")
-_LEARN = ("reward", "sampling", "learning")
-_EXPECTED = (
-    DataError,
-    CheckpointError,
-    DivergedError,
-    MissingExtraError,
-    ValueError,
-    OSError,
-)
+"""What each verb does, for the first page of help. A verb is a class in a module of its name."""
+
+_ELSEWHERE = {"policies": "trailward_benchmark.verbs", "benchmark": "trailward_benchmark.verbs"}
+_SPEAKS = ("plan", "inspect")
+"""Verbs whose lines are what was asked for, so that they go to the standard output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,27 +43,130 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGTERM, which schedulers of clusters send, interrupts as Ctrl-C does.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        command = tyro.cli(
-            _verbs(_preset(arguments)),
-            args=arguments,
-            prog="trailward",
-            description="Learn rewards from trails: inverse reinforcement learning, fully offline.",
-        )
-        is_asked = isinstance(command, Plan | Inspect)  # what they say is what was asked for
-        console = Console(stderr=not is_asked, soft_wrap=True, highlight=False)
-        with warnings.catch_warnings(), _interrupted_by_sigterm():
-            warnings.filterwarnings("ignore", module="minari|gymnasium.*")
-            _RUN[type(command)](command, partial(console.print, markup=False))
-    except _EXPECTED as error:
-        Console(stderr=True, soft_wrap=True).print(f"trailward: {error}", style="red", markup=False)
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("--help", "-h", "help"):
+        sys.stdout.write(_first_page())
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"trailward {version('trailward')}\n")
+        return 0
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        meant = f"did you mean '{near[0]}'? " if near else ""
+        sys.stderr.write(f"trailward: there is no verb '{verb}'; {meant}See trailward --help\n")
         return 2
+    try:
+        with _interrupted_by_sigterm():
+            return _run(verb, arguments[1:])
     except KeyboardInterrupt:
-        Console(stderr=True).print(
-            "interrupted; policies, train, learn, benchmark and demo go on when run again"
+        sys.stderr.write(
+            "interrupted; policies, train, learn, benchmark and demo go on when run again\n"
         )
         return 130
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    """Import a verb, read its flags, and run it; bad input is told in one line."""
+    try:
+        command = _parse(verb, arguments)
+        from rich.console import Console
+
+        console = Console(stderr=verb not in _SPEAKS, soft_wrap=True, highlight=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="minari|gymnasium.*")
+            command.run(partial(console.print, markup=False))
+    except _expected() as error:
+        from rich.console import Console
+
+        Console(stderr=True, soft_wrap=True).print(f"trailward: {error}", style="red", markup=False)
+        return 2
     return 0
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors that say what is wrong with the input; any other is a mistake of ours."""
+    from trailward.checkpoint import CheckpointError
+    from trailward.diffusion.training import DivergedError
+    from trailward.optional import MissingExtraError
+
+    return (CheckpointError, DivergedError, MissingExtraError, ValueError, OSError)
+
+
+def _parse(verb: str, arguments: list[str]) -> Any:
+    """The verb's settings, as its flags say; a preset's are the flags' defaults."""
+    import tyro
+
+    kind = _kind(verb)
+    preset = _preset(arguments)
+    if preset is not None and any(field.name == "preset" for field in fields(kind)):
+        from trailward.cli.presets import defaults
+
+        given = defaults(verb, preset)
+    else:
+        given = {}
+    description = kind.__doc__ or ""
+    if "--help-all" in arguments:
+        arguments = [*(flag for flag in arguments if flag != "--help-all"), "--help"]
+    elif "--help" in arguments or "-h" in arguments:
+        kind, hidden = _essential(kind)
+        if hidden:
+            description += f"\n\nMore settings, of {hidden}: trailward {verb} --help-all"
+    return tyro.cli(
+        kind,
+        args=arguments,
+        prog=f"trailward {verb}",
+        description=description,
+        default=_unfilled(kind, given),
+        config=(tyro.conf.DisallowNone,),
+    )
+
+
+def _unfilled(kind: type[Any], given: Mapping[str, Any]) -> Any:
+    """The verb before its flags are read: what is given, defaults, and what must be filled in."""
+    import tyro
+
+    command = object.__new__(kind)
+    for each in fields(kind):
+        value = given.get(each.name, each.default)
+        if value is MISSING and each.default_factory is not MISSING:
+            value = each.default_factory()
+        object.__setattr__(command, each.name, tyro.MISSING if value is MISSING else value)
+    return command
+
+
+def _kind(verb: str) -> type[Any]:
+    """The dataclass whose fields are the verb's flags.
+
+    Raises:
+        ValueError: if the verb is of a package that is not installed.
+    """
+    module = _ELSEWHERE.get(verb, f"trailward.cli.{verb}")
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        msg = (
+            f"'trailward {verb}' is not part of the installed package; run it in a clone of the "
+            "repository, after pip install -e '.[dev]' there"
+        )
+        raise ValueError(msg)
+    return getattr(importlib.import_module(module), verb.capitalize())
+
+
+def _essential(kind: type[Any]) -> tuple[type[Any], str]:
+    """The verb without its groups of settings, for a short help, and what it leaves out."""
+    import tyro
+
+    hints = get_type_hints(kind, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    hidden = {name: Annotated[hint, tyro.conf.Suppress] for name, hint in groups.items()}
+    space: dict[str, Any] = {"__annotations__": hidden, "__doc__": kind.__doc__}
+    space |= {
+        each.name: field(default_factory=each.default_factory)
+        for each in fields(kind)
+        if each.name in hidden
+    }
+    short = type(kind.__name__, (kind,), space)
+    return dataclass(frozen=True)(short), ", ".join(hidden)
 
 
 @contextlib.contextmanager
@@ -100,40 +181,28 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _verbs(preset: str | None) -> Any:
-    """The union of all verbs, with a preset's settings as the flags' defaults."""
-    settings = PRESETS.get(preset or "")
-    defaults: dict[type, dict[str, Any]] = {}
-    if settings is not None:
-        defaults[Train] = {name: getattr(settings, name) for name in _TRAIN}
-        defaults[Learn] = {name: getattr(settings, name) for name in _LEARN}
-        defaults[Evaluate] = {
-            "evaluation": settings.evaluation,
-            "environment": settings.play.environment,
-            "maze": settings.play.maze,
-        }
-        if settings.packaged is not None:
-            for kind in (Learn, Evaluate):
-                defaults[kind]["diffuser"] = settings.packaged
-    for given in defaults.values():
-        given["table"] = TableLayout()
-    verbs = [
-        Annotated[
-            partial(kind, **defaults[kind]) if kind in defaults else kind,
-            tyro.conf.subcommand(kind.__name__.lower()),
-        ]
-        for kind in _RUN
-    ]
-    return reduce(or_, verbs)
-
-
 def _preset(arguments: Sequence[str]) -> str | None:
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         if flag == "--preset":
             return value
         if flag.startswith("--preset="):
             return flag.partition("=")[2]
     return None
+
+
+def _first_page() -> str:
+    """What ``trailward --help`` prints."""
+    lines = [f"  {verb:<10} {does}" for verb, does in VERBS.items()]
+    return "\n".join(
+        [
+            "Learn rewards from trails: inverse reinforcement learning, fully offline.",
+            "",
+            "usage: trailward VERB [flags]        trailward VERB --help        trailward --version",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

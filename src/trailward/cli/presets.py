@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from trailward.cli.config import Collect
+from trailward.cli.collect import Collect
+from trailward.cli.evaluate import Evaluate
+from trailward.cli.learn import Learn
+from trailward.cli.train import Train
+from trailward.data.dataset import read_dataset
 from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion.fine_tuning import TuningConfig
 from trailward.diffusion.training import TrainingConfig
@@ -199,3 +204,82 @@ PRESETS |= {
 """``umaze`` (for tasks that follow a slope), ``umaze-goal`` (for goals behind walls), ``large`` and
 ``halfcheetah`` are ours; those of the thesis are the published ones, as far as docs/thesis.md
 says."""
+
+
+_DEFAULTS = {
+    "train": ("horizon", "stride", "with_actions", "denoiser", "training"),
+    "learn": ("reward", "sampling", "learning"),
+    "evaluate": ("evaluation",),
+}
+"""Which settings of a preset a verb's flags have as defaults."""
+
+
+def defaults(verb: str, preset: str) -> dict[str, Any]:
+    """What the flags of a verb are by default under a preset; nothing if there is no such preset.
+
+    Args:
+        verb: its name.
+        preset: its name.
+    """
+    settings = PRESETS.get(preset)
+    if settings is None or verb not in _DEFAULTS:
+        return {}
+    given = {name: getattr(settings, name) for name in _DEFAULTS[verb]}
+    if verb == "evaluate":
+        given |= {"environment": settings.play.environment, "maze": settings.play.maze}
+    if verb in ("learn", "evaluate") and settings.packaged is not None:
+        given["diffuser"] = settings.packaged
+    return given
+
+
+def train_command(settings: Settings, play: str, out: Path, *, seed: int) -> Train:
+    """The training that a preset stands for."""
+    return Train(
+        play,
+        out,
+        horizon=settings.horizon,
+        stride=settings.stride,
+        with_actions=settings.with_actions,
+        denoiser=settings.denoiser,
+        training=replace(settings.training, seed=seed),
+    )
+
+
+def learn_command(
+    settings: Settings,
+    demonstrations: str,
+    diffuser: str,
+    out: Path,
+    *,
+    play: str,
+    objective: str,
+    seed: int,
+) -> Learn:
+    """The learning that a preset stands for."""
+    return Learn(
+        demonstrations,
+        out,
+        diffuser=diffuser,
+        play=play,
+        reward=settings.reward,
+        sampling=settings.sampling,
+        learning=replace(settings.learning, objective=objective, seed=seed),
+    )
+
+
+def evaluate_command(
+    settings: Settings, reward: Path, out: Path, diffuser: str, *, play: str, demonstrations: str
+) -> Evaluate:
+    """The evaluation that a preset stands for, of the task that was demonstrated."""
+    task = read_dataset(demonstrations).provenance.get("task", Evaluate.task)
+    return Evaluate(
+        reward,
+        play,
+        demonstrations,
+        out,
+        diffuser,
+        settings.play.maze,
+        task,
+        settings.play.environment,
+        evaluation=settings.evaluation,
+    )

@@ -1,0 +1,36 @@
+"""The verb ``export``: a reward as one file for PyTorch alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trailward.cli.flags import Say
+from trailward.interop.exported import export_reward
+from trailward.learning.learnt_reward import LearntReward
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a learnt reward as one file that PyTorch runs without trailward."""
+
+    reward: Path
+    """The learnt reward's folder."""
+    out: Path
+    """The file, ending in .pt2."""
+    pessimistic: bool = False
+    """Make it the least reward of the data wherever there was none: for training agents."""
+
+    def run(self, say: Say) -> Path:
+        """Write a learnt reward as one file.
+
+        Raises:
+            ValueError: if it cannot be told step by step.
+        """
+        learnt = LearntReward.load(self.reward)
+        try:
+            learnt.check_of_transitions()
+            learnt = learnt.pessimistic() if self.pessimistic else learnt
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.reward}: {error}") from None
+        path = export_reward(learnt, self.out)
+        say(f"exported reward -> {path}")
+        return path

@@ -1,0 +1,25 @@
+"""The verb ``report``: an evaluation as a page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trailward.cli.flags import Say
+from trailward.report.page import write_report
+
+
+@dataclass(frozen=True)
+class Report:
+    """Turn an evaluation into one HTML page and its pictures."""
+
+    evaluation: Path
+    """Folder with evaluation.json and evaluation.npz."""
+    out: Path
+    """Folder of index.html and the PNG files."""
+    reward: Path | None = None
+    """The learnt reward's folder, for the loss curve."""
+
+    def run(self, say: Say) -> Path:
+        """Write the page and its pictures."""
+        page = write_report(self.evaluation, self.out, reward_folder=self.reward)
+        say(f"report -> {page}")
+        return page
