@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from oracles import GaussianWorld
 from tiny import seeded, tiny_diffuser, tiny_reward
 from trailward.acting.planner import PlanFollower, Planner, Policy
+from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.schedule import cosine_schedule
@@ -53,7 +55,7 @@ class Exact(nn.Module):
 
 
 def normalized(diffuser: Diffuser) -> Tensor:
-    return diffuser.observation_normalizer.normalize(torch.from_numpy(OBSERVATIONS).float())
+    return diffuser.observation_normalizer.normalize(torch.from_numpy(OBSERVATIONS))
 
 
 @pytest.mark.parametrize("num_envs", [1, 4])
@@ -372,3 +374,48 @@ def test_the_planner_of_a_reward_is_guided_by_it_or_has_the_diffuser_tuned_to_it
 
     with pytest.raises(ValueError, match=f"learnt with the diffuser {diffuser.fingerprint}"):
         Planner.for_reward(learnt, other)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ([[np.nan, 0.0]], np.nan),
+        ([[0.0, np.inf]], np.inf),
+        ([[1e39, 0.0]], 1e39),
+        (np.zeros(2), (2,)),
+        (np.zeros((5, 1)), (5, 1)),
+        (np.zeros((5, 3)), (5, 3)),
+        ([["a", "b"]], "<U1"),
+    ],
+)
+def test_what_is_no_observation_is_refused_and_forgotten(
+    given: object, value: object, diffuser: Diffuser
+) -> None:
+    planner, fresh = (Planner(diffuser, SAMPLING, replan_every=3, seed=1) for _ in range(2))
+    with pytest.raises(DataError) as caught:
+        planner(given)  # pyright: ignore[reportArgumentType]
+    assert caught.value.place.startswith("observations")
+    assert caught.value.value == pytest.approx(value, nan_ok=True)
+    good = np.array([[0.1, 0.2], [0.3, 0.4]])
+    for _ in range(3):
+        np.testing.assert_array_equal(planner(good), fresh(good))
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_after_a_bad_observation_all_is_planned_anew(diffuser: Diffuser) -> None:
+    planner = Planner(diffuser, SAMPLING, replan_every=3)
+    good = np.array([[0.1, 0.2]])
+    planner(good)
+    with pytest.raises(DataError, match=r"observations\[0, 0\] is nan; every value must be finite"):
+        planner(np.array([[np.nan, 0.2]]))
+    with mock.patch.object(Planner, "plan", autospec=True, side_effect=Planner.plan) as planned:
+        planner(good)
+    assert planned.call_count == 1
+
+
+def test_a_big_endian_or_reversed_array_is_taken(diffuser: Diffuser) -> None:
+    good = np.array([[0.1, 0.2], [0.3, 0.4]])
+    expected = Planner(diffuser, SAMPLING)(good)
+    for given in (good.astype(">f8"), good[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(Planner(diffuser, SAMPLING)(given), expected)

@@ -24,7 +24,7 @@ from trailward.data.dataset import (
 )
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.formats import minari_folder
-from trailward.data.normalizer import Normalizer
+from trailward.data.normalizer import Normalizer, fit_limits
 from trailward.data.plan import PlanSpec
 
 SPECS = [
@@ -58,7 +58,7 @@ def windows_by_brute_force(dataset: Dataset, spec: PlanSpec) -> Iterator[list[li
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 def test_windows_hold_what_brute_force_finds(spec: PlanSpec, dataset: Dataset) -> None:
-    expected = np.array(list(windows_by_brute_force(dataset, spec)), dtype=np.float32)
+    expected = np.array(list(windows_by_brute_force(dataset, spec)), dtype=np.float64)
     windows = Windows(dataset, spec)
     values, mask = windows.gather(torch.arange(len(windows)))
     np.testing.assert_array_equal(values.numpy(), expected)
@@ -72,10 +72,10 @@ def test_the_last_window_is_included(with_actions: bool) -> None:
     assert len(windows) == 11 - spec.num_observations + 1
     last = windows.gather(torch.tensor([len(windows) - 1]))[0][0, -1].numpy()
     if with_actions:
-        np.testing.assert_array_equal(last[2:4], dataset.episodes[0].actions[-2].astype("f4"))
-        np.testing.assert_array_equal(last[4:6], dataset.episodes[0].actions[-1].astype("f4"))
+        np.testing.assert_array_equal(last[2:4], dataset.episodes[0].actions[-2])
+        np.testing.assert_array_equal(last[4:6], dataset.episodes[0].actions[-1])
     else:
-        np.testing.assert_array_equal(last, dataset.episodes[0].observations[-1].astype("f4"))
+        np.testing.assert_array_equal(last, dataset.episodes[0].observations[-1])
 
 
 def test_an_episode_of_exactly_one_window_gives_one() -> None:
@@ -88,7 +88,7 @@ def test_a_short_episode_is_kept_and_masked_where_it_ends() -> None:
     dataset = random_walks([3, 20])
     windows = Windows(dataset, PlanSpec(4, 2, 2, 2))
     values, mask = windows.gather(torch.tensor([0]))
-    observations = dataset.episodes[0].observations.astype("f4")
+    observations = dataset.episodes[0].observations
     assert mask.tolist() == [[True, True, False, False]]
     np.testing.assert_array_equal(values[0].numpy(), observations[[0, 2, 3, 3]])
     assert len(windows) == 1 + 21 - 7 + 1
@@ -98,8 +98,8 @@ def test_a_short_episode_with_actions_is_real_where_all_its_actions_are() -> Non
     dataset = random_walks([3])
     windows = Windows(dataset, PlanSpec(3, 2, 2, 2, with_actions=True))
     values, mask = windows.gather(torch.tensor([0]))
-    observations = dataset.episodes[0].observations.astype("f4")
-    actions = dataset.episodes[0].actions.astype("f4")
+    observations = dataset.episodes[0].observations
+    actions = dataset.episodes[0].actions
     assert mask.tolist() == [[True, False, False]]
     np.testing.assert_array_equal(values[0, :, :2].numpy(), observations[[0, 2, 3]])
     np.testing.assert_array_equal(values[0, 0, 2:].numpy(), actions[:2].flatten())
@@ -118,7 +118,7 @@ def test_windows_say_where_in_their_episode_they_begin(spec: PlanSpec, dataset: 
     values, _ = windows.gather(torch.arange(len(windows)))
     begins = zip(windows.episode.tolist(), windows.first.tolist(), strict=True)
     expected = [dataset.episodes[episode].observations[first] for episode, first in begins]
-    np.testing.assert_array_equal(values[:, 0, :2].numpy(), np.array(expected, "f4"))
+    np.testing.assert_array_equal(values[:, 0, :2].numpy(), np.array(expected, "f8"))
 
 
 def test_a_history_is_all_that_was_observed_up_to_the_end_of_a_window() -> None:
@@ -130,7 +130,7 @@ def test_a_history_is_all_that_was_observed_up_to_the_end_of_a_window() -> None:
     history = windows.history(indices).numpy()
     assert history.shape == (4, 3 + 5, 2)
     for found, episode, first in zip(history, (1, 2, 0, 0), (0, 3, 0, 3), strict=True):
-        observations = dataset.episodes[episode].observations[: first + 5].astype("f4")
+        observations = dataset.episodes[episode].observations[: first + 5]
         front = np.repeat(observations[:1], 3 - first, axis=0)
         behind = np.repeat(observations[-1:], first + 5 - len(observations), axis=0)
         np.testing.assert_array_equal(found, np.concatenate([front, observations, behind]))
@@ -150,7 +150,7 @@ def test_a_history_ends_with_the_window_itself(spec: PlanSpec) -> None:
 def test_the_history_of_a_first_window_has_nothing_before_it(dataset: Dataset) -> None:
     windows = Windows(dataset, PlanSpec(3, 2, 2, 2))
     history = windows.history(torch.tensor([0]))[0]
-    np.testing.assert_array_equal(history, dataset.episodes[0].observations[:5].astype("f4"))
+    np.testing.assert_array_equal(history, dataset.episodes[0].observations[:5])
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -167,7 +167,7 @@ def test_steps_are_all_plan_steps_of_each_episode(spec: PlanSpec) -> None:
             if spec.with_actions:
                 entries += [episode.actions[time + later] for later in range(spec.stride)]
             expected.append(np.concatenate(entries))
-        wanted = np.array(expected, "f4").reshape(-1, spec.transition_dim)
+        wanted = np.array(expected, "f8").reshape(-1, spec.transition_dim)
         np.testing.assert_array_equal(steps.numpy(), wanted)
 
 
@@ -188,8 +188,24 @@ def test_batches_are_normalized(dataset: Dataset, spec: PlanSpec) -> None:
     normalizer = Normalizer(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
     values, mask = windows.batch(indices, normalizer)
     raw, raw_mask = windows.gather(indices)
-    torch.testing.assert_close(values, (raw - torch.tensor([1.0, 2.0])) / torch.tensor([3.0, 4.0]))
+    expected = (raw - torch.tensor([1.0, 2.0])) / torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(values, expected.float())
     assert torch.equal(mask, raw_mask)
+
+
+def test_windows_of_metres_far_from_their_origin_keep_their_differences() -> None:
+    """As UTM does: tracks of 2 m at 5,334,000 m, where 32-bit floats are half a metre apart."""
+    near = random_walks([30, 20])
+    offset = np.array([691_000.0, 5_334_000.0])
+    far = Dataset([Episode(e.observations + offset, e.actions) for e in near.episodes])
+    spec = PlanSpec(3, 2, 2, 2)
+    batches = []
+    for data in (near, far):
+        rows = torch.as_tensor(np.concatenate([e.observations for e in data.episodes]))
+        windows = Windows(data, spec)
+        batches.append(windows.batch(torch.arange(len(windows)), fit_limits(rows))[0])
+    torch.testing.assert_close(*batches, atol=1e-6, rtol=0)
+    assert len(batches[1][..., 1].unique()) > 40
 
 
 def test_windows_of_other_data_are_refused(dataset: Dataset) -> None:

@@ -1,9 +1,10 @@
 import numpy as np
+import pandas
 import pytest
 import torch
 
 from tiny import seeded
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import DataError, Episode, check_array
 from trailward.data.plan import PlanSpec
 
 
@@ -79,3 +80,73 @@ def test_split_inverts_join_of_plans_over_states(spec: PlanSpec) -> None:
 
 def test_a_spec_comes_back_from_its_configuration(action_spec: PlanSpec) -> None:
     assert PlanSpec(**action_spec.to_config()) == action_spec
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    "given",
+    [
+        [[0, 1], [1, 3], [2, 5]],
+        pandas.DataFrame({"x": [0.0, 1, 2], "y": [1, 3, 5]}),
+        pandas.DataFrame({"x": [0, 1, 2], "y": [1, 3, 5]}, dtype=object),
+        np.array([[0, 1], [1, 3], [2, 5]], ">f8"),
+        np.array([[2, 5], [1, 3], [0, 1]], np.int16)[::-1],
+        torch.tensor([[0.0, 1], [1, 3], [2, 5]]),
+    ],
+    ids=["lists", "frame", "objects", "big-endian", "backwards", "tensor"],
+)
+def test_an_episode_takes_what_numpy_takes(given: object) -> None:
+    episode = Episode(given)  # pyright: ignore[reportArgumentType]
+    np.testing.assert_array_equal(episode.observations, [[0, 1], [1, 3], [2, 5]])
+    assert episode.observations.dtype == np.dtype(np.float64)
+    assert episode.actions.shape == (2, 0)
+    assert Episode(given, None).actions.shape == (2, 0)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (np.zeros((3, 2), complex), "complex128"),
+        (np.ones((3, 2), bool), "bool"),
+        (np.array([["a", "b"]] * 3), "<U1"),
+        (np.array([["0.5", "1"]] * 3, object), "'0.5'"),
+        (np.array([[True, False]] * 3, object), "True"),
+        (np.array([["2020-01-01"]] * 3, "datetime64[s]"), "datetime64[s]"),
+        (np.array([[1, 2]] * 3, "timedelta64[s]"), "timedelta64[s]"),
+        ([[0, 1], [1]], "list"),
+        (np.full((3, 2), 1e300), 1e300),
+    ],
+)
+def test_what_is_no_real_number_is_refused_and_not_cast(given: object, value: object) -> None:
+    for refused in (
+        lambda: Episode(given),  # pyright: ignore[reportArgumentType]
+        lambda: check_array("observations", given, 2),  # pyright: ignore[reportArgumentType]
+    ):
+        with pytest.raises(DataError) as caught:
+            refused()
+        assert caught.value.place.startswith("observations")
+        assert caught.value.value == value
+        assert caught.value.remedy
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_masked_values_are_refused() -> None:
+    masked = np.ma.array(np.zeros((3, 2)), mask=np.eye(3, 2, dtype=bool))
+    with pytest.raises(DataError, match="masked values"):
+        Episode(masked)
+
+
+def test_arrays_backwards_keep_their_order() -> None:
+    rows = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(
+        torch.as_tensor(check_array("observations", rows[::-1], 2)), rows[::-1]
+    )
+
+
+def test_an_error_says_place_value_and_remedy_in_one_sentence() -> None:
+    error = DataError(place="x.csv, row 3", value=7, remedy="drop it")
+    assert str(error) == "x.csv, row 3 is 7; drop it"
+    inside = error.within("folder")
+    assert str(inside) == "folder: x.csv, row 3 is 7; drop it"
+    assert (inside.place, inside.value, inside.remedy) == ("folder: x.csv, row 3", 7, "drop it")

@@ -19,7 +19,7 @@ def test_unnormalize_inverts_normalize_inside_and_outside_the_fitted_range(fit) 
     normalizer = fit(DATA)
     for values in (DATA, 100 * DATA, DATA - 1000):
         back = normalizer.unnormalize(normalizer.normalize(values))
-        torch.testing.assert_close(back, values, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(back.float(), values, rtol=1e-5, atol=1e-5)
 
 
 def test_limits_become_minus_one_and_one() -> None:
@@ -54,6 +54,37 @@ def test_a_single_sample_can_be_fitted(fit) -> None:
     assert normalizer.normalize(torch.tensor([2.0, 4.0])).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("size", "offset"),
+    [(1e-12, 0), (1e-8, 0), (1e9, 0), (1.0, -7e5), (1.0, 1.7e9), (1e-3, 1.7e9), (1e3, 1e12)],
+)
+@pytest.mark.parametrize("fit", NORMALIZERS.values(), ids=NORMALIZERS)
+def test_entries_of_any_scale_and_offset_keep_what_they_tell(fit, size, offset) -> None:
+    """As the same data with scale 1 and offset 0, as far as 64 bits hold the values."""
+    plain = DATA.double()
+    data = size * plain + offset
+    found, expected = fit(data).normalize(data), fit(plain).normalize(plain)
+    precision = 1e-6 + 1e-13 * abs(offset) / size
+    torch.testing.assert_close(found, expected, atol=precision, rtol=0)
+    assert found.dtype == torch.float32
+    back = fit(data).unnormalize(found)
+    torch.testing.assert_close(back, data, atol=40 * size * (1e-6 + precision), rtol=0)
+
+
+@pytest.mark.parametrize("fit", NORMALIZERS.values(), ids=NORMALIZERS)
+def test_what_changes_by_rounding_alone_is_constant(fit) -> None:
+    data = torch.tensor([0.1 + 0.2, 0.3, 0.15 * 2], dtype=torch.float64)[:, None] * 1e8
+    assert float(data.max()) > float(data.min())
+    assert fit(data).scale.item() == 1
+
+
+def test_a_normalizer_saved_in_32_bits_is_read() -> None:
+    old = {"shift": torch.tensor([0.1]), "scale": torch.tensor([0.3])}
+    found = Normalizer(**old)
+    assert found.shift.item() == old["shift"].double().item()
+    assert found.normalize(torch.tensor([[0.4]])).item() == pytest.approx(1)
+
+
 def test_any_leading_axes_are_normalized_alike() -> None:
     normalizer = fit_limits(DATA)
     plans = DATA[:24].reshape(2, 3, 4, 3)
@@ -71,7 +102,7 @@ def test_a_scale_that_is_not_positive_is_refused(scale: list[float]) -> None:
 def test_gradients_pass_everywhere() -> None:
     normalizer, values = fit_limits(DATA), torch.full((1, 3), 1e4, requires_grad=True)
     normalizer.normalize(values).sum().backward()
-    torch.testing.assert_close(values.grad[0], 1 / normalizer.scale)
+    torch.testing.assert_close(values.grad[0], (1 / normalizer.scale).float())
 
 
 def test_joined_normalizers_give_every_action_of_a_chunk_the_same_scale() -> None:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trailward.data.episode import at_least
+from trailward.data.episode import DataError, as_numbers, at_least
+from trailward.data.plan import check_batch
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.memory import Remembered, RemembersPast
@@ -125,8 +126,16 @@ class Planner:
         self._remembered: Remembered | None = None
 
     def __call__(self, observations: Observations) -> Actions:
-        """One action for each environment, all in environment units."""
-        self._remember(observations)
+        """One action for each environment, all in environment units.
+
+        Raises:
+            DataError: if a shape does not fit or a value is not finite; then all is planned anew.
+        """
+        try:
+            self._remember(check_batch(self.diffuser.spec, observations))
+        except DataError:
+            self._follower = None
+            raise
         follower = self._follower
         if (
             follower is None
@@ -165,7 +174,7 @@ class Planner:
                 found = ", ".join(f"'{entry}'" for entry in observation)
                 raise ValueError(f"the observation has no entry 'observation', only {found}")
             observation = observation["observation"]
-        values = np.asarray(observation, dtype=np.float64)
+        values = as_numbers("observation", observation)
         expected = self.diffuser.spec.observation_dim
         if values.ndim not in (1, 2) or values.shape[-1] != expected:
             msg = (
@@ -274,5 +283,5 @@ class PlanFollower:
 def _normalized(
     diffuser: Diffuser, observations: Observations
 ) -> Float[Tensor, "batch observation"]:
-    values = torch.as_tensor(observations, dtype=torch.float32, device=diffuser.device)
-    return diffuser.observation_normalizer.normalize(values)
+    values = check_batch(diffuser.spec, observations)
+    return diffuser.observation_normalizer.normalize(torch.as_tensor(values))

@@ -80,7 +80,7 @@ def regress_reward(
     """
     targets = _standardised(labels, play)
     reached = np.concatenate([episode.observations[1:] for episode in play.episodes])
-    observations = torch.as_tensor(reached, dtype=torch.float32, device=diffuser.device)
+    observations = torch.as_tensor(reached)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         built = replace(reward_config, model="additive", sees_actions=False)

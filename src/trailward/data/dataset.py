@@ -129,13 +129,11 @@ class Windows:
         offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         counts = np.maximum(lengths - spec.num_observations + 1, 1)
         self._observations = torch.from_numpy(
-            np.concatenate([episode.observations for episode in episodes]).astype(np.float32)
+            np.concatenate([episode.observations for episode in episodes])
         )
         no_action = np.zeros((1, dataset.action_dim))
         self._actions = torch.from_numpy(
-            np.concatenate(
-                [part for episode in episodes for part in (episode.actions, no_action)]
-            ).astype(np.float32)
+            np.concatenate([part for episode in episodes for part in (episode.actions, no_action)])
         )
         self.episode = torch.from_numpy(np.repeat(np.arange(len(episodes)), counts))
         before = np.repeat(np.cumsum(counts) - counts, counts)
@@ -210,8 +208,7 @@ class Windows:
     def batch(self, indices: torch.Tensor, normalizer: Normalizer) -> tuple[Plans, PlanMask]:
         """Windows in model space, on the normalizer's device, and where they are real."""
         windows, mask = self.gather(indices)
-        device = normalizer.shift.device
-        return normalizer.normalize(windows.to(device)), mask.to(device)
+        return normalizer.normalize(windows), mask.to(normalizer.shift.device)
 
 
 def check_entries(dataset: Dataset, spec: PlanSpec) -> None:

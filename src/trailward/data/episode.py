@@ -1,15 +1,38 @@
 """Recorded episodes, the names of their entries, and checks of arrays in environment units."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
+
+LARGEST = 1e18
+"""Of a value: the square of a larger one does not fit into the 32-bit floats of models."""
 
 
 class DataError(ValueError):
-    """Recorded data that cannot be used; the message names the place, the value and the remedy."""
+    """Data that cannot be used: it names the place, the value there and the remedy.
+
+    Args:
+        message: all of it in words; made of the other three if not given.
+        place: the file, field, row or argument.
+        value: what is there; text is taken as it is.
+        remedy: what to do about it.
+    """
+
+    def __init__(
+        self, message: str = "", *, place: str = "", value: object = None, remedy: str = ""
+    ) -> None:
+        super().__init__(message or f"{place} is {value}; {remedy}")
+        self.place, self.value, self.remedy = place, value, remedy
+
+    def within(self, place: object) -> "DataError":
+        """The same error, of something in this place, such as a file."""
+        own = f"{place}: {self.place}" if self.place else str(place)
+        return type(self)(f"{place}: {self}", place=own, value=self.value, remedy=self.remedy)
 
 
 def at_least(limit: int, settings: object, *names: str) -> None:
@@ -74,9 +97,11 @@ class Columns:
 class Episode:
     """One recorded run, in environment units: T + 1 observations, T actions.
 
+    Whatever ``np.asarray`` takes is taken, such as lists and DataFrames, and kept as float64.
+
     Attributes:
         observations: shape (T + 1, observation), finite.
-        actions: shape (T, action), finite; (T, 0) where none were recorded.
+        actions: shape (T, action), finite; (T, 0) where none were recorded, or left out.
         rewards: shape (T,), true rewards if they were recorded. Learning never reads them.
         terminated: whether the environment ended it: nothing could have followed.
         truncated: whether it was cut short, such as by a time limit: more could have followed.
@@ -87,36 +112,35 @@ class Episode:
     """
 
     observations: Float[np.ndarray, "time1 observation"]
-    actions: Float[np.ndarray, "time action"]
+    actions: Float[np.ndarray, "time action"] = None  # pyright: ignore[reportAssignmentType]
     rewards: Float[np.ndarray, "time"] | None = None
     terminated: bool = False
     truncated: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("observations", "actions"):
-            array = getattr(self, name)
+        observations = as_numbers("observations", self.observations)
+        steps = max(len(observations) - 1, 0) if observations.ndim else 0
+        actions = np.zeros((steps, 0)) if self.actions is None else self.actions
+        found = {"observations": observations, "actions": as_numbers("actions", actions)}
+        for name, array in found.items():
             if array.ndim != 2:
                 msg = f"{name} have shape {array.shape}; expected two axes, (time, {name[:-1]})"
-                raise DataError(msg)
-            if not np.isfinite(array).all():
-                time, entry = np.argwhere(~np.isfinite(array))[0]
-                msg = (
-                    f"{name}[{time}, {entry}] is {array[time, entry]}; "
-                    "every value must be finite: drop the episode or repair it"
-                )
-                raise DataError(msg)
-        if len(self.observations) != len(self.actions) + 1:
+                raise DataError(msg, place=name, value=array.shape, remedy="give it two axes")
+            check_finite(name, array, "drop the episode or repair it")
+        if len(observations) != len(found["actions"]) + 1:
             msg = (
-                f"{len(self.observations)} observations and {len(self.actions)} actions; an "
+                f"{len(observations)} observations and {len(found['actions'])} actions; an "
                 "episode has one observation more than actions (the last one included)"
             )
-            raise DataError(msg)
-        if self.rewards is not None and not np.isfinite(self.rewards).all():
-            time = int(np.argmin(np.isfinite(self.rewards)))
-            raise DataError(f"rewards[{time}] is {self.rewards[time]}; every value must be finite")
-        if self.rewards is not None and self.rewards.shape != (len(self.actions),):
-            msg = f"rewards have shape {self.rewards.shape}; expected ({len(self.actions)},)"
-            raise DataError(msg)
+            raise DataError(msg, place="actions", value=len(found["actions"]))
+        if self.rewards is not None:
+            rewards = found["rewards"] = as_numbers("rewards", self.rewards, may_be_bool=True)
+            check_finite("rewards", rewards, "drop the episode or repair it")
+            if rewards.shape != (len(found["actions"]),):
+                msg = f"rewards have shape {rewards.shape}; expected ({len(found['actions'])},)"
+                raise DataError(msg, place="rewards", value=rewards.shape)
+        for name, array in found.items():
+            object.__setattr__(self, name, array)
 
     def __len__(self) -> int:
         """The number of environment steps T."""
@@ -143,23 +167,93 @@ def paths_of(episodes: Sequence[Episode]) -> Float[np.ndarray, "episode time obs
     return paths
 
 
+def as_numbers(place: str, given: Any, *, may_be_bool: bool = False) -> np.ndarray:
+    """The same as an array of 64-bit floats, if it holds real numbers.
+
+    Args:
+        place: of errors: the argument, or the file and the field.
+        given: whatever ``np.asarray`` takes.
+        may_be_bool: whether false and true become 0 and 1.
+
+    Raises:
+        DataError: if it holds text, dates, complex numbers, true and false, or is ragged.
+    """
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        remedy = "drop the masked rows, or fill them in"
+        raise DataError(f"{place} has masked values; {remedy}", place=place, remedy=remedy)
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        remedy = "give an array of real numbers, with as many entries in every row"
+        msg = f"{place} is no array ({error}); {remedy}"
+        raise DataError(msg, place=place, value=type(given).__name__, remedy=remedy) from None
+    if array.dtype.kind == "O":
+        return _of_objects(place, array, may_be_bool=may_be_bool)
+    if array.dtype.kind not in "fiu" + "b" * may_be_bool:
+        remedy = _REMEDIES.get(array.dtype.kind, "give real numbers")
+        msg = f"{place} holds no numbers but {array.dtype}; {remedy}"
+        raise DataError(msg, place=place, value=str(array.dtype), remedy=remedy)
+    return array.astype(np.float64, copy=False)
+
+
+_REMEDIES = {
+    "b": "write true and false as 1 and 0 (array.astype(float)), or leave it out",
+    "c": "give real and imaginary part as two entries",
+    "M": "give seconds instead of dates",
+    "m": "give seconds instead of durations",
+}
+
+
+def _of_objects(place: str, array: np.ndarray, *, may_be_bool: bool) -> np.ndarray:
+    for index, value in np.ndenumerate(array):
+        is_number = isinstance(value, numbers.Real | Decimal)
+        if not is_number or (isinstance(value, bool | np.bool_) and not may_be_bool):
+            remedy = "every entry must be a real number, and every row needs as many"
+            where = f"{place}{list(index)}" if index else place
+            shown = repr(value)[:60]
+            msg = f"{where} is {shown}, no number; {remedy}"
+            raise DataError(msg, place=where, value=shown, remedy=remedy)
+    return array.astype(np.float64)
+
+
+def check_finite(place: str, array: Shaped[np.ndarray, "*axes"], remedy: str = "") -> None:
+    """Check that every value is finite and of a size that models can take.
+
+    Args:
+        place: of errors: what the array is.
+        array: float64, environment units.
+        remedy: what to do about a value that is not finite.
+
+    Raises:
+        DataError: names the first that is not.
+    """
+    if not array.size or (array.max() <= LARGEST and array.min() >= -LARGEST):
+        return
+    index = tuple(np.argwhere(~(np.abs(array) <= LARGEST))[0].tolist())
+    where, value = f"{place}{list(index)}", float(array[index])
+    if np.isfinite(value):
+        cure = f"values may not be larger than {LARGEST:g}: choose another unit"
+    else:
+        cure = "every value must be finite" + (f": {remedy}" if remedy else "")
+    raise DataError(place=where, value=value, remedy=cure)
+
+
 def check_array(what: str, given: np.ndarray, entries: int) -> np.ndarray:
     """Finite numbers, float64, whose last axis has as many entries as the reward was learnt on.
 
     Raises:
         DataError: if they are not; names the shape, or the place and the value.
     """
-    array = np.asarray(given, dtype=np.float64)
+    array = as_numbers(what, given)
     if array.shape[-1:] != (entries,):
+        remedy = f"the last axis must have {entries}"
         msg = (
-            f"{what} have shape {array.shape}; the reward was learnt on {entries} entries, so the "
-            f"last axis must have {entries}"
+            f"{what} have shape {array.shape}; the reward was learnt on {entries} entries, so "
+            f"{remedy}"
         )
-        raise DataError(msg)
-    if not np.isfinite(array).all():
-        where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
-        raise DataError(f"{what}{list(where)} is {array[where]}; every value must be finite")
-    return array
+        raise DataError(msg, place=what, value=array.shape, remedy=remedy)
+    check_finite(what, array)
+    return np.require(array, requirements=["C", "W"])  # as PyTorch takes them
 
 
 def check_alike(**given: np.ndarray | None) -> None:

@@ -1,12 +1,15 @@
 """Affine maps between environment units and model space, fitted on the play data."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.plan import PlanSpec
 
-_CONSTANT = 1e-6
+_ROUNDING = 8 * torch.finfo(torch.float64).eps
+"""Of an entry's largest value: it is constant if its range is smaller, which is rounding alone."""
 
 
 class Normalizer(nn.Module):
@@ -15,6 +18,9 @@ class Normalizer(nn.Module):
     The identity ``unnormalize(normalize(x)) == x`` holds outside the fitted range too: nothing is
     clipped, so gradients pass everywhere. Demonstrations are always normalised with the *play
     data's* normalizer.
+
+    The shift is subtracted in 64 bits (where the device has them), so that entries of any scale and
+    offset, such as seconds since 1970, keep all that they tell. Model space is 32 bits.
 
     Args:
         shift: shape (transition,), environment units.
@@ -28,16 +34,22 @@ class Normalizer(nn.Module):
         super().__init__()
         if not bool((scale > 0).all()):
             raise ValueError(f"scale has a value of {scale.min().item()}; all must be above 0")
-        self.register_buffer("shift", shift)
-        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift.double())
+        self.register_buffer("scale", scale.double())
 
     def normalize(self, values: Float[Tensor, "*axes entry"]) -> Float[Tensor, "*axes entry"]:
-        """Environment units to model space."""
-        return (values - self.shift) / self.scale
+        """Environment units to model space, 32 bits; on the normalizer's device."""
+        return ((values.to(self.shift) - self.shift) / self.scale).float()
 
     def unnormalize(self, values: Float[Tensor, "*axes entry"]) -> Float[Tensor, "*axes entry"]:
-        """Model space to environment units."""
-        return values * self.scale + self.shift
+        """Model space to environment units, 64 bits."""
+        return values.to(self.shift) * self.scale + self.shift
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Normalizer":  # noqa: FBT001, FBT002
+        try:
+            return super()._apply(fn, recurse)
+        except TypeError:  # Apple's devices have no 64-bit floats
+            return super()._apply(lambda tensor: fn(tensor.float()), recurse)
 
 
 def fit_limits(values: Float[Tensor, "sample entry"]) -> Normalizer:
@@ -45,15 +57,23 @@ def fit_limits(values: Float[Tensor, "sample entry"]) -> Normalizer:
 
     A constant entry keeps its own scale (1) and becomes 0; the others are not affected by it.
     """
-    low, high = values.amin(0), values.amax(0)
-    scale = (high - low) / 2
-    return Normalizer((high + low) / 2, torch.where(scale > _CONSTANT, scale, 1.0))
+    low, high = values.double().aminmax(dim=0)
+    return Normalizer((high + low) / 2, _scale((high - low) / 2, values))
 
 
 def fit_gaussian(values: Float[Tensor, "sample entry"]) -> Normalizer:
     """Each entry gets mean 0 and standard deviation 1; a constant entry becomes 0."""
-    scale = values.std(0, correction=0)
-    return Normalizer(values.mean(0), torch.where(scale > _CONSTANT, scale, 1.0))
+    values = values.double()
+    return Normalizer(values.mean(0), _scale(values.std(0, correction=0), values))
+
+
+def _scale(
+    scale: Float[Tensor, "entry"], values: Float[Tensor, "sample entry"]
+) -> Float[Tensor, "entry"]:
+    """The scale of entries that change; 1 of those that do not, but for rounding."""
+    low, high = values.double().aminmax(dim=0)
+    changes = high - low > _ROUNDING * torch.maximum(low.abs(), high.abs())
+    return torch.where(changes & (scale > 0), scale, 1.0)
 
 
 NORMALIZERS = {"limits": fit_limits, "gaussian": fit_gaussian}

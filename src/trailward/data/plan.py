@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trailward.data.episode import DataError, at_least
+from trailward.data.episode import DataError, as_numbers, at_least, check_finite
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,23 @@ class PlanSpec:
     def to_config(self) -> dict[str, Any]:
         """Constructor arguments, as JSON values."""
         return asdict(self)
+
+
+def check_batch(
+    spec: PlanSpec, observations: Float[np.ndarray, "batch observation"]
+) -> Float[np.ndarray, "batch observation"]:
+    """Finite observations, float64, one for each environment, as the plans have them.
+
+    Raises:
+        DataError: if they are not; names the shape, or the place and the value.
+    """
+    values = as_numbers("observations", observations)
+    if values.ndim != 2 or values.shape[1] != spec.observation_dim:
+        remedy = f"give one for each environment: (environments, {spec.observation_dim})"
+        msg = f"observations have shape {values.shape}; {remedy}"
+        raise DataError(msg, place="observations", value=values.shape, remedy=remedy)
+    check_finite("observations", values)
+    return np.require(values, requirements=["C", "W"])  # as PyTorch takes them
 
 
 def action_chunks(

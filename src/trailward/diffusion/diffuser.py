@@ -148,7 +148,7 @@ class Diffuser:
         digest = hashlib.sha256(facts.encode())
         for name, module in self._modules().items():
             for weights in prefixed(name, module).values():
-                digest.update(weights.contiguous().numpy().tobytes())
+                digest.update(weights.float().contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @property

@@ -78,11 +78,9 @@ def train_inverse_dynamics(
     lengths = torch.tensor([len(episode) for episode in dataset.episodes])
     starts = torch.cumsum(lengths + 1, 0) - lengths - 1
     observations = normalize_observation(
-        torch.cat([torch.as_tensor(e.observations) for e in dataset.episodes]).float().to(device)
+        torch.cat([torch.as_tensor(e.observations) for e in dataset.episodes])
     )
-    actions = normalize_action(
-        torch.cat([torch.as_tensor(e.actions) for e in dataset.episodes]).float().to(device)
-    )
+    actions = normalize_action(torch.cat([torch.as_tensor(e.actions) for e in dataset.episodes]))
     episode_of = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     generator = torch.Generator().manual_seed(seed)

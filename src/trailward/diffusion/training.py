@@ -129,7 +129,7 @@ def train_diffuser(
         network, schedule = denoiser_config.build(spec)
     network.to(device)
     observation, action = (
-        NORMALIZERS[config.normalizer](torch.cat(parts).float()).to(device)
+        NORMALIZERS[config.normalizer](torch.cat(parts)).to(device)
         for parts in (
             [torch.as_tensor(e.observations) for e in dataset.episodes],
             [torch.as_tensor(e.actions) for e in dataset.episodes],

@@ -106,7 +106,7 @@ def _inputs(reward: StepReward, count: int) -> tuple[Tensor, ...]:
     return tuple(
         normalizer.unnormalize(
             2 * torch.rand((count, len(normalizer.shift)), generator=generator) - 1
-        )
+        ).float()
         for normalizer in normalizers
     )
 
@@ -116,10 +116,10 @@ def _known_inputs(learnt: LearntReward, model: PessimisticReward) -> tuple[Tenso
     sample = model.region.sample[:64].cpu()
     steps = sample.new_zeros(len(sample), learnt.spec.transition_dim)
     observations, actions = learnt.spec.split(steps.index_copy(1, model.inputs.cpu(), sample))
-    seen = learnt.observation_normalizer.unnormalize(observations)
+    seen = learnt.observation_normalizer.unnormalize(observations).float()
     if not learnt.config.sees_actions or actions is None:
         return (seen,)
-    return seen, learnt.action_normalizer.unnormalize(actions[:, 0])
+    return seen, learnt.action_normalizer.unnormalize(actions[:, 0]).float()
 
 
 def _check(program: nn.Module, reward: StepReward, learnt: LearntReward) -> None:

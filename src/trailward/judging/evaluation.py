@@ -307,7 +307,7 @@ def standing_rewards(
         return learnt.step_rewards(
             observations, stage=learnt.num_stages - 1 if stage is None else stage
         )
-    states = torch.as_tensor(observations, dtype=torch.float32)
+    states = torch.as_tensor(observations, dtype=torch.float64)
     still = states.new_zeros(len(states), learnt.spec.stride, learnt.spec.action_dim)
     step = learnt.spec.join(states, still)
     return learnt.plan_rewards(step.unsqueeze(1).expand(-1, learnt.spec.horizon, -1))

@@ -276,7 +276,7 @@ class LearntReward:
     @torch.no_grad()
     def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
         """Learnt reward of whole windows (environment units), in learnt units."""
-        rewards = self.model(self._normalizer.normalize(windows.to(self.device)))
+        rewards = self.model(self._normalizer.normalize(windows))
         return rewards.cpu().numpy().astype(np.float64)
 
     def mean_reward(self, episode: Episode) -> float:
@@ -293,10 +293,10 @@ class LearntReward:
         actions: Float[np.ndarray, "*axes stride action"] | None = None,
     ) -> Float[Tensor, "*axes entry"]:
         """Plan steps, or without actions their observations, of environment units."""
-        seen = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+        seen = torch.as_tensor(observations)
         if actions is None:
             return self.observation_normalizer.normalize(seen)
-        acts = torch.tensor(actions, dtype=torch.float32, device=self.device)
+        acts = torch.tensor(actions)
         return self._normalizer.normalize(self.spec.join(seen, acts))
 
     @torch.no_grad()

@@ -178,7 +178,7 @@ def matching_loss(
     if isinstance(reward_model, RemembersPast):
         if starts is not None:
             raise ValueError("a reward that remembers needs plans to start as demonstrations do")
-        history = windows.history(indices).to(diffuser.device)
+        history = windows.history(indices)
         known = reward_model.remember(diffuser.observation_normalizer.normalize(history))
         known = known.flip(1)[:, :: diffuser.spec.stride][:, : diffuser.spec.horizon].flip(1)
         reward_model = reward_model.given(known[:, 0])

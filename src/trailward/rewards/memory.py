@@ -208,7 +208,7 @@ def fit_memory(
     apart = torch.cdist(onward[:, 0], onward[:, 0])
     apart = torch.where(episode[:, None] != episode, apart, torch.inf)
     paths = [
-        normalizer.normalize(torch.as_tensor(e.observations, dtype=torch.float32))[:, chosen]
+        normalizer.normalize(torch.as_tensor(e.observations))[:, chosen]
         for e in demonstrations.episodes
     ]
     onward, along = onward.flatten(1), torch.cat(paths)

@@ -262,7 +262,7 @@ class KnownReward:
     def step_rewards(self, plan: Plans) -> StepRewards:
         """The true reward of each plan step."""
         observations, _ = self._spec.split(self._normalizer.unnormalize(plan))
-        return self._true_step_rewards(observations)
+        return self._true_step_rewards(observations).to(plan)
 
     def __call__(self, plan: Plans) -> PerPlan:
         """The mean of the step rewards."""

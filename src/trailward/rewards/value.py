@@ -261,7 +261,7 @@ def fit_discounted_value(
     device = normalizer.shift.device
     if not 0 < discount < 1:
         raise ValueError(f"discount is {discount}; it must be above 0 and below 1")
-    steps = [normalizer.normalize(path.to(device)) for path in play.steps() if len(path)]
+    steps = [normalizer.normalize(path) for path in play.steps() if len(path)]
     if not steps:
         raise DataError("a discounted value needs play episodes of at least one plan step")
     with torch.no_grad():

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from trailward.data.episode import Columns, DataError, Episode
-
-LARGEST = 1e18
-"""Of a value: the square of a larger one does not fit into the 32-bit floats of models."""
+from trailward.data.episode import LARGEST, Columns, DataError, Episode
+from trailward.data.episode import as_numbers as numbers_of
 
 _UNIT = re.compile(r"^(.*\S)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
 
@@ -97,13 +95,9 @@ def as_numbers(place: str, array: Any) -> np.ndarray:
 
     Args:
         place: of errors: the file and the field.
-        array: anything.
+        array: anything; true and false become 1 and 0.
     """
-    found = np.asarray(array)
-    if found.dtype.kind not in "fiub":
-        msg = f"{place} holds no numbers but {found.dtype}; it must be an array of real numbers"
-        raise DataError(msg)
-    return found.astype(np.float64, copy=False)
+    return numbers_of(place, array, may_be_bool=True)
 
 
 def check_values(place: str, array: Shaped[np.ndarray, "row *entry"]) -> None:
@@ -128,7 +122,7 @@ def check_values(place: str, array: Shaped[np.ndarray, "row *entry"]) -> None:
             f"more than {LARGEST:g} is taken for a mistake: drop the episode if it stands for a "
             "missing value, or choose another unit"
         )
-    raise DataError(f"{where} is {value:g}; {remedy}")
+    raise DataError(place=where, value=f"{value:g}", remedy=remedy)
 
 
 def check_axes(place: str, array: np.ndarray, *axes: str) -> None:

@@ -134,7 +134,7 @@ def value_map(
     if learnt.value is None:
         raise ValueError("the reward has no value; learn it in at least 2 rounds")
     states, wall = standing_states(task, cells)
-    flat = torch.as_tensor(states.reshape(1, -1, 4), dtype=torch.float32, device=learnt.device)
+    flat = torch.as_tensor(states.reshape(1, -1, 4))
     with torch.no_grad():
         values = learnt.value.stage_rewards(learnt.observation_normalizer.normalize(flat))
     return np.where(wall, np.nan, values[..., stage].cpu().numpy().reshape(wall.shape))
