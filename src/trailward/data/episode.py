@@ -190,13 +190,14 @@ def as_numbers(place: str, given: Any, *, may_be_bool: bool = False) -> np.ndarr
     if array.dtype.kind == "O":
         return _of_objects(place, array, may_be_bool=may_be_bool)
     if array.dtype.kind not in "fiu" + "b" * may_be_bool:
-        remedy = _REMEDIES.get(array.dtype.kind, "give real numbers")
+        hint = _HINTS.get(array.dtype.kind)
+        remedy = "it must be an array of real numbers" + (f": {hint}" if hint else "")
         msg = f"{place} holds no numbers but {array.dtype}; {remedy}"
         raise DataError(msg, place=place, value=str(array.dtype), remedy=remedy)
     return array.astype(np.float64, copy=False)
 
 
-_REMEDIES = {
+_HINTS = {
     "b": "write true and false as 1 and 0 (array.astype(float)), or leave it out",
     "c": "give real and imaginary part as two entries",
     "M": "give seconds instead of dates",
