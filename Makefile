@@ -10,7 +10,7 @@ TYPED := tests/contracts tests/acting tests/learning/test_oracle.py \
   $(addprefix tests/diffusion/test_,adjoint.py denoiser.py guide.py networks.py sampler.py schedule.py) \
   tests/objectives/test_matching.py tests/rewards/test_models.py
 
-.PHONY: demo test test-slow check pretrained pretrained-maze pretrained-policies \
+.PHONY: demo test test-slow check docs pretrained pretrained-maze pretrained-policies \
   pretrained-halfcheetah clean
 
 demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report/index.html
@@ -29,6 +29,9 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: .venv/.dev           ## the site, in runs/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 pretrained: $(INSTALLED)  ## remake the packaged diffusers (about 15 minutes and an hour)
 	$(MAKE) pretrained-maze MAZE=umaze PLAY_STEPS=400000
