@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trailward.cli.main import main
-from trailward.data.dataset import Dataset, write_dataset
-from trailward.data.episode import Episode
+from trailward.data.dataset import Dataset, read_dataset, write_dataset
+from trailward.data.episode import DataError, Episode
+from trailward.data.formats.table import TableLayout
 
 ROWS, ENTRIES = 12, 2
 NAN, INF = float("nan"), float("inf")
@@ -77,6 +78,21 @@ def judge(case: Case, folder: Path, verb: str) -> Verdict:
     wanted = (path.name, *case.words)
     missing = [word for word in wanted if word not in message]
     missing += [] if code == 2 else [f"exit code {code}"]
+    left = sorted(str(each) for each in set(folder.rglob("*")) - before)
+    return Verdict(message, tuple(missing), tuple(left))
+
+
+def judge_reader(case: Case, folder: Path) -> Verdict:
+    """As :func:`judge`, but of ``read_dataset`` alone, which is what either verb calls first."""
+    path = case.make(folder)
+    before = set(folder.rglob("*"))
+    message, missing = "", ["a DataError"]
+    flags = case.flags[1:] if case.flags[:1] == ("--table.observations",) else ()
+    try:
+        read_dataset(path, TableLayout(observations=flags))
+    except DataError as error:
+        message = " ".join(str(error).split())
+        missing = [word for word in (path.name, *case.words) if word not in message]
     left = sorted(str(each) for each in set(folder.rglob("*")) - before)
     return Verdict(message, tuple(missing), tuple(left))
 
@@ -374,7 +390,7 @@ CASES = (
          ("not a readable Minari dataset", "property name", "fetch it again")),
     Case("Minari cut short",
          minari(lambda data: cut_short(lambda _: data / "main_data.hdf5")(data)),
-         ("episode 0", "unreadable", "download the dataset again")),
+         ("main_data.hdf5", "truncated", "download the dataset again")),
     Case("Minari without a field", minari(in_episode("actions", lambda _: None)),
          ("episode 1", "actions", "download the dataset again")),
     Case("Minari with NaN", minari(in_episode("observations", lambda a: with_value(a, NAN, 4, 1))),

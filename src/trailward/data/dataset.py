@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from trailward.data.episode import Columns, DataError, Episode
-from trailward.data.formats import read_recording
+from trailward.data.formats import Format, read_recording
 from trailward.data.formats.minari_folder import check_minari_name, dataset_folder, write_minari
 from trailward.data.formats.rows import Recording
 from trailward.data.formats.table import TableLayout
@@ -267,24 +267,30 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
     return Columns(known.observations, actions, units)
 
 
-def read_dataset(source: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Dataset:
+def read_dataset(
+    source: str | os.PathLike[str],
+    layout: TableLayout = TableLayout(),
+    *,
+    format: str | Format | None = None,  # noqa: A002
+) -> Dataset:
     """Read recorded data of any known format.
 
     Args:
         source: an HDF5 file of D4RL (``.hdf5``, ``.h5``), an ``.npz`` file, a table (``.parquet``,
             ``.csv``), a folder of LeRobot or of Minari, or a Minari id such as
-            ``mujoco/hopper/expert-v0``, downloaded if it is not local and there is a network.
+            ``mujoco/hopper/expert-v0``, downloaded if ``minari:`` stands before it.
         layout: which columns of a table are what.
+        format: which it is: a format, its name, or ``module:Name``; told by the path if None.
 
     Raises:
         DataError: names the file, the field and the value that is wrong, and the remedy.
         MissingExtraError: if it takes a package that is not installed; names the command.
     """
-    found = read_recording(source, layout)
+    found = read_recording(source, layout, format=format)
     try:
         return Dataset(found.episodes, found.provenance, found.columns)
     except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+        raise error.within(source) from None
 
 
 def write_dataset(

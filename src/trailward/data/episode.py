@@ -55,6 +55,7 @@ class Columns:
         observations: a name for each entry; none if they have no names.
         actions: the same of actions.
         units: the unit of each name that has one.
+        choices: of discrete actions, which are one-hot here, what each entry stands for.
 
     Raises:
         DataError: if a name stands twice among observations or among actions.
@@ -63,6 +64,7 @@ class Columns:
     observations: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for what in ("observations", "actions"):
@@ -83,6 +85,7 @@ class Columns:
             "observations": list(self.observations),
             "actions": list(self.actions),
             "units": dict(self.units),
+            "choices": list(self.choices),
         }
 
     @classmethod
@@ -90,7 +93,12 @@ class Columns:
         """The inverse of :meth:`to_config`; no names if there is none."""
         if config is None:
             return cls()
-        return cls(tuple(config["observations"]), tuple(config["actions"]), dict(config["units"]))
+        return cls(
+            tuple(config["observations"]),
+            tuple(config["actions"]),
+            dict(config["units"]),
+            tuple(config.get("choices", ())),
+        )
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,16 @@ TABLE = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks/bad_inputs.py
 
 
 @pytest.mark.usefixtures("without_type_checks")
-@pytest.mark.parametrize("verb", ["train", "learn"])
 @pytest.mark.parametrize("case", TABLE["CASES"], ids=lambda case: case.title)
+def test_a_malformed_input_is_refused_by_its_reader(case: Any, tmp_path: Path) -> None:
+    verdict = TABLE["judge_reader"](case, tmp_path)
+    assert verdict.missing == (), verdict.message
+    assert verdict.left == ()
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize("verb", ["train", "learn"])
+@pytest.mark.parametrize("case", TABLE["CASES"][::15], ids=lambda case: case.title)
 def test_a_malformed_input_gets_a_clear_error_and_leaves_nothing(
     case: Any, verb: str, tmp_path: Path
 ) -> None:

@@ -67,7 +67,9 @@ def test_an_id_that_is_not_local_is_downloaded(home: Path, monkeypatch: pytest.M
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", download)
     monkeypatch.setattr(minari_folder, "_is_online", lambda: True)
     (home / "birds").mkdir()
-    assert_same(read_dataset("birds/remote-v2"), WALKS)
+    with pytest.raises(DataError, match="neither a folder"):
+        read_dataset("birds/remote-v2")  # as a mistyped path would be
+    assert_same(read_dataset("minari:birds/remote-v2"), WALKS)
     assert_same(read_dataset("birds/remote-v2"), WALKS)
 
 
@@ -78,7 +80,7 @@ def test_a_download_that_fails_says_why(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", download)
     monkeypatch.setattr(minari_folder, "_is_online", lambda: True)
     with pytest.raises(DataError, match=r"'minari download'.*failed: Couldn't find any version"):
-        read_dataset("birds/remote-v2")
+        read_dataset("minari:birds/remote-v2")
 
 
 def test_without_a_network_nothing_is_downloaded(
@@ -90,4 +92,4 @@ def test_without_a_network_nothing_is_downloaded(
     monkeypatch.setattr(minari_folder.urllib.request, "getproxies", dict)
     monkeypatch.setattr(socket, "create_connection", refuse)
     with pytest.raises(DataError, match=r"'minari download'.*no network here to download it"):
-        read_dataset("birds/remote-v2")
+        read_dataset("minari:birds/remote-v2")

@@ -11,10 +11,16 @@ import h5py
 import numpy as np
 
 from trailward.data.episode import DataError
+from trailward.data.formats.guard import check_hdf5, readable
+from trailward.data.formats.hdf5_episodes import (
+    array_of,
+    read_d3rlpy,
+    read_robomimic,
+    shown,
+)
 from trailward.data.formats.rows import (
     Recording,
     Rows,
-    as_numbers,
     bounds_of,
     check_axes,
     check_count,
@@ -38,43 +44,59 @@ def recognises(path: Path) -> bool:
 
 
 def read_d4rl(path: str | os.PathLike[str]) -> Recording:
-    """The episodes of a D4RL file.
+    """The episodes of an HDF5 file: of D4RL, of robomimic or of d3rlpy.
 
-    An episode ends where ``terminals`` or ``timeouts`` is true, the last one at the end of the
-    file. Its last observation is that of ``next_observations``; in a file without them it is not
-    known what the last action led to, and that action is dropped.
+    In a file of D4RL an episode ends where ``terminals`` or ``timeouts`` is true, the last one at
+    the end of the file. Its last observation is that of ``next_observations``; in a file without
+    them it is not known what the last action led to, and that action is dropped. The others have
+    arrays an episode: ``data/demo_0/obs`` in robomimic, ``observations_0`` in d3rlpy.
 
     Args:
-        path: with ``observations``, ``actions``, ``rewards``, ``terminals`` and ``timeouts``, a
-            row an environment step; ``next_observations`` is optional, all else is not read.
+        path: of D4RL with ``observations``, ``actions``, ``rewards``, ``terminals`` and
+            ``timeouts``, a row an environment step; ``next_observations`` is optional, all else is
+            not read.
 
     Raises:
         DataError: names the file, the field and the value that is wrong, and the remedy.
     """
     path = Path(path)
-    fields = _read_fields(path)
+    with (
+        readable(path, "a whole HDF5 file", "check the name, or fetch it again"),
+        h5py.File(path, "r") as file,
+    ):
+        check_hdf5(path, file)
+        if "data" in file and isinstance(file["data"], h5py.Group):
+            return read_robomimic(path, file["data"])
+        if "observations_0" in file:
+            return read_d3rlpy(path, file)
+        if "episode_0" in file:
+            remedy = "give the folder that holds 'data/main_data.hdf5'"
+            msg = f"{path} is one file of a Minari dataset; {remedy}"
+            raise DataError(msg, place=str(path), remedy=remedy)
+        fields = _read_fields(path, file)
     _check_shapes(path, fields)
     for name, array in fields.items():
         check_values(f"{path}: '{name}'", array)
     terminated, truncated = fields["terminals"] != 0, fields["timeouts"] != 0
-    recorded = (fields["observations"], fields["actions"], fields["rewards"], fields.get(_NEXT))
-    rows = Rows(*recorded, terminated, truncated)
+    rows = Rows(
+        fields["observations"],
+        fields["actions"],
+        fields["rewards"],
+        fields.get(_NEXT),
+        terminated,
+        truncated,
+    )
     bounds = bounds_of(terminated | truncated)
-    return Recording(rows.cut(str(path), bounds), provenance={"file": path.name})
+    bounds, cuts = rows.cut_where_they_contradict(str(path), bounds)
+    facts = {"file": path.name} | ({"cuts": cuts} if cuts else {})
+    return Recording(rows.cut(str(path), bounds), provenance=facts)
 
 
-def _read_fields(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with h5py.File(path, "r") as file:
-            present = sorted(map(_shown, file))
-            fields = {
-                name: _array(f"{path}: '{name}'", file[name])
-                for name in (*_AXES, _NEXT)
-                if name in file
-            }
-    except (OSError, RuntimeError, KeyError) as error:
-        msg = f"{path} is not a whole HDF5 file: {error}; check the name, or fetch it again"
-        raise DataError(msg) from None
+def _read_fields(path: Path, file: h5py.File) -> dict[str, Any]:
+    present = sorted(map(shown, file))
+    fields: dict[str, Any] = {
+        name: array_of(f"{path}: '{name}'", file[name]) for name in (*_AXES, _NEXT) if name in file
+    }
     missing = [name for name in _AXES if name not in fields]
     if missing:
         msg = (
@@ -83,17 +105,6 @@ def _read_fields(path: Path) -> dict[str, np.ndarray]:
         )
         raise DataError(msg)
     return fields
-
-
-def _shown(name: str | bytes) -> str:
-    """Of a field: h5py gives bytes where a name is not UTF-8."""
-    return name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
-
-
-def _array(place: str, found: Any) -> np.ndarray:
-    if not isinstance(found, h5py.Dataset):
-        raise DataError(f"{place} holds no numbers but a group; it must be an array of them")
-    return as_numbers(place, found[()])
 
 
 def _check_shapes(path: Path, fields: dict[str, np.ndarray]) -> None:

@@ -13,30 +13,79 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 
+from trailward.data.choices import named_choices
 from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.formats.guard import check_hdf5, readable
 from trailward.data.formats.rows import Recording, as_numbers, check_values
 
 _HUB = ("huggingface.co", 443)
 _PATIENCE = 3.0
+_REMOTE = "minari:"
+_WHERE_FROM = (
+    "check the path; list local ids with 'minari list local', get a dataset with 'minari download' "
+    f"or as '{_REMOTE}ID', or make one with 'trailward collect'"
+)
 _DAMAGED = (KeyError, OSError, AttributeError, ValueError, TypeError, RuntimeError, AssertionError)
 
 
-def read_minari(source: str | os.PathLike[str]) -> Recording:
-    """The episodes of a Minari dataset.
+def recognises(path: Path) -> bool:
+    """Whether it is a folder of Minari; ``-v0`` may be left out of its name."""
+    return _data_folder(path) is not None
 
-    Args:
-        source: a folder, or an id such as ``mujoco/hopper/expert-v0``. One that
-            ``minari list local`` does not know is downloaded, if there is a network.
+
+def read_minari(source: str | os.PathLike[str]) -> Recording:
+    """The episodes of a Minari dataset in a folder.
+
+    Discrete actions become one-hot entries.
 
     Raises:
         DataError: names the dataset, the episode and the field that is wrong, and the remedy.
     """
-    recorded = _open(source)
+    data = _data_folder(Path(source).expanduser())
+    if data is None:
+        raise DataError(f"{source} holds no Minari dataset; {_WHERE_FROM}", place=str(source))
+    remedy = "record or fetch it again"
+    with readable(data.parent, "a readable Minari dataset", remedy):
+        recorded = minari.MinariDataset(data)
+    return _read(source, recorded)
+
+
+def read_minari_id(source: str) -> Recording:
+    """The episodes of a Minari dataset by its id, such as ``mujoco/hopper/expert-v0``.
+
+    The id alone is looked for among those that ``minari list local`` tells; only with ``minari:``
+    before it is it downloaded, so that a mistyped path never goes to the network.
+
+    Raises:
+        DataError: as :func:`read_minari`, or if there is none.
+    """
+    name = source.removeprefix(_REMOTE)
+    try:
+        parse_dataset_id(name)
+    except (TypeError, ValueError):  # without a version it is a TypeError
+        raise _unknown(source) from None
+    try:
+        recorded = minari.load_dataset(name)
+    except FileNotFoundError:
+        if source == name:
+            raise _unknown(source) from None
+        recorded = _download(name)
+    except _DAMAGED as error:
+        raise _unknown(source) from error
+    return _read(source, recorded)
+
+
+def _read(source: str | os.PathLike[str], recorded: minari.MinariDataset) -> Recording:
+    file = Path(recorded.storage.data_path) / "main_data.hdf5"
+    if file.exists():
+        with readable(file, "a whole HDF5 file", "record or download the dataset again"):
+            _check_file(file)
     episodes = []
     try:
         metadata = recorded.storage.metadata
@@ -45,16 +94,32 @@ def read_minari(source: str | os.PathLike[str]) -> Recording:
         for item in recorded.iterate_episodes():
             place = f"{source}, episode {len(episodes)}"
             has_rewards = bool(metadata.get("has_rewards", True))
-            episodes.append(_read_episode(place, item, has_rewards=has_rewards))
+            episodes.append(_read_episode(place, item, recorded, has_rewards=has_rewards))
     except DataError:
         raise
-    except _DAMAGED as error:
+    except Exception as error:
         msg = (
             f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}; record "
             "or download the dataset again"
         )
         raise DataError(msg) from error
-    return Recording(episodes, columns, made)
+    if isinstance(recorded.action_space, gymnasium.spaces.Discrete) and not columns.choices:
+        first, count = int(recorded.action_space.start), int(recorded.action_space.n)
+        columns = named_choices(columns, tuple(range(first, first + count)))
+    return Recording(episodes, columns, made if isinstance(made, dict) else {"provenance": made})
+
+
+def _check_file(file: Path) -> None:
+    with h5py.File(file, "r") as opened:
+        check_hdf5(file, opened)
+
+
+def _data_folder(path: Path) -> Path | None:
+    for folder in (path, dataset_folder(path)):
+        data = folder / "data"
+        if any((data / name).exists() for name in ("main_data.hdf5", "metadata.json")):
+            return data
+    return None
 
 
 def check_minari_name(name: str) -> None:
@@ -130,28 +195,8 @@ def dataset_folder(folder: str | os.PathLike[str]) -> Path:
     return path if versioned else path.with_name(f"{path.name}-v0")
 
 
-def _open(source: str | os.PathLike[str]) -> minari.MinariDataset:
-    for path in (Path(source).expanduser(), dataset_folder(source)):
-        if (path / "data").is_dir():
-            try:
-                return minari.MinariDataset(path / "data")
-            except _DAMAGED as error:
-                msg = f"{path} is not a readable Minari dataset: {error}; record or fetch it again"
-                raise DataError(msg) from error
-    try:
-        return minari.load_dataset(str(source))
-    except FileNotFoundError:
-        return _download(str(source))
-    except _DAMAGED as error:
-        raise DataError(_unknown(source)) from error
-
-
 def _download(name: str) -> minari.MinariDataset:
     """A dataset that is not there, from where Minari keeps its own."""
-    try:
-        parse_dataset_id(name)
-    except (TypeError, ValueError):  # without a version it is a TypeError
-        raise DataError(_unknown(name)) from None
     if not _is_online():
         raise DataError(f"{_unknown(name)}; there is no network here to download it")
     try:
@@ -171,16 +216,25 @@ def _is_online() -> bool:
     return True
 
 
-def _unknown(source: str | os.PathLike[str]) -> str:
-    return (
-        f"'{source}' is neither a folder or file of a known format nor a local Minari id; list "
-        "those with 'minari list local', get one with 'minari download', or make one with "
-        "'trailward collect'"
+def _unknown(source: str) -> DataError:
+    msg = (
+        f"'{source}' is neither a folder or file of a known format nor a local Minari id; "
+        f"{_WHERE_FROM}"
     )
+    return DataError(msg, place=source, remedy=_WHERE_FROM)
 
 
-def _read_episode(place: str, item: minari.EpisodeData, *, has_rewards: bool) -> Episode:
+def _read_episode(
+    place: str, item: minari.EpisodeData, recorded: minari.MinariDataset, *, has_rewards: bool
+) -> Episode:
     fields = {"observations": item.observations, "actions": item.actions}
+    space = recorded.action_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+        chosen = np.asarray(item.actions).reshape(len(item.rewards)) - int(space.start)
+        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < space.n):
+            value, remedy = f"{chosen.max()}", f"there are {space.n} choices, from {space.start}"
+            raise DataError(place=f"{place}: actions", value=value, remedy=remedy)
+        fields["actions"] = np.eye(int(space.n))[chosen]
     if isinstance(item.observations, dict):
         if "observation" not in item.observations:
             keys = sorted(item.observations)
@@ -202,7 +256,7 @@ def _read_episode(place: str, item: minari.EpisodeData, *, has_rewards: bool) ->
     try:
         return Episode(found["observations"], found["actions"], found.get("rewards"), *ends)
     except DataError as error:
-        raise DataError(f"{place}: {error}") from None
+        raise error.within(place) from None
 
 
 def _ends(item: minari.EpisodeData) -> tuple[np.ndarray, np.ndarray]:

@@ -50,6 +50,46 @@ class Rows:
     terminated: Bool[np.ndarray, "row"] | None = None
     truncated: Bool[np.ndarray, "row"] | None = None
 
+    def cut_where_they_contradict(
+        self, place: str, bounds: Int[np.ndarray, "bound"]
+    ) -> tuple[Int[np.ndarray, "bound"], int]:
+        """Bounds that also stand where the next row is not what a row's action led to.
+
+        There an episode ended without a mark; values that differ by rounding alone are the same.
+
+        Args:
+            place: of errors: the file.
+            bounds: as :meth:`cut` takes them.
+
+        Returns:
+            The bounds, and how many were added.
+
+        Raises:
+            DataError: if half of the rows are not followed by what they led to: then they are in
+                another order than they were recorded in.
+        """
+        if self.reached is None or len(self.observations) < 2:
+            return bounds, 0
+        here, led_to = self.observations[1:], self.reached[:-1]
+        spans = np.ptp(self.observations, axis=0)
+        differ = np.abs(here - led_to) > 1e-5 * spans + 1e-6 * np.abs(here)
+        inside = np.ones(len(here), bool)
+        inside[bounds[1:-1] - 1] = False
+        wrong = np.flatnonzero(differ.any(1) & inside)
+        if len(wrong) > 1 and 2 * len(wrong) >= inside.sum():
+            row = int(wrong[0])
+            remedy = (
+                "rows must follow each other in time, those of one environment together: sort "
+                "them, or leave 'next_observations' out if they are normalised otherwise"
+            )
+            where = f"{place}: 'next_observations', row {row}"
+            msg = (
+                f"{where} is not 'observations' of row {row + 1}, nor in {len(wrong)} of "
+                f"{inside.sum()} rows; {remedy}"
+            )
+            raise DataError(msg, place=where, value=len(wrong), remedy=remedy)
+        return np.union1d(bounds, wrong + 1), len(wrong)
+
     def cut(self, place: str, bounds: Int[np.ndarray, "bound"]) -> list[Episode]:
         """The episodes between the bounds.
 

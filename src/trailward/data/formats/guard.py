@@ -1,0 +1,85 @@
+"""What every reader goes through: errors of libraries become the project's, sizes are checked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trailward.data.episode import DataError
+from trailward.optional import MissingExtraError
+
+_SMALL, _RATIO = 2**28, 1000
+"""Bytes that are read in any case, and bytes of data that a byte of a file may stand for."""
+
+
+@contextmanager
+def readable(place: object, what: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a library raises into an error with place, value and remedy.
+
+    Args:
+        place: the file, or the file and the field.
+        what: what it ought to be, such as "a whole CSV file".
+        remedy: what to do if it is not.
+
+    Raises:
+        DataError: if anything was raised but that and a lack of a package.
+    """
+    try:
+        yield
+    except (DataError, MissingExtraError):
+        raise
+    except FileNotFoundError as error:
+        if error.filename is not None and str(error.filename) != str(place):
+            raise DataError(_message(place, what, error, remedy)) from error
+        raise DataError(f"{place} does not exist; check the name", place=str(place)) from None
+    except Exception as error:
+        reason = _reason(error)
+        message = _message(place, what, error, remedy)
+        raise DataError(message, place=str(place), value=reason, remedy=remedy) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return lines[0] if lines else type(error).__name__
+
+
+def _message(place: object, what: str, error: Exception, remedy: str) -> str:
+    return f"{place} is not {what}: {_reason(error)}; {remedy}"
+
+
+def check_size(place: object, num_bytes: int, file: Path) -> None:
+    """Check, before anything is allocated, that a file can hold as much as it claims to.
+
+    Args:
+        place: of errors: the file, or the file and the field.
+        num_bytes: of the data, as the file claims.
+        file: the file itself.
+
+    Raises:
+        DataError: if it claims a thousand times its own size, and more than 256 MB.
+    """
+    size = file.stat().st_size
+    if num_bytes > max(_SMALL, _RATIO * size):
+        remedy = "it is damaged, or made to exhaust memory: write it again"
+        value = f"{num_bytes / 1e9:,.3g} GB"
+        msg = f"{place} claims {value} of data in a file of {size:,} bytes; {remedy}"
+        raise DataError(msg, place=str(place), value=value, remedy=remedy)
+
+
+def check_hdf5(path: Path, file: Any) -> None:
+    """Check the sizes of all arrays of an open HDF5 file; arguments and errors as above."""
+    total = 0
+    claims: list[tuple[str, int]] = []
+    file.visititems(
+        lambda name, found: (
+            claims.append((str(name), int(found.size or 0) * found.dtype.itemsize))
+            if hasattr(found, "dtype") and hasattr(found, "size")
+            else None
+        )
+    )
+    for name, claimed in claims:
+        check_size(f"{path}: '{name}'", claimed, path)
+        total += claimed
+    check_size(path, total, path)
