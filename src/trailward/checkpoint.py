@@ -3,14 +3,20 @@
 A model is a folder: ``weights.safetensors`` and ``config.json`` (constructor arguments, versions,
 provenance). A training state is one file, replaced in one move, so that an interruption at any
 moment leaves the previous one whole.
+
+What is read was perhaps written by somebody else. So a file is taken for what it says only after
+its sizes were compared with the weights that it holds, and whatever is wrong with it becomes one
+:class:`CheckpointError`.
 """
 
 import json
+import math
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,9 +25,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from trailward.files import write_file, write_json
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 _PACKAGES = ("trailward", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
+_LARGEST = 1_000_000
+_LONGEST_JSON = 50_000_000
+_LARGEST_STEP = 2**53
+_COUNTS = {"depth", "num_members", "length", "num_stages"}
+_ANEW = "give another folder to begin anew"
 
 
 class CheckpointError(ValueError):
@@ -39,10 +54,8 @@ def save_model(
 ) -> Path:
     """Write a model folder; each file is replaced in one move."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, save({k: v.contiguous() for k, v in weights.items()}))
-    content = {**config, "versions": _versions()}
-    _replace(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
+    write_file(folder / WEIGHTS, save({k: v.contiguous() for k, v in weights.items()}))
+    write_json(folder / CONFIG, {**config, "versions": _versions()})
     return folder
 
 
@@ -57,16 +70,86 @@ def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
         CheckpointError: if the folder is missing, incomplete, damaged or of another kind.
     """
     folder = Path(folder)
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} holds no model: there is no {CONFIG} in it") from None
-    except ValueError as error:
-        raise CheckpointError(f"{folder / CONFIG} is not JSON: {error}; save it again") from None
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder} holds no model: there is no {CONFIG} in it")
+    config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else config
-        raise CheckpointError(f"{folder} holds a model of kind '{found}', not '{kind}'")
-    return _read(folder / WEIGHTS)[0], _with_tuples(config)
+        raise CheckpointError(f"{folder} holds a model of kind '{found!s:.40}', not '{kind}'")
+    weights, _ = _read(folder / WEIGHTS)
+    with readable(folder / CONFIG):
+        _check_sizes(folder / CONFIG, config, weights)
+        return weights, _with_tuples(config)
+
+
+def read_json(path: Path, *, remedy: str = "save it again") -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        CheckpointError: if it is not there, not JSON, nested too deep or too long.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LONGEST_JSON:
+            msg = f"{path} has {size} bytes, more than the {_LONGEST_JSON} allowed; {remedy}"
+            raise CheckpointError(msg)
+        return json.loads(path.read_text(encoding="utf-8"))
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; {remedy}") from None
+    except (ValueError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{path} is not JSON: {_in_short(error)}; {remedy}") from None
+
+
+@contextmanager
+def readable(place: str | os.PathLike[str], remedy: str = "save it again") -> Iterator[None]:
+    """Turns whatever goes wrong in building something from a file into one error.
+
+    Args:
+        place: the file or folder, for the error.
+        remedy: what to do about it.
+
+    Raises:
+        CheckpointError: if anything goes wrong.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a file may be wrong in every way
+        msg = f"{place}: weights and configuration disagree: {_in_short(error)}; {remedy}"
+        raise CheckpointError(msg) from None
+
+
+class SizeLimit(TorchFunctionMode):
+    """Refuses, before memory is taken, tensors that are not in proportion to a file's weights.
+
+    Args:
+        weights: what the file holds; built from it may be four times as much, and a million more.
+        place: the file or folder, for the error.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], place: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self._held, self._place = sum(tensor.numel() for tensor in weights.values()), place
+        self._left = 4 * self._held + 1_000_000
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Counts what tensors that are made from nothing would take."""
+        if func in _MAKERS:
+            sizes = kwargs.get("size", args) if kwargs else args
+            sizes = sizes[0] if sizes and not isinstance(sizes[0], int) else sizes
+            self._left -= math.prod(size for size in sizes if isinstance(size, int))
+            if self._left < 0:
+                msg = (
+                    f"{self._place}: the configuration asks for a tensor of shape {tuple(sizes)}, "
+                    f"but the weights hold {self._held} numbers in all; save the model again"
+                )
+                raise CheckpointError(msg)
+        return func(*args, **(kwargs or {}))
 
 
 def submodule(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -103,10 +186,10 @@ def save_state(
         for index, entries in optimizer.state_dict()["state"].items():
             kept = {f"{name}.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
             tensors |= {f"optimizer.{k}": v for k, v in kept.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
-    metadata = {"identity": json.dumps(identity), "facts": json.dumps(facts)}
-    _replace(path, save(tensors, metadata=metadata))
+    told = {"identity": identity, "facts": facts, "versions": _versions()}
+    metadata = {name: json.dumps(value) for name, value in told.items()}
+    write_file(path, save(tensors, metadata=metadata))
 
 
 def load_state(
@@ -122,7 +205,10 @@ def load_state(
         CheckpointError: if the file is damaged or is of other data or settings.
     """
     tensors, metadata = _read(path)
-    before, now = json.loads(metadata.get("identity", "{}")), json.loads(json.dumps(identity))
+    with readable(path, remedy=_ANEW):
+        before, now = json.loads(metadata.get("identity", "{}")), json.loads(json.dumps(identity))
+        if not isinstance(before, dict):
+            raise TypeError(f"the identity is {before!s:.40}")
     for name in before | now:
         if before.get(name) != now.get(name):
             msg = (
@@ -130,16 +216,34 @@ def load_state(
                 "to go on give the same settings, to begin anew another folder"
             )
             raise CheckpointError(msg)
-    for name, module in modules.items():
-        module.load_state_dict(submodule(tensors, name))
-    for name, optimizer in optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
-        for place, value in submodule(tensors, f"optimizer.{name}").items():
-            index, _, entry = place.partition(".")
-            state.setdefault(int(index), {})[entry] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return json.loads(metadata["facts"])
+    with readable(path, remedy=_ANEW):
+        facts = json.loads(metadata["facts"])
+        step = facts["step"]
+        if not isinstance(step, int) or not 0 <= step <= _LARGEST_STEP:
+            raise ValueError(f"the number of steps done is {step!s:.40}")
+        for name, module in modules.items():
+            module.load_state_dict(submodule(tensors, name))
+        for name, optimizer in optimizers.items():
+            _restore_optimizer(optimizer, submodule(tensors, f"optimizer.{name}"))
+    return facts
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, entries: Mapping[str, Tensor]) -> None:
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for place, value in entries.items():
+        index, _, entry = place.partition(".")
+        shape = parameters[int(index)].shape
+        if entry == "step" and not (value.numel() == 1 and value.item() >= 1):
+            raise ValueError(f"step {place} of the optimizer is not a number above 0")
+        if entry != "step" and value.shape != shape:
+            raise ValueError(f"{place} has shape {tuple(value.shape)}, not {tuple(shape)}")
+        state.setdefault(int(index), {})[entry] = value
+    kinds = {tuple(sorted(each)) for each in state.values()}
+    if len(kinds) > 1 or (state and len(state) != len(parameters)):
+        raise ValueError("the optimizer's numbers are not all there")
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def check_of_finished(
@@ -180,12 +284,56 @@ def _versions() -> dict[str, str]:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; the model was not saved whole") from None
-    except SafetensorError as error:
-        msg = f"{path} is not a safetensors file or is damaged: {error}; save it again"
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        msg = f"{path} is not a safetensors file or is damaged: {_in_short(error)}; save it again"
         raise CheckpointError(msg) from None
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            bad = tensor[~torch.isfinite(tensor)].flatten()[0].item()
+            msg = f"{path}: {name} holds {bad}; weights must be finite: save the model again"
+            raise CheckpointError(msg)
+    return tensors, metadata
+
+
+def _check_sizes(path: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuse numbers of a configuration that its weights cannot have come from.
+
+    Args:
+        path: of the configuration, for the error.
+        config: sections of constructor arguments, and of facts, which are not looked at.
+        weights: what was saved with it. It takes a tensor at least to make a layer or a member.
+    """
+    count = max(64, len(weights))
+    for section in ("spec", "denoiser", "reward", "value", "sampling"):
+        for name, value in _numbers(config.get(section)):
+            limit = count if name.rpartition(".")[2] in _COUNTS else _LARGEST
+            if not abs(value) <= limit:
+                msg = f"{path}: {section}{name} is {value:.4g}, more than the {limit} that its "
+                raise CheckpointError(msg + "weights allow; save the model again")
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _numbers(each, f"{name}.{key}")
+    elif isinstance(value, list):
+        yield f"{name}.length", len(value)
+        for each in value:
+            yield from _numbers(each, name)
+    elif isinstance(value, int | float):
+        yield name, value
+
+
+def _in_short(error: BaseException) -> str:
+    """An error in one line of a few hundred characters."""
+    text = " ".join(str(error).split()) or "nothing more is known"
+    text = f"there is no {text}" if isinstance(error, KeyError) else text
+    text = text if isinstance(error, ValueError | KeyError) else f"{type(error).__name__}: {text}"
+    return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
 def _with_tuples(value: Any) -> Any:
@@ -193,12 +341,3 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_tuples(each) for key, each in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
-
-
-def _replace(path: Path, content: bytes) -> None:
-    staging = path.with_name(f".{path.name}.writing")
-    with staging.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)

@@ -13,7 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.checkpoint import (
+    SizeLimit,
+    load_model,
+    prefixed,
+    readable,
+    save_model,
+    submodule,
+)
 from trailward.data.episode import Columns, at_least
 from trailward.data.normalizer import Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec
@@ -255,7 +262,7 @@ class Diffuser:
                 configuration.
         """
         weights, config = load_model(folder, "diffuser")
-        try:
+        with readable(folder), SizeLimit(weights, folder):
             spec = PlanSpec(**config["spec"])
             settings = DenoiserConfig(**config["denoiser"])
             denoiser, schedule = settings.build(spec)
@@ -276,10 +283,6 @@ class Diffuser:
             for name, module in diffuser._modules().items():
                 module.load_state_dict(submodule(weights, name))
                 module.to(device).requires_grad_(requires_grad=False).eval()
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{folder}: weights and configuration disagree: {error}"
-            ) from None
         return diffuser
 
     def _modules(self) -> dict[str, nn.Module]:

@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from trailward.checkpoint import CheckpointError, load_model, prefixed, save_model, submodule
+from trailward.checkpoint import (
+    SizeLimit,
+    load_model,
+    prefixed,
+    readable,
+    save_model,
+    submodule,
+)
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Columns, Episode, check_alike, check_array
 from trailward.data.normalizer import Normalizer, join_normalizers
@@ -366,7 +373,7 @@ class LearntReward:
                 configuration.
         """
         weights, config = load_model(folder, "reward")
-        try:
+        with readable(folder), SizeLimit(weights, folder):
             spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
             model = settings.build(spec)
             model.load_state_dict(submodule(weights, "reward"))
@@ -384,12 +391,8 @@ class LearntReward:
                 value.to(device).requires_grad_(requires_grad=False)
             known = submodule(weights, "known_region")
             known_region = KnownRegion(**known).to(device) if known else None
-            is_tuned, place = config.get("tuned"), Path(folder) / TUNED
-            tuned = Diffuser.load(place, device=device) if is_tuned else None
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{folder}: weights and configuration disagree: {error}"
-            ) from None
+        is_tuned, place = config.get("tuned"), Path(folder) / TUNED
+        tuned = Diffuser.load(place, device=device) if is_tuned else None
         model.to(device).requires_grad_(requires_grad=False)
         return cls(
             model,

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trailward.checkpoint import CheckpointError, load_model, save_model, submodule
+from trailward.checkpoint import load_model, readable, save_model, submodule
 from trailward.data.episode import Columns
 from trailward.optional import import_extra
 from trailward.pretrained import model_folder
@@ -245,14 +245,12 @@ def ladder(folder: Path | None = None) -> list[NetworkPolicy]:
     """
     folder = model_folder(LADDER, _KIND) if folder is None else folder
     weights, config = load_model(folder, _KIND)
-    found = []
-    for index, facts in enumerate(config["policies"]):
-        try:
-            found.append(NetworkPolicy.from_tensors(submodule(weights, str(index)), facts))
-        except (KeyError, ValueError) as error:
-            msg = f"policy {index} in {folder} is not whole: {error}; make the ladder again"
-            raise CheckpointError(msg) from None
-    return sorted(found, key=lambda policy: policy.mean_return)
+    with readable(folder, "make the ladder again"):
+        found = [
+            NetworkPolicy.from_tensors(submodule(weights, str(index)), facts)
+            for index, facts in enumerate(config["policies"])
+        ]
+        return sorted(found, key=lambda policy: policy.mean_return)
 
 
 def save_ladder(
