@@ -1,0 +1,45 @@
+"""How much memory there is, and refusing by name what would take more."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from trailward.files import size_in_words
+
+_PLENTY = 1 << 50
+
+
+def available_memory() -> int:
+    """Bytes that a process can still get here; more than any machine has if that is not known."""
+    found = [_PLENTY]
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text(encoding="utf-8"))
+        found.append(limit - int((group / "memory.current").read_text(encoding="utf-8")))
+    if len(found) == 1:
+        with suppress(OSError, ValueError, AttributeError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found)
+
+
+def check_memory(num_bytes: float, what: str, remedy: str) -> None:
+    """Refuse settings that take more memory than there is.
+
+    Args:
+        num_bytes: an estimate of what they take.
+        what: the settings with their values.
+        remedy: which of them to lower.
+
+    Raises:
+        ValueError: names the settings, the estimate and what there is.
+    """
+    there = available_memory()
+    if num_bytes > there:
+        msg = (
+            f"{what} takes about {size_in_words(num_bytes)} of memory, and {size_in_words(there)} "
+            f"are free here: {remedy}"
+        )
+        raise ValueError(msg)
