@@ -9,31 +9,36 @@ its sizes were compared with the weights that it holds, and whatever is wrong wi
 :class:`CheckpointError`.
 """
 
+import hashlib
 import json
 import math
 import os
 import platform
 import shlex
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from trailward.files import write_file, write_json
+from trailward.files import StorageError, write_file, write_json
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 _PACKAGES = ("trailward", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 _LARGEST = 1_000_000
+_LARGEST_RATIO = 1000
 _LONGEST_JSON = 50_000_000
+_PLACE = "memory.place"
 _LARGEST_STEP = 2**53
 _COUNTS = {"depth", "num_members", "length", "num_stages"}
 _ANEW = "give another folder to begin anew"
@@ -102,23 +107,60 @@ def read_json(path: Path, *, remedy: str = "save it again") -> Any:
         raise CheckpointError(f"{path} is not JSON: {_in_short(error)}; {remedy}") from None
 
 
+def read_arrays(path: Path, *, remedy: str = "save it again") -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file, never Python objects.
+
+    Raises:
+        CheckpointError: if it is not there, damaged, or claims more than a thousand times its size.
+    """
+    with readable(path, remedy, wrong="this is no whole .npz file"):
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+        if claimed > _LARGEST_RATIO * path.stat().st_size:
+            raise ValueError(f"it claims to hold {claimed} bytes")
+        found = {}
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                with file.zip.open(f"{name}.npy") as entry:
+                    _check_array(entry, file.zip.getinfo(f"{name}.npy").file_size)
+                found[name] = file[name]
+        return found
+
+
+def _check_array(entry: IO[bytes], size: int) -> None:
+    """Refuse an array whose header asks for more than there is of it."""
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, _, kind = read[np.lib.format.read_magic(entry)](entry)
+    if math.prod(shape) * kind.itemsize > size:
+        raise ValueError(f"an array of shape {shape} is said to be in {size} bytes")
+
+
 @contextmanager
-def readable(place: str | os.PathLike[str], remedy: str = "save it again") -> Iterator[None]:
+def readable(
+    place: str | os.PathLike[str],
+    remedy: str = "save it again",
+    *,
+    wrong: str = "weights and configuration disagree",
+) -> Iterator[None]:
     """Turns whatever goes wrong in building something from a file into one error.
 
     Args:
         place: the file or folder, for the error.
         remedy: what to do about it.
+        wrong: what goes wrong.
 
     Raises:
         CheckpointError: if anything goes wrong.
     """
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, StorageError):
         raise
     except Exception as error:  # noqa: BLE001 - a file may be wrong in every way
-        msg = f"{place}: weights and configuration disagree: {_in_short(error)}; {remedy}"
+        msg = f"{place}: {wrong}: {_in_short(error)}; {remedy}"
         raise CheckpointError(msg) from None
 
 
@@ -150,6 +192,18 @@ class SizeLimit(TorchFunctionMode):
                 )
                 raise CheckpointError(msg)
         return func(*args, **(kwargs or {}))
+
+
+def fingerprint_of(folder: str | os.PathLike[str]) -> str:
+    """A hash of the weights of a model folder.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    try:
+        return hashlib.sha256((Path(folder) / WEIGHTS).read_bytes()).hexdigest()[:16]
+    except OSError:
+        raise CheckpointError(f"{folder} holds no model: there is no {WEIGHTS} in it") from None
 
 
 def submodule(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -292,9 +346,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         msg = f"{path} is not a safetensors file or is damaged: {_in_short(error)}; save it again"
         raise CheckpointError(msg) from None
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            bad = tensor[~torch.isfinite(tensor)].flatten()[0].item()
-            msg = f"{path}: {name} holds {bad}; weights must be finite: save the model again"
+        # the place of a memory is infinitely far away until one is found
+        bad = torch.isnan(tensor) if name.endswith(_PLACE) else ~torch.isfinite(tensor)
+        if bad.any():
+            value = tensor[bad].flatten()[0].item()
+            msg = f"{path}: {name} holds {value}; weights must be finite: save the model again"
             raise CheckpointError(msg)
     return tensors, metadata
 

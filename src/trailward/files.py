@@ -98,7 +98,7 @@ def write_figure(path: str | os.PathLike[str], figure: Any, *, dpi: int) -> Path
 
 @contextmanager
 def new_folder(path: Path, num_bytes: int) -> Iterator[Path]:
-    """An empty folder to fill, which gets its name in one move when the context ends well.
+    """A folder to make a folder of that name in, which is moved to its place when all went well.
 
     Libraries that write files by themselves can die where the disk is full; so the space is
     reserved, and freed again, before anything is written.
@@ -116,7 +116,9 @@ def new_folder(path: Path, num_bytes: int) -> Iterator[Path]:
         try:
             _reserve(staging / "space", num_bytes)
             yield staging
-            staging.rename(path)
+            for file in staging.rglob("*"):
+                _flush(file)
+            (staging / path.name).rename(path)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -147,6 +149,13 @@ def size_in_words(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.3g} {unit}"
         num_bytes /= 1000
     raise AssertionError
+
+
+def _flush(path: Path) -> None:
+    """See to it that a file that a library wrote is on the disk."""
+    if path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def _reserve(path: Path, num_bytes: int) -> None:

@@ -132,6 +132,11 @@ def kind_of(folder: Path) -> str | None:
     return None
 
 
+def run_of(folder: Path) -> Any:
+    """The settings that a folder's mark says it was made with; None if there is no mark."""
+    return _read(folder / MARK).get("run")
+
+
 def _check(
     folder: Path, kind: str, run: Mapping[str, Any] | None, resumes_from: str | None
 ) -> dict[str, Any]:

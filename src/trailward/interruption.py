@@ -1,13 +1,35 @@
 """When long work is kept: after so many steps, every minute, and when it is interrupted."""
 
+import ctypes
+import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
+_PR_SET_PDEATHSIG = 1
 _SECONDS = 60.0
 _PATIENCE = 0.7
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent ends, however that ends; Ctrl-C is left to the parent.
+
+    Args:
+        parent: the process number of the one that started this one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError, AttributeError):  # Linux alone has it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class Checkpoints:
@@ -28,7 +50,7 @@ class Checkpoints:
     def due(self, done: int) -> bool:
         """Whether to write one now that so many steps are done."""
         late = time.monotonic() - self._kept > _SECONDS
-        if done % self._every == 0 or done == self._total or late or self._asked:
+        if done % self._every == 0 or done >= self._total or late or self._asked:
             self._kept = time.monotonic()
             if self._asked:
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from trailward.files import StorageError
 
@@ -21,11 +21,11 @@ class CurveLog:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, purge_step: int = 0) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._event, self._summary = Event, Summary
+        protocols: Any = event_pb2
+        self._event, self._summary = protocols.Event, cast("Any", summary_pb2).Summary
         name = f"events.out.tfevents.{int(time.time()):010d}.{platform.node()}.{os.getpid()}.0"
         self._path = Path(folder) / LOGS / name
         try:
@@ -34,7 +34,7 @@ class CurveLog:
             self._records: Any = RecordWriter(self._file)
         except OSError as error:
             raise self._told(error) from None
-        start = SessionLog(status=SessionLog.START)
+        start = protocols.SessionLog(status=protocols.SessionLog.START)
         self._write(file_version="brain.Event:2", step=purge_step)
         self._write(session_log=start, step=purge_step)
 

@@ -11,11 +11,12 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 
 from trailward.data.episode import DataError, at_least
+from trailward.files import write_arrays
+from trailward.interruption import end_with
 from trailward.optional import import_extra
 from trailward.progress import progress
 from trailward_benchmark.cell import Cell, Result, run_cell
@@ -104,12 +105,7 @@ class Grid:
 
     def keep(self, cell: Cell, result: Result) -> None:
         """Write a cell's result: its arrays first, so that a line means that all is there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = self.arrays_of(cell)
-        arrays.parent.mkdir(parents=True, exist_ok=True)
-        with arrays.with_suffix(".writing").open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **result.arrays)
-        arrays.with_suffix(".writing").rename(arrays)
+        write_arrays(self.arrays_of(cell), result.arrays)
         facts = {"key": cell.key, "problem": cell.problem.name, "method": cell.method}
         line = json.dumps({**facts, "seed": cell.seed, "figures": dict(result.figures)})
         _append(self.folder / RESULTS, line)
@@ -188,7 +184,8 @@ def in_processes(pending: Sequence[Cell], command: Benchmark) -> Generator[Done,
             while waiting and len(running) < num_jobs:
                 cell = waiting.pop()
                 receiver, sender = context.Pipe(duplex=False)
-                arguments = (sender, cell, command.out, max(1, cores // num_jobs))
+                threads = max(1, cores // num_jobs)
+                arguments = (sender, cell, command.out, threads, os.getpid())
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 process.start()
                 sender.close()
@@ -213,7 +210,8 @@ def received(receiver: Connection, process: Any) -> Result | str:
     return found or f"its process ended with exit code {process.exitcode} and no result"
 
 
-def _work(sender: Connection, cell: Cell, folder: Path, num_threads: int) -> None:
+def _work(sender: Connection, cell: Cell, folder: Path, num_threads: int, parent: int) -> None:
+    end_with(parent)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(num_threads)
     with contextlib.closing(sender):

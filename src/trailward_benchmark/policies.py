@@ -28,6 +28,7 @@ from trailward.environments.halfcheetah.environment import (
     make_env,
     save_ladder,
 )
+from trailward.interruption import Checkpoints
 from trailward.optional import import_extra
 from trailward.progress import Report
 
@@ -116,13 +117,13 @@ def train_policies(
         else:
             _snapshot(model, envs, folder, report)
             _checkpoint(model, folder, kept)
+        due = Checkpoints(config.checkpoint_every * config.snapshot_every, config.num_steps)
         while model.num_timesteps < config.num_steps:
             model.set_random_seed(config.seed * 1_000_003 + model.num_timesteps)
             model._last_obs = None  # so that it begins new episodes
             model.learn(config.snapshot_every, reset_num_timesteps=False)
             _snapshot(model, envs, folder, report)
-            count = model.num_timesteps // config.snapshot_every
-            if count % config.checkpoint_every == 0 or model.num_timesteps >= config.num_steps:
+            if due.due(model.num_timesteps):
                 _checkpoint(model, folder, kept)
 
 

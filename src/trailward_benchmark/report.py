@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from trailward.files import write_figure, write_file
 from trailward.report.page import html_page, html_picture, html_table, section
 from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.pictures import behaviour_figure, comparison_figure, reward_figure
@@ -27,7 +28,6 @@ def write_grid_report(grid: Grid) -> Path:
         The page.
     """
     out = grid.folder / "report"
-    out.mkdir(parents=True, exist_ok=True)
     comparison = Comparison(grid.cells, read_results(grid.folder / RESULTS))
     sections = []
     for environment, problems in comparison.environments.items():
@@ -41,9 +41,7 @@ def write_grid_report(grid: Grid) -> Path:
             sections.append(section(slug(problem), problem, _DRAWN, content))
     count = len(grid.cells) - len(comparison.missing)
     subtitle = f"every method on every problem: {count} of {len(grid.cells)} cells"
-    page = out / "index.html"
-    page.write_text(html_page("benchmark", subtitle, sections), encoding="utf-8")
-    return page
+    return write_file(out / "index.html", html_page("benchmark", subtitle, sections))
 
 
 def side_by_side(grid: Grid, problem: str, *, whole: bool = False) -> dict[str, Figure]:
@@ -72,9 +70,7 @@ def side_by_side(grid: Grid, problem: str, *, whole: bool = False) -> dict[str, 
 
 
 def _saved(figure: Figure, out: Path, name: str) -> Path:
-    path = out / f"{name}.png"
-    figure.savefig(path, dpi=90, bbox_inches="tight")
-    return path
+    return write_figure(out / f"{name}.png", figure, dpi=90)
 
 
 def slug(problem: str) -> str:

@@ -9,6 +9,7 @@ import tyro
 from trailward.checkpoint import provenance
 from trailward.cli.flags import Say
 from trailward.environments.halfcheetah.environment import NetworkPolicy
+from trailward.folders import own_folder
 from trailward.progress import progress
 from trailward_benchmark.policies import PolicyTrainingConfig, package_policies, train_policies
 
@@ -27,6 +28,10 @@ class Policies:
 
     def run(self, say: Say) -> list[NetworkPolicy]:
         """Train policies, or go on training them, and choose a ladder among their snapshots."""
+        with own_folder(self.out, "policies"):
+            return self._run(say)
+
+    def _run(self, say: Say) -> list[NetworkPolicy]:
         with progress("training", self.training.num_steps) as report:
             train_policies(self.training, self.out, report)
         chosen = package_policies(
@@ -93,9 +98,10 @@ class Benchmark:
         from trailward_benchmark.report import write_grid_report
 
         grid = Grid.of(self)
-        try:
-            run_grid(grid, self, say)
-        finally:
-            page = write_grid_report(grid)
-            say(f"report -> {page}")
+        with own_folder(self.out, "benchmark"):
+            try:
+                run_grid(grid, self, say)
+            finally:
+                page = write_grid_report(grid)
+                say(f"report -> {page}")
         return page

@@ -19,6 +19,7 @@ from trailward.environments.pointmaze.data import (
     guided_expert,
 )
 from trailward.environments.pointmaze.maze import parse_maze, parse_task
+from trailward.folders import own_file
 from trailward.pretrained import model_folder
 from trailward.progress import progress
 
@@ -65,7 +66,10 @@ class Collect:
     def run(self, say: Say) -> Path:
         """Record episodes and write them; refuses to write over data."""
         _check_collect(self)
-        free_folder(self.out)
+        with own_file(free_folder(self.out)):
+            return self._run(say)
+
+    def _run(self, say: Say) -> Path:
         recorded = {"maze": _collect_in_maze, "halfcheetah": _collect_halfcheetah}
         found, env_id = recorded[self.environment](self)
         facts = provenance(self.seed, **found.provenance)

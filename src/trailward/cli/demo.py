@@ -1,15 +1,18 @@
 """The verb ``demo``: the whole job in one environment."""
 
-import json
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trailward.checkpoint import CheckpointError, read_json
 from trailward.cli.flags import Preset, Say
-from trailward.cli.presets import PRESETS, evaluate_command, learn_command, train_command
+from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command, train_command
 from trailward.cli.report import Report
 from trailward.data.episode import DataError
 from trailward.environments.pointmaze.maze import parse_maze, parse_task
+from trailward.files import write_json
+from trailward.folders import own_folder
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,17 @@ class Demo:
         """
         settings = PRESETS[self.preset]
         settings = settings.quick() if self.quick else settings
-        out, seed = self.out, self.seed
+        out = self.out
         trains = self.from_scratch or settings.packaged is None
         replace(settings.learning, objective=self.objective)  # refuses one that is unknown
         in_maze = settings.play.environment == "maze"
         if in_maze:
             parse_task(self.task, parse_maze(settings.play.maze))
+        with own_folder(out, "demo"):
+            return self._run(say, settings, trains=trains, in_maze=in_maze)
+
+    def _run(self, say: Say, settings: Settings, *, trains: bool, in_maze: bool) -> dict[str, Any]:
+        out, seed = self.out, self.seed
         _claim(out, {"preset": self.preset, "quick": self.quick, "seed": seed, "trains": trains})
         slug = self.task.replace(":", "-").replace(",", "-") if in_maze else "running"
         play, demonstrations = out / "play-v0", out / f"demonstrations-{slug}-v0"
@@ -88,9 +96,12 @@ class Demo:
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     """Mark a folder as a demo's, and refuse one that was made with other settings."""
     mark = folder / "demo.json"
-    if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != settings:
-        found = mark.read_text(encoding="utf-8").strip()
+    found = None
+    if mark.exists():
+        with contextlib.suppress(CheckpointError):  # one that was cut off claims nothing
+            found = read_json(mark)
+    if found is not None and found != settings:
         msg = f"{folder} holds a demo with settings {found}; choose another --out, or remove it"
         raise DataError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    if found is None:
+        write_json(mark, settings)

@@ -1,12 +1,10 @@
 """The verb ``evaluate``: judge a learnt reward and its planner."""
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from trailward.checkpoint import fingerprint_of, provenance
 from trailward.cli.collect import check_made_for
 from trailward.cli.flags import Judge, Preset, Say, load_reward, read_for
 from trailward.data.dataset import Dataset, agreed_columns
@@ -16,6 +14,8 @@ from trailward.environments.halfcheetah.environment import ladder
 from trailward.environments.halfcheetah.evaluation import demonstrator_of, evaluate_on_halfcheetah
 from trailward.environments.pointmaze.evaluation import evaluate_in_maze
 from trailward.environments.pointmaze.maze import parse_maze, parse_task
+from trailward.files import write_arrays, write_json
+from trailward.folders import own_folder
 from trailward.judging.evaluation import Evaluation, EvaluationConfig
 from trailward.judging.place_map import read_walls
 from trailward.judging.without_truth import judge_without_truth
@@ -54,16 +54,27 @@ class Evaluate:
 
     def run(self, say: Say) -> dict[str, Any]:
         """Judge a reward; writes figures as JSON and arrays for the report."""
+        settings = asdict(self.evaluation) | {
+            "reward": fingerprint_of(self.reward),
+            "diffuser": Path(self.diffuser).name,
+            "play data": Path(self.play).name,
+            "demonstrations": Path(self.demonstrations).name,
+            "environment": self.environment,
+            "maze and task": [self.maze, self.task],
+        }
+        with own_folder(self.out, "evaluation", run=settings):
+            return self._run(say)
+
+    def _run(self, say: Say) -> dict[str, Any]:
         judge = {
             "maze": _evaluate_in_maze,
             "halfcheetah": _evaluate_on_halfcheetah,
             "none": _evaluate_without_truth,
         }
         evaluation = judge[self.environment](self, lambda name: say(f"evaluating: {name}"))
-        self.out.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(self.out / "evaluation.npz", allow_pickle=False, **evaluation.arrays)
-        path = self.out / "evaluation.json"
-        path.write_text(json.dumps(evaluation.figures, indent=2) + "\n", encoding="utf-8")
+        write_arrays(self.out / "evaluation.npz", evaluation.arrays)
+        made = {"provenance": provenance(self.evaluation.seed)}
+        path = write_json(self.out / "evaluation.json", {**evaluation.figures, **made})
         for warning in evaluation.figures.get("warnings", {}).values():
             say(f"warning: {warning}")
         say(f"figures -> {path}")

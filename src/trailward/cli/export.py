@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trailward.cli.flags import Say
+from trailward.folders import own_file
 from trailward.interop.exported import export_reward
 from trailward.learning.learnt_reward import LearntReward
 
@@ -31,6 +32,7 @@ class Export:
             learnt = learnt.pessimistic() if self.pessimistic else learnt
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.reward}: {error}") from None
-        path = export_reward(learnt, self.out)
+        with own_file(self.out):
+            path = export_reward(learnt, self.out)
         say(f"exported reward -> {path}")
         return path

@@ -1,7 +1,6 @@
 """The verb ``inspect``: what is in data, in text and as a picture."""
 
 import io
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +10,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from trailward.checkpoint import provenance
 from trailward.cli.flags import Say
 from trailward.data.dataset import read_dataset
 from trailward.data.entries import Entry
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import DataFacts, Inspection, Support, inspect_data
+from trailward.files import write_figure, write_json
+from trailward.folders import own_folder
 from trailward.report.data_figures import entries_figure
 
 _WIDTH = 110
@@ -46,11 +48,11 @@ class Inspect:
         found = inspect_data(play, demonstrations)
         say(as_text(found))
         if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            facts = json.dumps(asdict(found), indent=2) + "\n"
-            (self.out / "inspection.json").write_text(facts, encoding="utf-8")
-            picture = entries_figure(play, demonstrations, found.support)
-            picture.savefig(self.out / "inspection.png", dpi=130, bbox_inches="tight")
+            asked = {"data": self.data, "demonstrations": self.demonstrations}
+            with own_folder(self.out, "inspection", run=asked) as out:
+                write_json(out / "inspection.json", asdict(found) | {"provenance": provenance()})
+                picture = entries_figure(play, demonstrations, found.support)
+                write_figure(out / "inspection.png", picture, dpi=130)
             say(f"picture -> {self.out / 'inspection.png'}")
         return found
 

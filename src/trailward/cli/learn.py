@@ -8,7 +8,8 @@ from trailward.checkpoint import provenance
 from trailward.cli.flags import Preset, Say, read_for, usable_device
 from trailward.data.formats.table import TableLayout
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.learning.learn_reward import learn_reward
+from trailward.folders import own_folder
+from trailward.learning.learn_reward import STATE, learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig
 from trailward.pretrained import model_folder
@@ -43,6 +44,10 @@ class Learn:
 
     def run(self, say: Say) -> LearntReward:
         """Learn a reward, or go on learning it."""
+        with own_folder(self.out, "reward", resumes_from=STATE):
+            return self._run(say)
+
+    def _run(self, say: Say) -> LearntReward:
         diffuser = Diffuser.load(model_folder(self.diffuser), device=usable_device(self.device))
         demonstrations = read_for(self.demonstrations, diffuser.spec, self.table)
         play = None if self.play is None else read_for(self.play, diffuser.spec, self.table)

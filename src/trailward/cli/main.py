@@ -8,6 +8,7 @@ import difflib
 import importlib
 import importlib.util
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -33,6 +34,7 @@ VERBS = {
 """What each verb does, for the first page of help. A verb is a class in a module of its name."""
 
 _ELSEWHERE = {"policies": "trailward_benchmark.verbs", "benchmark": "trailward_benchmark.verbs"}
+_GO_ON = ("policies", "train", "learn", "benchmark", "demo")
 _SPEAKS = ("plan", "inspect")
 """Verbs whose lines are what was asked for, so that they go to the standard output."""
 
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     SIGTERM, which schedulers of clusters send, interrupts as Ctrl-C does.
     """
+    arguments_given = arguments
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     verb = arguments[0] if arguments else "--help"
     if verb in ("--help", "-h", "help"):
@@ -57,20 +60,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         meant = f"did you mean '{near[0]}'? " if near else ""
         sys.stderr.write(f"trailward: there is no verb '{verb}'; {meant}See trailward --help\n")
         return 2
+    is_program = arguments_given is None
     try:
         with _interrupted_by_sigterm():
-            return _run(verb, arguments[1:])
+            return _run(verb, arguments[1:], at_once=is_program)
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "interrupted; policies, train, learn, benchmark and demo go on when run again\n"
-        )
+        _say_interrupted(verb)
+        if is_program:
+            os._exit(130)  # all is kept, and what is left to take down takes seconds
         return 130
 
 
-def _run(verb: str, arguments: list[str]) -> int:
-    """Import a verb, read its flags, and run it; bad input is told in one line."""
+def _say_interrupted(verb: str) -> None:
+    """What becomes of what was done, in one line."""
+    told = "run it again, and it goes on" if verb in _GO_ON else "nothing was written"
+    sys.stderr.write(f"trailward: {verb} was interrupted; {told}\n")
+    sys.stderr.flush()
+
+
+def _run(verb: str, arguments: list[str], *, at_once: bool) -> int:
+    """Import a verb, read its flags, and run it; bad input is told in one line.
+
+    Args:
+        verb: its name.
+        arguments: its flags.
+        at_once: whether an interruption may end the process while modules are being imported, some
+            of which would answer it by pages of their own.
+    """
     try:
-        command = _parse(verb, arguments)
+        with _ended_by_signals(verb) if at_once else contextlib.nullcontext():
+            command = _parse(verb, arguments)
         from rich.console import Console
 
         console = Console(stderr=verb not in _SPEAKS, soft_wrap=True, highlight=False)
@@ -167,6 +186,20 @@ def _essential(kind: type[Any]) -> tuple[type[Any], str]:
     }
     short = type(kind.__name__, (kind,), space)
     return dataclass(frozen=True)(short), ", ".join(hidden)
+
+
+@contextlib.contextmanager
+def _ended_by_signals(verb: str) -> Iterator[None]:
+    def end(*_: object) -> None:
+        _say_interrupted(verb)
+        os._exit(130)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

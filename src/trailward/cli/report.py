@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trailward.cli.flags import Say
+from trailward.folders import own_folder, run_of
 from trailward.report.page import write_report
 
 
@@ -20,6 +21,7 @@ class Report:
 
     def run(self, say: Say) -> Path:
         """Write the page and its pictures."""
-        page = write_report(self.evaluation, self.out, reward_folder=self.reward)
+        with own_folder(self.out, "report", run={"evaluation": run_of(self.evaluation)}):
+            page = write_report(self.evaluation, self.out, reward_folder=self.reward)
         say(f"report -> {page}")
         return page

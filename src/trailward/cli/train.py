@@ -9,7 +9,8 @@ from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
-from trailward.diffusion.training import TrainingConfig, train_diffuser
+from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
+from trailward.folders import own_folder
 from trailward.progress import progress
 
 
@@ -37,6 +38,10 @@ class Train:
 
     def run(self, say: Say) -> Diffuser:
         """Train a diffuser, or go on training it."""
+        with own_folder(self.out, "diffuser", resumes_from=STATE):
+            return self._run(say)
+
+    def _run(self, say: Say) -> Diffuser:
         play = read_dataset(self.play, self.table)
         spec = PlanSpec(
             self.horizon, self.stride, play.observation_dim, play.action_dim, self.with_actions

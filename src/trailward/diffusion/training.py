@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from trailward.checkpoint import check_of_finished, load_state, save_state
 from trailward.data.dataset import Dataset, Windows
@@ -24,6 +23,8 @@ from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.diffusion.schedule import NoiseSchedule
+from trailward.interruption import Checkpoints
+from trailward.logs import LOGS, CurveLog, read_curve
 from trailward.progress import Report
 
 STATE = "training.safetensors"
@@ -281,7 +282,8 @@ def train_denoiser(
     if done >= config.num_steps:
         remedy = f"a num_steps above {done}"
         check_of_finished(folder / STATE, done, facts["settings"], settings, remedy=remedy)
-    with SummaryWriter(str(folder / "logs"), purge_step=done) as log:
+    due = Checkpoints(config.checkpoint_every, config.num_steps)
+    with CurveLog(folder, purge_step=done) as log, due:
         for step in range(done, config.num_steps):
             for name, optimizer in optimizers.items():
                 optimizer.param_groups[0]["lr"] = _MUON_RATE[name] * _learning_rate(config, step)
@@ -297,8 +299,10 @@ def train_denoiser(
                 log.add_scalar("train/loss", loss.item(), step)
                 log.add_scalar("train/gradient_norm", norm.item(), step)
                 report(step, loss=loss.item())
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.num_steps:
+            if due.due(step + 1):
+                log.flush()
                 save_state(folder / STATE, **kept, facts={"step": step + 1, "settings": settings})
+                due.stop_if_asked()
     report(config.num_steps)
     return average
 
@@ -334,11 +338,6 @@ def logged_losses(
     Raises:
         DataError: if the folder holds no logs.
     """
-    if not (Path(folder) / "logs").is_dir():
+    if not (Path(folder) / LOGS).is_dir():
         raise DataError(f"{folder} holds no logs; name the folder of a training or learning run")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(Path(folder) / "logs"), size_guidance={"scalars": 0})
-    events.Reload()
-    for event in events.Scalars(tag) if tag in events.Tags()["scalars"] else []:
-        yield event.step, event.value
+    yield from read_curve(folder, tag)

@@ -1,6 +1,7 @@
 """The learnt reward as one file that PyTorch alone can run, also from C++ (``torch.export``)."""
 
 import copy
+import io
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError
+from trailward.files import write_file
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.known_region import PessimisticReward
 
@@ -92,9 +94,9 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
         "pessimistic": isinstance(learnt.model, PessimisticReward),
         "provenance": dict(learnt.provenance),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.export.save(program, path, extra_files={FACTS: json.dumps(facts)})
-    return path
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
+    return write_file(path, content.getvalue())
 
 
 def _inputs(reward: StepReward, count: int) -> tuple[Tensor, ...]:

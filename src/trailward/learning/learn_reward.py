@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from trailward.checkpoint import check_of_finished, load_state, save_state
 from trailward.data.dataset import Dataset, Windows, agreed_columns
@@ -34,8 +33,10 @@ from trailward.data.episode import Columns
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import tune_diffuser
 from trailward.diffusion.training import DivergedError
+from trailward.interruption import Checkpoints
 from trailward.learning.learnt_reward import TUNED, LearntReward
 from trailward.learning.problem import LearningConfig, MatchingProblem
+from trailward.logs import CurveLog
 from trailward.progress import Report
 from trailward.rewards.ensemble import EnsembleReward
 from trailward.rewards.known_region import find_known_region
@@ -312,7 +313,8 @@ def _learn(
             remedy = "more patience" if waited else f"a num_steps above {done}"
             check_of_finished(folder / STATE, done, used, settings, remedy=remedy)
     began = time.perf_counter() - facts["seconds"]
-    with SummaryWriter(str(folder / "logs"), purge_step=facts["step"]) as log:
+    due = Checkpoints(config.evaluate_every, config.num_steps)
+    with CurveLog(folder, purge_step=facts["step"]) as log, due:
         while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
             step = facts["step"]
             played, share = divmod(step * config.num_rounds, config.num_steps)
@@ -333,14 +335,29 @@ def _learn(
             log.add_scalar("learn/loss", loss, step)
             log.add_scalar("learn/gradient_norm", norm, step)
             report(step + 1, loss=loss)
-            if (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps:
+            is_judged = (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps
+            if is_judged:
                 _judge(problem, model, learnt, facts, log)
+            if due.due(step + 1):
+                log.flush()
                 facts["seconds"] = time.perf_counter() - began
-                fitted = facts["round"] > 0 or learnt.value is None
-                (learnt if fitted else replace(learnt, value=None)).save(folder)
-                shutil.rmtree(folder / TUNED, ignore_errors=True)  # of an earlier reward
+                has_state = (folder / STATE).exists()  # a reward must never be without one
+                if is_judged and has_state:
+                    _save_best(learnt, facts, folder)
                 save_state(folder / STATE, **kept, facts=facts | {"settings": settings})
-    report(facts["step"])
+                if is_judged and not has_state:
+                    _save_best(learnt, facts, folder)
+                due.stop_if_asked()
+    waited = _out_of_patience(config, facts) and facts["step"] < config.num_steps
+    why = f"patience ran out: the best was step {facts['best_step']}" if waited else ""
+    report(facts["step"], **({"ended": why} if why else {}))
+
+
+def _save_best(learnt: LearntReward, facts: Mapping[str, Any], folder: Path) -> None:
+    """Save the best reward of the round, without the tuned diffuser of an earlier one."""
+    fitted = facts["round"] > 0 or learnt.value is None
+    (learnt if fitted else replace(learnt, value=None)).save(folder)
+    shutil.rmtree(folder / TUNED, ignore_errors=True)
 
 
 def _guide_model(
@@ -368,7 +385,7 @@ def _judge(
     model: nn.Module,
     learnt: LearntReward,
     facts: dict,
-    log: SummaryWriter,
+    log: CurveLog,
 ) -> None:
     """Keep the weights if they do better on the held-out demonstrations than any in the round."""
     held_out = -float(facts["step"])

@@ -9,10 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
+from trailward.checkpoint import read_arrays, read_json, readable
 from trailward.diffusion.training import logged_losses
+from trailward.files import write_figure, write_file
 from trailward.report import figures as draw
 from trailward.report.data_figures import place_figure, separation_figure, shares_figure
 
@@ -101,29 +102,29 @@ def write_report(
 
     Raises:
         FileNotFoundError: if the evaluation is not there.
+        CheckpointError: if it is damaged.
     """
     folder, out = Path(evaluation), Path(out)
     if not (folder / "evaluation.json").is_file():
         msg = f"{folder} holds no evaluation.json; make one with 'trailward evaluate'"
         raise FileNotFoundError(msg)
-    figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    with np.load(folder / "evaluation.npz", allow_pickle=False) as file:
-        arrays = dict(file)
+    again = "make it again with 'trailward evaluate'"
+    figures = read_json(folder / "evaluation.json", remedy=again)
+    arrays = read_arrays(folder / "evaluation.npz", remedy=again)
     curves = {}
     if reward_folder is not None:
         for tag in ("learn/loss", "learn/held_out_energy"):
             points = list(logged_losses(reward_folder, tag))
             curves |= {tag: points} if points else {}
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = _pictures(arrays, figures)
-    if curves:
-        pictures["loss"] = draw.loss_figure(curves)
-    for name, picture in pictures.items():
-        picture.savefig(out / f"{name}.png", dpi=110, bbox_inches="tight")
-    page = out / "index.html"
-    order = [name for name in _CAPTIONS if name in pictures]
-    page.write_text(_page(figures, out, order), encoding="utf-8")
-    return page
+    with readable(folder, again, wrong="this is no whole evaluation"):
+        table(figures)  # fails before anything is written
+        pictures = _pictures(arrays, figures)
+        if curves:
+            pictures["loss"] = draw.loss_figure(curves)
+        for name, picture in pictures.items():
+            write_figure(out / f"{name}.png", picture, dpi=110)
+        order = [name for name in _CAPTIONS if name in pictures]
+        return write_file(out / "index.html", _page(figures, out, order))
 
 
 def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import shutil
 import socket
 import urllib.request
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from trailward.data.choices import named_choices
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.formats.guard import check_hdf5, readable
 from trailward.data.formats.rows import Recording, as_numbers, check_values
+from trailward.files import new_folder
 
 _HUB = ("huggingface.co", 443)
 _PATIENCE = 3.0
@@ -162,30 +161,35 @@ def write_minari(recording: Recording, target: Path, *, env_id: str | None = Non
         for index, episode in enumerate(recording.episodes)
     ]
     first = recording.episodes[0]
-    staging = target.parent / f".writing-{uuid.uuid4().hex[:8]}"
-    try:
-        with _minari_root(staging), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", ".* is (set to )?None", UserWarning
-            )  # no author given
-            written = minari.create_dataset_from_buffers(
-                target.name,
-                buffers,
-                observation_space=_box(first.observations.shape[1]),
-                action_space=_box(first.actions.shape[1]),
-                description=f"trailward data of {env_id}" if env_id else "trailward data",
-            )
-            written.storage.update_metadata(
-                {
-                    "provenance": json.dumps(recording.provenance),
-                    "columns": json.dumps(recording.columns.to_config()),
-                    "has_rewards": all(e.rewards is not None for e in recording.episodes),
-                }
-            )
-        (staging / target.name).rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with (
+        new_folder(target, _space(recording)) as staging,
+        _minari_root(staging),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", ".* is (set to )?None", UserWarning)  # no author given
+        written = minari.create_dataset_from_buffers(
+            target.name,
+            buffers,
+            observation_space=_box(first.observations.shape[1]),
+            action_space=_box(first.actions.shape[1]),
+            description=f"trailward data of {env_id}" if env_id else "trailward data",
+        )
+        written.storage.update_metadata(
+            {
+                "provenance": json.dumps(recording.provenance),
+                "columns": json.dumps(recording.columns.to_config()),
+                "has_rewards": all(e.rewards is not None for e in recording.episodes),
+            }
+        )
     return target
+
+
+def _space(recording: Recording) -> int:
+    """Bytes on the disk that a recording takes at most."""
+    steps = sum(len(episode) + 1 for episode in recording.episodes)
+    first = recording.episodes[0]
+    entries = first.observations.shape[1] + first.actions.shape[1] + 2
+    return 1_000_000 + 20_000 * len(recording.episodes) + 9 * steps * entries
 
 
 def dataset_folder(folder: str | os.PathLike[str]) -> Path:
@@ -279,7 +283,6 @@ def _rewards_or_zeros(episode: Episode) -> np.ndarray:
 @contextmanager
 def _minari_root(root: Path) -> Iterator[None]:
     before = os.environ.get("MINARI_DATASETS_PATH")
-    root.mkdir(parents=True)
     os.environ["MINARI_DATASETS_PATH"] = str(root)
     try:
         yield
