@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 ALONE = ("README.md", "extending.md")
+LONG = ("README.md", "tracks.md")
+"""Pages that learn at full size, for half a minute and more."""
 VERBS = (
     "collect",
     "inspect",
@@ -39,6 +42,15 @@ VERBS = (
 )
 MACHINE_PATH = re.compile(r"/(?:work|home|root|tmp|Users|mnt|var)/|~/|[A-Z]:\\|\bfile://|localhost")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
+
+
+def marked(pages: Sequence[Path]) -> list[Any]:
+    """A case for each page; long ones are slow."""
+    return [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in LONG else [])
+        for page in pages
+    ]
+
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -101,9 +113,7 @@ def script(page: Path, folder: Path) -> Path:
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if blocks(page, "python") and page.name not in ALONE],
-    ids=lambda page: page.name,
+    "page", marked([page for page in PAGES if blocks(page, "python") and page.name not in ALONE])
 )
 def test_python_blocks_run_from_top_to_bottom_in_an_empty_folder(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -112,11 +122,10 @@ def test_python_blocks_run_from_top_to_bottom_in_an_empty_folder(
     runpy.run_path(str(script(page, tmp_path)), run_name="__main__")
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("page", marked([page for page in PAGES if page.name in ALONE]))
 def test_what_users_try_first_and_what_adds_parts_runs_in_a_process_of_its_own(
-    name: str, tmp_path: Path
+    page: Path, tmp_path: Path
 ) -> None:
-    (page,) = (page for page in PAGES if page.name == name)
     done = subprocess.run(
         [sys.executable, str(script(page, tmp_path))],
         cwd=tmp_path, capture_output=True, text=True, check=False,
