@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import trailward
-from trailward.cli.main import main
+from trailward.cli.main import VERBS, main
 from trailward.cli.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -27,19 +27,6 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 ALONE = ("README.md", "extending.md")
 LONG = ("README.md", "tracks.md")
 """Pages that learn at full size, for half a minute and more."""
-VERBS = (
-    "collect",
-    "inspect",
-    "policies",
-    "train",
-    "learn",
-    "plan",
-    "evaluate",
-    "report",
-    "export",
-    "benchmark",
-    "demo",
-)
 MACHINE_PATH = re.compile(r"/(?:work|home|root|tmp|Users|mnt|var)/|~/|[A-Z]:\\|\bfile://|localhost")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 
@@ -77,7 +64,7 @@ def commands(text: str) -> list[str]:
 
 @functools.cache
 def flags(verb: str) -> frozenset[str]:
-    """What ``trailward VERB --help`` lists, as users see it."""
+    """What ``trailward VERB --help-all`` lists, as users see it."""
     shown = io.StringIO()
     with redirect_stdout(shown), pytest.raises(SystemExit):
         main([verb, "--help-all"])
