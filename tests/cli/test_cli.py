@@ -18,6 +18,7 @@ from trailward.environments.halfcheetah import evaluation as halfcheetah_evaluat
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
     "--denoiser.width=16", "--denoiser.depth=1", "--horizon=6",
+    "--training.num-inverse-dynamics-steps=20",
 ]  # fmt: skip
 
 
