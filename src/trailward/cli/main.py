@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": "Judge a learnt reward and its planner, by the true reward where there is one.",
     "report": "Turn an evaluation into one HTML page and its pictures.",
     "export": "Write a learnt reward as one file that PyTorch runs without trailward.",
+    "serve": "Open the page: draw demonstrations, watch the reward appear, ask it questions.",
     "policies": "Train a ladder of policies to record play data with (in a clone only).",
     "benchmark": "Run every method on every problem with every seed (in a clone only).",
 }
