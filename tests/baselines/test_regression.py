@@ -1,5 +1,7 @@
 """Labels become a reward that plans can be guided by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.learning.problem import LearningConfig
 from trailward.rewards.models import RewardConfig
+from trailward.rewards.value import DISCOUNTED
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
 SHORT = RegressionConfig(num_steps=300, batch_size=64)
@@ -44,7 +47,11 @@ def test_it_is_a_function_of_the_seed(diffuser: Diffuser) -> None:
     assert not np.array_equal(make(0), make(1))
 
 
-def test_a_value_is_fitted_where_learning_has_one(diffuser: Diffuser) -> None:
+def test_a_value_is_fitted_where_learning_has_one(
+    diffuser: Diffuser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(DISCOUNTED, width=8, num_steps=20, batch_size=32)
+    monkeypatch.setattr("trailward.learning.problem.DISCOUNTED", small)
     walks = tiny.corridor_walks(0.5, count=8)
     play = Dataset([Episode(e.observations.round(1), e.actions) for e in walks.episodes])
     for learning, discount in (

@@ -176,6 +176,7 @@ def test_the_command_tells_it_in_words_and_writes_it_down(
         "- in 100% of the demonstrations' observations y is outside the play data's range" in told
     )
     written = json.loads((tmp_path / "out/inspection.json").read_text())
+    assert "versions" in written.pop("provenance")
     assert written == json.loads(json.dumps(asdict(inspect_data(play, shown))))
     assert (tmp_path / "out/inspection.png").stat().st_size > 10_000
 
