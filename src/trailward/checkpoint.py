@@ -294,7 +294,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, entries: Mapping[str, T
             raise ValueError(f"{place} has shape {tuple(value.shape)}, not {tuple(shape)}")
         state.setdefault(int(index), {})[entry] = value
     kinds = {tuple(sorted(each)) for each in state.values()}
-    if len(kinds) > 1 or (state and len(state) != len(parameters)):
+    if len(kinds) > 1:
         raise ValueError("the optimizer's numbers are not all there")
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
