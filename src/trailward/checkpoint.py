@@ -18,7 +18,7 @@ import shlex
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -28,13 +28,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from trailward.files import StorageError, write_file, write_json
+from trailward.limits import AllocationLimit
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 _PACKAGES = ("trailward", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
-_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 _LARGEST = 1_000_000
 _LARGEST_RATIO = 1000
 _LONGEST_JSON = 50_000_000
@@ -164,34 +163,25 @@ def readable(
         raise CheckpointError(msg) from None
 
 
-class SizeLimit(TorchFunctionMode):
+def size_limit(
+    weights: Mapping[str, Tensor], place: str | os.PathLike[str]
+) -> AbstractContextManager[object]:
     """Refuses, before memory is taken, tensors that are not in proportion to a file's weights.
 
     Args:
         weights: what the file holds; built from it may be four times as much, and a million more.
         place: the file or folder, for the error.
     """
+    held = sum(tensor.numel() for tensor in weights.values())
 
-    def __init__(self, weights: Mapping[str, Tensor], place: str | os.PathLike[str]) -> None:
-        super().__init__()
-        self._held, self._place = sum(tensor.numel() for tensor in weights.values()), place
-        self._left = 4 * self._held + 1_000_000
+    def refused(shape: tuple[int, ...]) -> CheckpointError:
+        msg = (
+            f"{place}: the configuration asks for a tensor of shape {shape}, but the weights "
+            f"hold {held} numbers in all; save the model again"
+        )
+        return CheckpointError(msg)
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Counts what tensors that are made from nothing would take."""
-        if func in _MAKERS:
-            sizes = kwargs.get("size", args) if kwargs else args
-            sizes = sizes[0] if sizes and not isinstance(sizes[0], int) else sizes
-            self._left -= math.prod(size for size in sizes if isinstance(size, int))
-            if self._left < 0:
-                msg = (
-                    f"{self._place}: the configuration asks for a tensor of shape {tuple(sizes)}, "
-                    f"but the weights hold {self._held} numbers in all; save the model again"
-                )
-                raise CheckpointError(msg)
-        return func(*args, **(kwargs or {}))
+    return AllocationLimit(4 * held + 1_000_000, refused)
 
 
 def fingerprint_of(folder: str | os.PathLike[str]) -> str:

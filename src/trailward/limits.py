@@ -1,11 +1,18 @@
 """How much memory there is, and refusing by name what would take more."""
 
+import math
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from trailward.files import size_in_words
 
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 _PLENTY = 1 << 50
 
 
@@ -43,3 +50,29 @@ def check_memory(num_bytes: float, what: str, remedy: str) -> None:
             f"are free here: {remedy}"
         )
         raise ValueError(msg)
+
+
+class AllocationLimit(TorchFunctionMode):
+    """Refuses tensors made from nothing above a number of entries, before memory is taken.
+
+    Args:
+        num_entries: of all tensors together.
+        refused: the error, given the shape of the tensor that is one too much.
+    """
+
+    def __init__(self, num_entries: float, refused: Callable[[tuple[int, ...]], Exception]) -> None:
+        super().__init__()
+        self._left, self._refused = num_entries, refused
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Counts, and passes the call on."""
+        if func in _MAKERS:
+            shape = kwargs.get("size", args) if kwargs else args
+            shape = shape[0] if shape and not isinstance(shape[0], int) else shape
+            shape = tuple(size for size in shape if isinstance(size, int))
+            self._left -= math.prod(shape)
+            if self._left < 0:
+                raise self._refused(shape)
+        return func(*args, **(kwargs or {}))

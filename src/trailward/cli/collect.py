@@ -8,7 +8,7 @@ from typing import Any, Literal
 from trailward.checkpoint import provenance
 from trailward.cli.flags import Environment, Say
 from trailward.data.dataset import Dataset, free_folder, write_dataset
-from trailward.data.episode import DataError, at_least
+from trailward.data.episode import MAX_SEED, DataError, at_least, at_most
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments.halfcheetah import environment as halfcheetah
 from trailward.environments.halfcheetah.data import COLLECTORS
@@ -20,9 +20,11 @@ from trailward.environments.pointmaze.data import (
 )
 from trailward.environments.pointmaze.maze import parse_maze, parse_task
 from trailward.folders import own_file
+from trailward.limits import check_memory
 from trailward.pretrained import model_folder
 from trailward.progress import progress
 
+_STEP_BYTES = 100
 _MAZE_FLAGS = ["maze", "task", "demonstrator", "diffuser"]
 _KINDS = {"maze": ["play", "demonstrations"], "halfcheetah": list(COLLECTORS)}
 
@@ -140,6 +142,11 @@ def check_made_for(provenance: Mapping[str, Any], what: str, **wanted: str) -> N
 
 def _check_collect(command: Collect) -> None:
     """Refuse what makes no sense together, rather than leave a flag out of account."""
+    at_most(MAX_SEED - 10_000_000, command, "seed")
+    length = command.episode_steps or 1000
+    for name, steps in (("num_steps", 1), ("num_episodes", length), ("episode_steps", 1)):
+        num_bytes = _STEP_BYTES * steps * (getattr(command, name) or 0)
+        check_memory(num_bytes, f"{name} {getattr(command, name)}", "lower it")
     for name in ("num_steps", "num_episodes", "episode_steps"):
         if getattr(command, name) is not None:
             at_least(1, command, name)

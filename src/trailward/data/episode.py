@@ -47,6 +47,21 @@ def at_least(limit: int, settings: object, *names: str) -> None:
             raise ValueError(f"{name} is {value}; it must be at least {limit}")
 
 
+def at_most(limit: int, settings: object, *names: str) -> None:
+    """Check numbers of a configuration, which may be None.
+
+    Raises:
+        ValueError: names the first that is above the limit.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value <= limit:
+            raise ValueError(f"{name} is {value}; it must be at most {limit}")
+
+
+MAX_SEED = 2**32 - 1
+
+
 @dataclass(frozen=True)
 class Columns:
     """What the entries of observations and actions are called, and their units.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trailward.data.episode import DataError, as_numbers, at_least, check_finite
+from trailward.data.episode import DataError, as_numbers, at_least, at_most, check_finite
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class PlanSpec:
     def __post_init__(self) -> None:
         at_least(1, self, "horizon", "stride", "observation_dim")
         at_least(0, self, "action_dim")
+        at_most(100_000, self, "horizon", "stride", "observation_dim", "action_dim")
         if self.with_actions and self.action_dim == 0:
             raise ValueError("with_actions is True, but the data has no actions; leave it False")
 

@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.checkpoint import (
-    SizeLimit,
     load_model,
     prefixed,
     readable,
     save_model,
+    size_limit,
     submodule,
 )
-from trailward.data.episode import Columns, at_least
+from trailward.data.episode import Columns, at_least, at_most
 from trailward.data.normalizer import Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.adjoint import Adjoint, full
@@ -57,6 +57,8 @@ class DenoiserConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "width", "depth", "num_diffusion_steps")
+        at_most(100_000, self, "num_diffusion_steps")
+        at_most(1000, self, "depth")
         if not self.multipliers or min(self.multipliers) < 1:
             msg = f"multipliers are {self.multipliers}; give at least one, each at least 1"
             raise ValueError(msg)
@@ -262,7 +264,7 @@ class Diffuser:
                 configuration.
         """
         weights, config = load_model(folder, "diffuser")
-        with readable(folder), SizeLimit(weights, folder):
+        with readable(folder), size_limit(weights, folder):
             spec = PlanSpec(**config["spec"])
             settings = DenoiserConfig(**config["denoiser"])
             denoiser, schedule = settings.build(spec)

@@ -15,7 +15,7 @@ from torch import nn
 
 from trailward.checkpoint import check_of_finished, load_state, save_state
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import DataError, at_least
+from trailward.data.episode import MAX_SEED, DataError, at_least, at_most
 from trailward.data.normalizer import NORMALIZERS, Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.conditioning import condition_on
@@ -23,12 +23,15 @@ from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.diffusion.schedule import NoiseSchedule
+from trailward.files import size_in_words
 from trailward.interruption import Checkpoints
+from trailward.limits import AllocationLimit, available_memory, check_memory
 from trailward.logs import LOGS, CurveLog, read_curve
 from trailward.progress import Report
 
 STATE = "training.safetensors"
 _HIDDEN = 64
+_COPIES = 5
 _MUON_RATE = {"adam": 1.0, "muon": 3.0}
 _MUON_BETAS = (0.9, 0.99)
 _OF_STEPS = ("num_steps", "learning_rate", "num_warmup", "max_gradient_norm")
@@ -87,6 +90,7 @@ class TrainingConfig:
         at_least(1, self, "num_inverse_dynamics_steps")
         at_least(0, self, "num_warmup", "learning_rate", "max_gradient_norm", "average_decay")
         at_least(0, self, "action_weight")
+        at_most(MAX_SEED, self, "seed")
 
 
 def train_diffuser(
@@ -125,6 +129,7 @@ def train_diffuser(
         CheckpointError: if the folder's checkpoint is of other data or settings.
     """
     folder = Path(folder)
+    check_training_memory(spec, denoiser_config, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network, schedule = denoiser_config.build(spec)
@@ -174,6 +179,33 @@ def train_diffuser(
     )
     diffuser.save(folder)
     return diffuser
+
+
+def check_training_memory(spec: PlanSpec, denoiser: DenoiserConfig, config: TrainingConfig) -> None:
+    """Refuse settings that take more memory than there is, before any is taken.
+
+    Raises:
+        ValueError: names them, with an estimate.
+    """
+    entries = config.batch_size * spec.horizon * (8 * spec.transition_dim + 4 * denoiser.width)
+    what = (
+        f"a batch of batch_size {config.batch_size}, horizon {spec.horizon} and width "
+        f"{denoiser.width}"
+    )
+    check_memory(4 * entries, what, "lower one of them")
+
+    def refused(shape: tuple[int, ...]) -> ValueError:
+        msg = (
+            f"a {denoiser.network} of width {denoiser.width} and depth {denoiser.depth} for plans "
+            f"of horizon {spec.horizon} takes more memory to train than is free here "
+            f"({size_in_words(available_memory())}): weights of shape {shape} take "
+            f"{size_in_words(_COPIES * 4 * math.prod(shape))}; lower one of them"
+        )
+        return ValueError(msg)
+
+    fits = AllocationLimit(available_memory() / (4 * _COPIES), refused)
+    with torch.random.fork_rng(devices=[]), fits:
+        denoiser.build(spec)
 
 
 def build_optimizers(

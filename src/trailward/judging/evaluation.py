@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from trailward.acting.planner import PlanFollower, Planner, Policy
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode, at_least
+from trailward.data.episode import MAX_SEED, DataError, Episode, at_least, at_most
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
 from trailward.learning.learnt_reward import LearntReward
@@ -52,6 +52,9 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
         at_least(1, self, "num_transitions", "num_candidates")
+        at_most(10_000_000, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
+        at_most(10_000_000, self, "num_transitions", "num_candidates")
+        at_most(MAX_SEED - 10_000_000, self, "seed")  # an episode has a seed of its own
 
     @property
     def starts(self) -> range:

@@ -35,7 +35,7 @@ from trailward.diffusion.fine_tuning import tune_diffuser
 from trailward.diffusion.training import DivergedError
 from trailward.interruption import Checkpoints
 from trailward.learning.learnt_reward import TUNED, LearntReward
-from trailward.learning.problem import LearningConfig, MatchingProblem
+from trailward.learning.problem import LearningConfig, MatchingProblem, check_learning_memory
 from trailward.logs import CurveLog
 from trailward.progress import Report
 from trailward.rewards.ensemble import EnsembleReward
@@ -137,6 +137,7 @@ def learn_reward(
             "the demonstrations": demonstrations.columns,
         }
     )
+    check_learning_memory(diffuser, sampling, config, reward_config.num_members)
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     with torch.random.fork_rng(devices=[]):

@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trailward.checkpoint import (
-    SizeLimit,
     load_model,
     prefixed,
     readable,
     save_model,
+    size_limit,
     submodule,
 )
 from trailward.data.dataset import Dataset, Windows
@@ -373,7 +373,7 @@ class LearntReward:
                 configuration.
         """
         weights, config = load_model(folder, "reward")
-        with readable(folder), SizeLimit(weights, folder):
+        with readable(folder), size_limit(weights, folder):
             spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
             model = settings.build(spec)
             model.load_state_dict(submodule(weights, "reward"))

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.dataset import Windows
-from trailward.data.episode import at_least
+from trailward.data.episode import MAX_SEED, at_least, at_most
 from trailward.diffusion.adjoint import Adjoint, full, parse_adjoint
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import TuningConfig
+from trailward.limits import check_memory
 from trailward.objectives.direct import (
     DIRECT_OBJECTIVES,
     DirectObjective,
@@ -129,6 +130,7 @@ class LearningConfig:
         parse_adjoint(self.adjoint)
         at_least(1, self, "num_steps", "batch_size", "evaluate_every", "patience", "num_rounds")
         at_least(1, self, "num_expert_steps")
+        at_most(MAX_SEED, self, "seed")
         at_least(0, self, "local_penalty", "expert_learning_rate")
         at_least(0, self, "num_held_out", "learning_rate", "weight_decay")
         if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
@@ -199,6 +201,23 @@ def matching_loss(
         )
         raise ValueError(msg)
     return objective(plans, demonstrations, None if bool(mask.all()) else mask)
+
+
+def check_learning_memory(
+    diffuser: Diffuser, sampling: SamplingConfig, config: LearningConfig, num_members: int = 1
+) -> None:
+    """Refuse settings that take more memory than there is, before any is taken.
+
+    Gradients need what every guided move computed, unless plans are not sampled.
+
+    Raises:
+        ValueError: names them, with an estimate.
+    """
+    moves = 1 if config.direct else sampling.num_steps
+    width, horizon = diffuser.config.width, diffuser.spec.horizon
+    entries = config.batch_size * num_members * horizon * width * moves
+    what = f"a batch of batch_size {config.batch_size} and {moves} sampling steps"
+    check_memory(4 * entries, what, "lower one of them")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from trailward.data.episode import at_least
+from trailward.data.episode import at_least, at_most
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.networks.fourier_features import RandomFourierFeatures
@@ -310,6 +310,7 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_members")
+        at_most(1000, self, "num_members")
         at_least(0, self, "num_local", "local_frequency", "memory_radius")
         if min(self.hidden or (1,)) < 1:
             raise ValueError(f"hidden is {self.hidden}; each layer must have at least 1 unit")

@@ -1,0 +1,84 @@
+"""What would take more memory than there is is refused by name before any is taken."""
+
+import resource
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiny import random_walks, tiny_diffuser
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
+from trailward.diffusion.training import TrainingConfig, train_diffuser
+from trailward.judging.evaluation import EvaluationConfig
+from trailward.learning.learn_reward import learn_reward
+from trailward.learning.problem import LearningConfig
+from trailward.limits import available_memory, check_memory
+
+SPEC = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=2)
+
+
+def test_there_is_memory() -> None:
+    assert 10**8 < available_memory() < 1 << 50
+    check_memory(1e6, "this", "lower it")
+    with pytest.raises(ValueError, match=r"this takes about 1e\+09 GB of memory, and .* lower it"):
+        check_memory(1e18, "this", "lower it")
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "training", "horizon", "words"),
+    [
+        ({}, {"batch_size": 10**9}, 3, r"batch_size 1000000000, .* takes about .* GB of memory"),
+        ({"width": 10**6}, {}, 3, r"width 1000000 and depth 1 .* of shape .* take .* GB; lower"),
+        ({}, {"batch_size": 10**6}, 100_000, "horizon 100000 .* lower one of them"),
+    ],
+)
+def test_a_training_that_does_not_fit_says_so_at_once(
+    tmp_path: Path, denoiser: dict[str, Any], training: dict[str, Any], horizon: int, words: str
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    config = DenoiserConfig(**{"network": "mlp", "width": 8, "depth": 1} | denoiser)
+    spec = replace(SPEC, horizon=horizon)
+    with pytest.raises(ValueError, match=words):
+        train_diffuser(
+            random_walks(),
+            spec,
+            tmp_path / "out",
+            denoiser_config=config,
+            config=TrainingConfig(**training),
+        )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_learning_that_does_not_fit_says_so_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size 100000000 and 4 sampling steps takes about"):
+        learn_reward(
+            tiny_diffuser(SPEC),
+            random_walks(),
+            tmp_path / "out",
+            sampling=SamplingConfig(num_steps=4),
+            config=LearningConfig(batch_size=10**8, num_held_out=0),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "words"),
+    [
+        (TrainingConfig, {"seed": 10**11}, "seed is 100000000000; it must be at most 4294967295"),
+        (LearningConfig, {"seed": 10**11}, "seed is 100000000000; it must be at most 4294967295"),
+        (EvaluationConfig, {"seed": 10**11}, "seed is 100000000000; it must be at most"),
+        (EvaluationConfig, {"num_plans": 10**11}, "num_plans is 100000000000; it must be at most"),
+        (DenoiserConfig, {"num_diffusion_steps": 10**9}, "it must be at most 100000"),
+        (DenoiserConfig, {"depth": 10**7}, "depth is 10000000; it must be at most 1000"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(
+    kind: type, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        kind(**settings)
+    with pytest.raises(ValueError, match="horizon is 100000000; it must be at most 100000"):
+        replace(SPEC, horizon=10**8)
