@@ -35,6 +35,7 @@ from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig
 from trailward.pretrained import model_folder
+from trailward.registry import Registry
 from trailward.typing import Actions, Observations
 from trailward_benchmark.problems import Problem, World
 
@@ -346,22 +347,25 @@ def _label_method(label: str, make: Labels) -> Method:
     return Method(label, partial(_labels, make), partial(_label_settings, make))
 
 
-METHODS: Mapping[str, Method] = {
-    "unguided": Method("unguided planner", _unguided, _planner_settings),
-    "demonstrator": Method("demonstrator", _demonstrator),
-    "ours": _guided_method("trailward", "mmd_gaussian"),
-    "ours_all": _guided_method("trailward, seeing all", "mmd_gaussian", sees_all=True),
-    "relative_reward": _guided_method("relative reward", "relative_reward"),
-    "logit": _guided_method("expert-or-play logit", "logit"),
-    "dlsm": _guided_method("guided denoising score matching", "dlsm"),
-    "bc": _cloning_method("BC", None),
-    "bc_wide": _cloning_method("BC, wide and normalised", _CLONING_WIDTH),
-    "bc_denoiser": Method("BC by the denoiser", _bc_denoiser, _cloning_by_denoiser_settings),
-    "gail": _adversarial_method("GAIL", gail, _GAIL),
-    "airl": _adversarial_method("AIRL", airl, _AIRL),
-    "seabo": _label_method("SEABO", NearestReward),
-    "otr": _label_method("OTR", TransportReward),
-}
+METHODS: Registry[Method] = Registry(
+    "methods",
+    {
+        "unguided": Method("unguided planner", _unguided, _planner_settings),
+        "demonstrator": Method("demonstrator", _demonstrator),
+        "ours": _guided_method("trailward", "mmd_gaussian"),
+        "ours_all": _guided_method("trailward, seeing all", "mmd_gaussian", sees_all=True),
+        "relative_reward": _guided_method("relative reward", "relative_reward"),
+        "logit": _guided_method("expert-or-play logit", "logit"),
+        "dlsm": _guided_method("guided denoising score matching", "dlsm"),
+        "bc": _cloning_method("BC", None),
+        "bc_wide": _cloning_method("BC, wide and normalised", _CLONING_WIDTH),
+        "bc_denoiser": Method("BC by the denoiser", _bc_denoiser, _cloning_by_denoiser_settings),
+        "gail": _adversarial_method("GAIL", gail, _GAIL),
+        "airl": _adversarial_method("AIRL", airl, _AIRL),
+        "seabo": _label_method("SEABO", NearestReward),
+        "otr": _label_method("OTR", TransportReward),
+    },
+)
 """By the name used in flags and results. The first two are the ends of the scale of returns;
 ``ours_all`` is for whoever asks what telling a reward the features is worth, and not in the grid
 that is run unasked."""
