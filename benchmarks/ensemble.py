@@ -24,11 +24,12 @@ import tyro
 
 from trailward import Dataset, Diffuser, LearntReward, learn_reward, model_folder
 from trailward.cli.presets import PRESETS
-from trailward.environments.pointmaze.data import collect_demonstrations, collect_play
-from trailward.environments.pointmaze.evaluation import standing_states
-from trailward.environments.pointmaze.maze import CornerTask, parse_maze
-from trailward.judging.disagreement import agreement, disagreement, members
-from trailward.judging.evaluation import episode_return_correlation
+from trailward.environments.pointmaze.environment import standing_states
+from trailward.environments.pointmaze.maze import parse_maze
+from trailward.environments.pointmaze.recipes import collect_demonstrations, collect_play
+from trailward.environments.pointmaze.tasks import CornerTask
+from trailward.judging.erc import episode_return_correlation
+from trailward.learning.disagreement import agreement, disagreement, members
 
 Figures = Mapping[str, float]
 
@@ -94,14 +95,14 @@ def learn(
 def erc(learnt: LearntReward, task: CornerTask, play: Dataset) -> float:
     """ERC distance over whole episodes of play data."""
     ours = np.array([learnt.mean_reward(episode) for episode in play.episodes])
-    true = np.array([task.step_rewards(e.observations).mean() for e in play.episodes])
+    true = np.array([task.observation_rewards(e.observations).mean() for e in play.episodes])
     return episode_return_correlation(ours, true).distance.value
 
 
 def sureness(ensemble: LearntReward, task: CornerTask, play: Dataset) -> Figures:
     """Agreement over play data; disagreement there and at rest in the maze's walls."""
     seen = np.concatenate([episode.observations for episode in play.episodes])
-    states, wall = standing_states(task, 4)
+    states, wall = standing_states(task.maze, 4)
     there, beyond = (
         float(disagreement(ensemble, where, reference=seen).mean())
         for where in (seen, states[wall])

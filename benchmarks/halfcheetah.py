@@ -26,13 +26,17 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from trailward.acting.network_policy import ladder_of
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
+from trailward.cli.collect import Collect
 from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command
 from trailward.data.dataset import read_dataset
 from trailward.diffusion.diffuser import Diffuser
-from trailward.environments.halfcheetah.environment import ladder, make_env
-from trailward.judging.evaluation import bootstrap, episode_return_correlation
+from trailward.environments.halfcheetah.environment import ENV_ID, make_env
+from trailward.environments.recipes import ROLL_OUTS
+from trailward.judging.erc import episode_return_correlation
+from trailward.judging.statistics import bootstrap
 from trailward.learning.problem import STARTS
 from trailward.pretrained import model_folder
 
@@ -181,7 +185,7 @@ def _settings(settings: Settings, regime: Regime) -> dict[str, Any]:
     now = {name: asdict(getattr(settings, name)) for name in names}
     made_from = {
         "diffuser": Diffuser.load(model_folder(regime.diffuser)).fingerprint,
-        "ladder": [policy.facts["step"] for policy in ladder()],
+        "ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID)],
     }
     return json.loads(json.dumps(now | made_from))
 
@@ -192,13 +196,13 @@ def _data(
     """Play data that the diffuser has not seen, and demonstrations."""
     play = out / f"{regime.play}-v0"
     if not play.exists():
-        num_steps = min(200_000, settings.play.num_steps or 200_000)
-        job = replace(settings.play, what=regime.play, out=play, num_steps=num_steps, seed=77)
-        job.run(_silent)
+        num_steps = min(200_000, vars(settings.play)["num_steps"])
+        recipe = ROLL_OUTS[regime.play](**{"num_steps": num_steps})
+        Collect(play, settings.environment, recipe, 77).run(_silent)
     demonstrations = out / f"{regime.demonstrator}-{count}-{seed}-v0"
     if not demonstrations.exists():
-        job = replace(settings.demonstrations, what=regime.demonstrator, num_episodes=count)
-        replace(job, out=demonstrations, seed=1 + seed).run(_silent)
+        recipe = ROLL_OUTS[regime.demonstrator](**{"num_episodes": count})
+        Collect(demonstrations, settings.environment, recipe, 1 + seed).run(_silent)
     return play, demonstrations
 
 

@@ -60,8 +60,9 @@ def main(benchmark: Benchmark) -> None:
     settings = PRESETS["large"].quick() if benchmark.quick else PRESETS["large"]
     play = out / "play-v0"
     if not play.exists():
-        num_steps = min(400_000, settings.play.num_steps or 400_000)
-        Collect("play", play, "large", num_steps=num_steps, seed=77).run(_silent)
+        num_steps = min(400_000, vars(settings.play)["num_steps"])
+        recipe = replace(settings.play, **{"num_steps": num_steps})
+        Collect(play, settings.environment, recipe, 77).run(_silent)
     per_step = replace(settings, reward=replace(settings.reward, model="additive"))
     cells: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
@@ -112,8 +113,8 @@ def _cell(
             shutil.rmtree(folder)
     demonstrations = out / f"demonstrations-{slug}-{seed}-v0"
     if not demonstrations.exists():
-        job = Collect("demonstrations", demonstrations, "large", task, seed=1 + seed)
-        replace(job, episode_steps=settings.demonstrations.episode_steps).run(_silent)
+        recipe = replace(settings.demonstrations, **{"task": task})
+        Collect(demonstrations, settings.environment, recipe, 1 + seed).run(_silent)
     job = learn_command(
         settings,
         str(demonstrations),
@@ -130,7 +131,7 @@ def _cell(
         str(play),
         str(demonstrations),
         folder,
-        "large",
+        settings.environment,
         "large",
         task,
         evaluation=judged,
@@ -145,7 +146,7 @@ def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     return {
         "erc": evaluation["erc_windows"]["distance"]["value"],
         **{
-            name: (evaluation["ordered_success"] or {}).get(policy)
+            name: (evaluation["success"] or {}).get(policy)
             for name, policy in (
                 ("success", "learnt"),
                 ("success_unguided", "unguided"),
@@ -159,8 +160,8 @@ def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
         "return_demonstrator": evaluation["return"]["demonstrator"]["value"],
         "dynamics_error_16": dynamics["learnt"]["at_16"],
         "dynamics_error_16_unguided": dynamics["unguided"]["at_16"],
-        "wall_fraction": dynamics["learnt"]["wall_fraction"],
-        "wall_fraction_unguided": dynamics["unguided"]["wall_fraction"],
+        "wall_fraction": evaluation["wall_fraction"]["learnt"],
+        "wall_fraction_unguided": evaluation["wall_fraction"]["unguided"],
         "learn_seconds": evaluation["learnt"]["seconds"],
         "decision_ms": evaluation["decision_ms"],
     }

@@ -18,9 +18,9 @@ import tyro
 
 from trailward import Dataset, Planner, PlanSpec, train_diffuser
 from trailward.cli.presets import PRESETS
-from trailward.environments.pointmaze.data import collect_play, run_from
 from trailward.environments.pointmaze.maze import make_env, parse_maze
-from trailward.judging.evaluation import dynamics_error, windows_of
+from trailward.environments.pointmaze.recipes import collect_play, run_from
+from trailward.judging.dynamics import dynamics_error, windows_of
 
 
 @dataclass(frozen=True)

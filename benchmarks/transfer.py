@@ -47,16 +47,17 @@ from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
+from trailward.environments import RewardFunction
+from trailward.environments.drawing import GUIDED, draw_paths, smooth
 from trailward.environments.halfcheetah import environment as halfcheetah
 from trailward.environments.pointmaze.maze import make_env, parse_maze
+from trailward.environments.pointmaze.pictures import draw_maze, maze_panels
 from trailward.interop.sb3 import LearntRewardVecEnv
-from trailward.judging.disagreement import is_known
-from trailward.judging.evaluation import bootstrap
-from trailward.judging.reward_distance import RewardFunction
+from trailward.judging.statistics import bootstrap
+from trailward.learning.disagreement import is_known
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
-from trailward.report.figures import GUIDED, draw_maze, draw_paths, maze_panels, smooth
 from trailward.typing import Actions, Observations
 from trailward_benchmark.problems import Problem, World, open_world, parse_problem
 
@@ -239,7 +240,7 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
     policies: dict[str, Callable[[], Policy]] = {
         "rl_on_learnt": lambda: train(place, given, training, evaluation.episode_steps, seed),
         "rl_on_true": lambda: train(
-            place, world.true_reward, training, evaluation.episode_steps, seed
+            place, world.task.transition_rewards, training, evaluation.episode_steps, seed
         ),
         "bc": lambda: clone(world.demonstrations, seed=seed, num_epochs=1 if quick else 50),
         "old_planner": lambda: evaluation.planner(world.diffuser, learnt, guided=True),
@@ -290,7 +291,11 @@ def _judged_by_reward(
 
 
 def _true_return(world: World, episode: Episode) -> float:
-    return float(world.true_reward(*episode.transitions).sum())
+    """By where transitions lead: elsewhere than at home the simulator's own reward is another."""
+    reward = world.task.transition_rewards
+    if reward is None:
+        raise ValueError(f"the true reward of {world.problem.name} is not one of transitions")
+    return float(reward(*episode.transitions).sum())
 
 
 def train(

@@ -11,7 +11,7 @@ from tiny import random_walks, tiny_diffuser
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion.training import TrainingConfig, train_diffuser
-from trailward.judging.evaluation import EvaluationConfig
+from trailward.judging.config import EvaluationConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.problem import LearningConfig
 from trailward.limits import available_memory, check_memory

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from tiny import random_walks, tiny_diffuser, tiny_reward
+from trailward.acting.network_policy import ladder_of
 from trailward.acting.planner import Policy
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.environments.halfcheetah.environment import ladder
-from trailward.environments.halfcheetah.evaluation import _pairs
-from trailward.judging.evaluation import EvaluationConfig, judge_behaviour
+from trailward.environments.gymnasium_env import OwnReward
+from trailward.judging.behaviour import judge_behaviour
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.evaluate import reward_pairs
 from trailward.learning import learn_reward as reward_learning
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig
@@ -97,7 +99,7 @@ def test_plans_are_guided_in_planning_as_they_were_in_learning(
 def test_returns_are_not_discounted() -> None:
     """A reward of 1 counts as much at the 1000th step as at the first."""
 
-    early, late = ladder()[:2]
+    early, late = ladder_of("HalfCheetah-v5")[:2]
 
     def run(policy: Policy) -> list[Episode]:
         rewards = np.zeros((2, 1000))
@@ -113,7 +115,7 @@ def test_rewards_are_correlated_over_whole_play_episodes_and_over_windows() -> N
     """Not over demonstrations or a few starts; each play episode counts, from end to end."""
     reward = tiny_reward(DIFFUSER)
     config = EvaluationConfig(num_windows=500)
-    pairs = _pairs(reward, PLAY, config)
+    pairs = reward_pairs(reward, OwnReward(), PLAY, config)
     assert set(pairs) == {"windows", "episodes"}
     learnt, true = pairs["episodes"]
     assert len(true) == len(PLAY.episodes)
@@ -125,7 +127,7 @@ def test_rewards_are_correlated_over_whole_play_episodes_and_over_windows() -> N
         assert expected == pytest.approx(sum(episode.rewards) / 30)
     assert len(pairs["windows"][0]) == 500
     changed = Dataset([*PLAY.episodes[:3], with_late_reward(PLAY.episodes[3])])
-    again = _pairs(reward, changed, config)
+    again = reward_pairs(reward, OwnReward(), changed, config)
     assert again["episodes"][1][3] == pytest.approx(true[3] + 1)
     assert (again["windows"][1] != pairs["windows"][1]).any()
 

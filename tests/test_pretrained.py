@@ -5,14 +5,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from trailward.acting.network_policy import ladder_of
 from trailward.acting.planner import Planner
 from trailward.checkpoint import WEIGHTS, CheckpointError
 from trailward.cli.presets import PRESETS
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.environments.halfcheetah.environment import ladder
-from trailward.environments.pointmaze.data import collect_demonstrations, guided_expert, run_from
-from trailward.environments.pointmaze.maze import CornerTask, Maze, make_env, parse_maze, parse_task
-from trailward.judging.evaluation import DynamicsError, dynamics_error
+from trailward.environments.pointmaze.maze import Maze, make_env, parse_maze
+from trailward.environments.pointmaze.recipes import collect_demonstrations, guided_expert, run_from
+from trailward.environments.pointmaze.tasks import CornerTask, parse_task
+from trailward.environments.recipes import Mixture
+from trailward.judging.dynamics import DynamicsError, dynamics_error
 from trailward.pretrained import model_folder, packaged
 
 CORNER = parse_task("corner", parse_maze("umaze"))
@@ -84,11 +86,11 @@ def test_those_of_halfcheetah_know_what_they_are_of(what: str) -> None:
     )
     assert made["training"] == asdict(asked.training)
     assert (made["play"]["what"], made["play"]["environment"]) == (what, "HalfCheetah-v5")
-    assert asked.play.what == "mixture"
+    assert isinstance(asked.play, Mixture)
     steps = [policy["step"] for policy in made["play"]["policies"]]
-    assert steps == [policy.facts["step"] for policy in ladder()[:-1]]
+    assert steps == [policy.facts["step"] for policy in ladder_of("HalfCheetah-v5")[:-1]]
     best = made["play"].get("best", {}).get("step")
-    assert best == (ladder()[-1].facts["step"] if what == "mixture" else None)
+    assert best == (ladder_of("HalfCheetah-v5")[-1].facts["step"] if what == "mixture" else None)
     assert made["play"]["returns"]["count"] == (309 if what == "mixture" else 300)
 
 

@@ -25,12 +25,13 @@ class Registry(Mapping[str, T]):
     Args:
         family: what they are, in the plural: ``objectives``. Installed packages add parts by entry
             points of the group ``trailward.<family>``.
-        parts: those that are there from the beginning.
+        parts: those that are there from the beginning; one that is given as ``module:Name`` is
+            imported when it is asked for.
     """
 
-    def __init__(self, family: str, parts: Mapping[str, T] | None = None) -> None:
+    def __init__(self, family: str, parts: Mapping[str, T | str] | None = None) -> None:
         self.family = family
-        self._parts: dict[str, T] = dict(parts or {})
+        self._parts: dict[str, Any] = dict(parts or {})
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that adds a part; a name that is taken is given to the new part."""
@@ -54,6 +55,8 @@ class Registry(Mapping[str, T]):
             UnknownPartError: if there is no such part, or its module may not be imported.
         """
         if name in self._parts:
+            if isinstance(self._parts[name], str):
+                self._parts[name] = self._of_module(self._parts[name], may_import=True)
             return self._parts[name]
         for point in entry_points(group=f"trailward.{self.family}"):
             if point.name == name:
@@ -91,11 +94,12 @@ class Registry(Mapping[str, T]):
         Raises:
             UnknownPartError: if it has no name, such as a function inside a function.
         """
-        for name, registered in self._parts.items():
-            if registered is part:
-                return name
         kind: Any = part
-        name = f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', '')}"
+        spelt = f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', '')}"
+        for name, registered in self._parts.items():
+            if registered is part or registered == spelt:
+                return name
+        name = spelt
         if not name.strip(":") or "<locals>" in name:
             msg = f"{part} has no name to be saved by; define it at the top of a module"
             raise UnknownPartError(msg)

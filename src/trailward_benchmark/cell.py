@@ -16,8 +16,8 @@ from jaxtyping import Float
 
 from trailward.baselines.episode_reward import TransitionReward
 from trailward.data.episode import DataError
-from trailward.judging.evaluation import episode_return_correlation
-from trailward.judging.reward_distance import draw_transitions, epic_distance, step_correlation
+from trailward.judging.epic import draw_transitions, epic_distance, step_correlation
+from trailward.judging.erc import episode_return_correlation
 from trailward_benchmark.methods import METHODS, Outcome
 from trailward_benchmark.problems import Arrays, Problem, World, facts_of, open_world
 
@@ -117,7 +117,7 @@ def run_cell(cell: Cell, folder: Path) -> Result:
 
 
 def _mean_return(world: World, episodes: Sequence[Any]) -> float:
-    return float(np.mean([world.true_rewards(episode).sum() for episode in episodes]))
+    return float(np.mean([world.task.step_rewards(episode).sum() for episode in episodes]))
 
 
 def _reward_figures(world: World, outcome: Outcome) -> dict[str, float | None]:
@@ -126,7 +126,7 @@ def _reward_figures(world: World, outcome: Outcome) -> dict[str, float | None]:
     if reward is None:
         return {}
     learnt = outcome.labels or [reward(episode) for episode in episodes]
-    true = [world.true_rewards(episode) for episode in episodes]
+    true = [world.task.step_rewards(episode) for episode in episodes]
     length = world.diffuser.spec.num_observations - 1
     windows = [np.concatenate([_windows(each, length) for each in of]) for of in (learnt, true)]
     means = [np.array([each.mean() for each in of]) for of in (learnt, true)]
@@ -146,10 +146,12 @@ def _windows(rewards: Float[np.ndarray, "time"], length: int) -> Float[np.ndarra
     return rewards[: count * length].reshape(count, length).mean(1)
 
 
-def _epic(world: World, reward: TransitionReward) -> float:
+def _epic(world: World, reward: TransitionReward) -> float | None:
+    true = world.task.transition_rewards
+    if true is None:
+        return None
     drawn = draw_transitions(world.judged, count=_EPIC_TRANSITIONS, seed=0)
-    found = epic_distance(reward.step_rewards, world.true_reward, drawn, num_canonical=_EPIC_PAIRS)
-    return found.value
+    return epic_distance(reward.step_rewards, true, drawn, num_canonical=_EPIC_PAIRS).value
 
 
 def _peak_memory_mb() -> int | None:

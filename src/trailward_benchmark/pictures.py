@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trailward.report.figures import Arrays, draw_maze, draw_paths, extent, maze_panels, smooth
+from trailward.environments.drawing import Arrays, draw_paths, smooth
+from trailward.environments.pointmaze.pictures import draw_maze, extent, maze_panels
 from trailward_benchmark.methods import METHODS
 from trailward_benchmark.table import SHORT, Comparison
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trailward.judging.evaluation import Estimate, bootstrap
+from trailward.judging.statistics import Estimate, bootstrap
 from trailward_benchmark.cell import Cell
 from trailward_benchmark.methods import METHODS, NUM_BEST_OF
 

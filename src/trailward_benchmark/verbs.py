@@ -6,9 +6,10 @@ from typing import Annotated
 
 import tyro
 
+from trailward.acting.network_policy import NetworkPolicy
 from trailward.checkpoint import provenance
 from trailward.cli.flags import Say
-from trailward.environments.halfcheetah.environment import NetworkPolicy
+from trailward.environments import find_environment
 from trailward.folders import own_folder
 from trailward.progress import progress
 from trailward_benchmark.policies import PolicyTrainingConfig, package_policies, train_policies
@@ -16,10 +17,14 @@ from trailward_benchmark.policies import PolicyTrainingConfig, package_policies,
 
 @dataclass(frozen=True)
 class Policies:
-    """Train a ladder of HalfCheetah policies; run again on the same folder, it resumes exactly."""
+    """Train a ladder of policies; run again on the same folder, it resumes exactly."""
 
     out: Path
     """Folder of the snapshots, the checkpoint and, in 'ladder', the policies chosen."""
+    environment: Annotated[str, tyro.conf.arg(name="env", aliases=["--environment"])] = (
+        "halfcheetah"
+    )
+    """Where: halfcheetah, an id of Gymnasium such as Hopper-v5, or module:Name."""
     training: Annotated[PolicyTrainingConfig, tyro.conf.arg(name="")] = field(
         default_factory=PolicyTrainingConfig
     )
@@ -32,9 +37,11 @@ class Policies:
             return self._run(say)
 
     def _run(self, say: Say) -> list[NetworkPolicy]:
+        environment = find_environment(self.environment)
         with progress("training", self.training.num_steps) as report:
-            train_policies(self.training, self.out, report)
+            train_policies(environment, self.training, self.out, report)
         chosen = package_policies(
+            environment,
             self.out,
             self.out / "ladder",
             num=self.num_policies,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from trailward.acting.network_policy import NetworkPolicy, ladder
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.data.episode import DataError
-from trailward.environments.halfcheetah.environment import NetworkPolicy, ladder
 from trailward.optional import MissingExtraError
 from trailward_benchmark.policies import (
     STATE,

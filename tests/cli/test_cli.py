@@ -7,13 +7,12 @@ from typing import get_args
 
 import pytest
 
-from trailward.cli.collect import _check_collect
 from trailward.cli.flags import Preset
 from trailward.cli.main import main
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset, write_dataset
 from trailward.data.episode import Columns
-from trailward.environments.halfcheetah import evaluation as halfcheetah_evaluation
+from trailward.environments.halfcheetah import environment as halfcheetah
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
@@ -108,29 +107,19 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         ),
         (["collect", "--what=expert", "--out={}/new"], "it can be play, demonstrations"),
         (
-            ["collect", "--env=halfcheetah", "--what=play", "--out={}/new", "--task=goal:1,1"],
-            "--task plays no part in --what play with environment 'halfcheetah'",
-        ),
-        (
-            ["collect", "--what=play", "--out={}/new", "--num-episodes=3"],
-            "--num-episodes plays no part in --what play",
-        ),
-        (
-            ["collect", "--env=halfcheetah", "--what=expert", "--out={}/new", "--action-noise=1"],
-            "--action-noise plays no part in --what expert",
-        ),
-        (
-            [
-                "collect", "--env=halfcheetah", "--what=runner-up", "--out={}/new",
-                "--action-noise=1",
-            ],
-            "--action-noise plays no part in --what runner-up",
-        ),
-        (
             ["collect", "--env=halfcheetah", "--what=play", "--out={}/new", "--policies={}/play"],
             "play holds no model",
         ),
         (["collect", "--what=play", "--out={}/new.1"], "'new.1-v0' is not a name that Minari"),
+        (
+            ["collect", "--env=Hoper-v5", "--what=play", "--out={}/new"],
+            "environment 'Hoper-v5' cannot be made",
+        ),
+        (["collect", "--env=swamp", "--what=play", "--out={}/new"], "'swamp' is not among the"),
+        (
+            ["collect", "--env=Hopper-v5", "--what=play", "--out={}/new"],
+            "there is no packaged ladder of policies of 'Hopper-v5'",
+        ),
         (["collect", "--what=play", "--out={}/new", "--num-steps=0"], "num_steps is 0"),
         (
             ["collect", "--what=demonstrations", "--out={}/new", "--num-episodes=0"],
@@ -186,6 +175,27 @@ def test_settings_that_cannot_be_are_refused_before_anything_runs(
     captured = capsys.readouterr()
     assert words in " ".join((captured.out + captured.err).replace("│", " ").split())
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        (["--env=halfcheetah", "--what=play"], "--task=goal:1,1"),
+        (["--what=play"], "--num-episodes=3"),
+        (["--env=halfcheetah", "--what=expert"], "--action-noise=1"),
+        (["--env=halfcheetah", "--what=runner-up"], "--action-noise=1"),
+        (["--env=Hopper-v5", "--what=policy"], "--maze=large"),
+    ],
+)
+def test_flags_of_another_environment_or_recipe_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], flag: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["collect", *given, f"--out={tmp_path}/new", flag])
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert flag.partition("=")[0] in captured.out + captured.err
+    assert not (tmp_path / "new-v0").exists()
 
 
 @pytest.mark.parametrize("bad", ["demonstrations", "play"])
@@ -255,11 +265,12 @@ def test_policies_are_trained_packaged_and_rolled_out(
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_a_preset_collects_can_be_collected(name: str) -> None:
-    settings, cheetah = PRESETS[name], name.endswith("halfcheetah")
-    for job in (settings.play, settings.demonstrations, settings.quick().play):
-        _check_collect(job)
-        assert job.environment == ("halfcheetah" if cheetah else "maze")
-    assert settings.quick().play.num_steps == 20_000
+    settings = PRESETS[name]
+    for recipe in (settings.play, settings.demonstrations, settings.quick().play):
+        assert type(recipe) in settings.environment.recipes.values()
+    cheetah = name.endswith("halfcheetah")
+    assert settings.environment.name == ("HalfCheetah-v5" if cheetah else "maze")
+    assert vars(settings.quick().play)["num_steps"] == 20_000
     assert set(PRESETS) == set(get_args(Preset))
 
 
@@ -273,7 +284,7 @@ def test_a_preset_is_filled_in_without_a_complaint(verb: str) -> None:
 def test_a_reward_is_learnt_judged_and_reported_on_halfcheetah(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(halfcheetah_evaluation, "film", lambda episode, tell: None)
+    monkeypatch.setattr(halfcheetah, "film", lambda episode, tell: None)
 
     def run(*arguments: str) -> None:
         assert main(arguments) == 0, arguments

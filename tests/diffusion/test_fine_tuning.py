@@ -18,7 +18,7 @@ from trailward.diffusion.fine_tuning import (
     episode_weights,
     tune_diffuser,
 )
-from trailward.judging.evaluation import EvaluationConfig
+from trailward.judging.config import EvaluationConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig

@@ -11,16 +11,12 @@ from trailward.acting.planner import Planner, Policy
 from trailward.data.episode import DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.judging.evaluation import (
-    EvaluationConfig,
-    bootstrap,
-    check_long_enough,
-    dynamics_error,
-    episode_return_correlation,
-    plan_observations,
-    return_fraction,
-    windows_of,
-)
+from trailward.judging.behaviour import return_fraction
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.dynamics import dynamics_error, plan_observations, windows_of
+from trailward.judging.erc import episode_return_correlation
+from trailward.judging.evaluate import check_long_enough
+from trailward.judging.statistics import bootstrap
 
 TRUE = np.random.default_rng(0).standard_normal(40)
 LEARNT = 0.5 * TRUE + np.random.default_rng(1).standard_normal(40)

@@ -10,9 +10,9 @@ from tiny import random_walks, shake, tiny_diffuser, tiny_reward
 from trailward.data.entries import observations_of
 from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
-from trailward.judging.disagreement import disagreement
-from trailward.judging.evaluation import standing_rewards
 from trailward.judging.place_map import map_arrays, read_walls, standing_plane
+from trailward.learning.disagreement import disagreement
+from trailward.learning.standing import standing_rewards
 from trailward.rewards.models import RewardConfig
 
 SPEC = PlanSpec(horizon=4, stride=2, observation_dim=3, action_dim=2)

@@ -1,7 +1,6 @@
 """EPIC and the correlation of steps, where the truth has a closed form or can be enumerated."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +11,9 @@ from tiny import STAGED, random_walks, tiny_diffuser, tiny_reward, tiny_staged_r
 from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
 from trailward.data.plan import PlanSpec
-from trailward.judging.evaluation import EvaluationConfig
-from trailward.judging.reward_distance import (
-    RewardFunction,
+from trailward.environments import RewardFunction
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.epic import (
     Transitions,
     canonical_rewards,
     draw_transitions,
@@ -22,6 +21,7 @@ from trailward.judging.reward_distance import (
     step_correlation,
     transition_figures,
 )
+from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.models import RewardConfig
 
 GENERATOR = np.random.default_rng(0)
@@ -183,7 +183,7 @@ def test_rewards_are_asked_about_in_blocks_that_make_no_difference(
         return curved(*parts)
 
     whole = canonical_rewards(counting, GAUSSIAN, num_canonical=20)
-    monkeypatch.setattr("trailward.judging.reward_distance._ROWS", 1000)
+    monkeypatch.setattr("trailward.judging.epic._ROWS", 1000)
     asked.clear()
     np.testing.assert_allclose(canonical_rewards(counting, GAUSSIAN, num_canonical=20), whole)
     assert max(asked[:-1]) <= 1000
@@ -296,30 +296,38 @@ APART = PlanSpec(4, 2, 2, 2, with_actions=True)
 ACTING = RewardConfig(hidden=(8,), sees_actions=True)
 
 
+def rewarded(learnt: LearntReward, sign: float) -> Dataset:
+    """Walks whose true reward is the learnt one, with a sign."""
+    rewards = [sign * learnt.transition_rewards(*each.transitions) for each in WALKS.episodes]
+    episodes = zip(WALKS.episodes, rewards, strict=True)
+    return Dataset([Episode(e.observations, e.actions, found) for e, found in episodes])
+
+
 @pytest.mark.parametrize("config", [RewardConfig(hidden=(8,)), ACTING], ids=["plain", "acting"])
 def test_a_learnt_reward_is_its_own_best_match(config: RewardConfig) -> None:
     learnt = tiny_reward(tiny_diffuser(AT_ONCE), config)
-    found = transition_figures(learnt, learnt.transition_rewards, WALKS, CONFIG)
+    found = transition_figures(learnt, learnt.transition_rewards, rewarded(learnt, 1.0), CONFIG)
     assert found["epic"]["value"] == pytest.approx(0, abs=1e-6)
     assert found["step_pearson"]["value"] == pytest.approx(1)
     assert found["step_pearson"]["count"] == 3
 
 
-def test_steps_are_correlated_with_recorded_rewards_if_asked() -> None:
+def test_steps_are_correlated_with_the_rewards_of_the_play_data() -> None:
     learnt = tiny_reward(tiny_diffuser(AT_ONCE))
-    rewards = [learnt.step_rewards(episode.observations)[1:] for episode in WALKS.episodes]
-    play = Dataset(
-        [
-            Episode(e.observations, e.actions, -r)
-            for e, r in zip(WALKS.episodes, rewards, strict=True)
-        ]
-    )
-    found = transition_figures(learnt, learnt.transition_rewards, play, CONFIG, recorded=True)
+    play = rewarded(learnt, -1.0)
+    found = transition_figures(learnt, learnt.transition_rewards, play, CONFIG)
     assert found["epic"]["value"] == pytest.approx(0, abs=1e-6)
     assert found["step_pearson"]["value"] == pytest.approx(-1)
     bare = Dataset([Episode(e.observations, e.actions) for e in play.episodes])
-    with pytest.raises(DataError, match="needs play data with recorded rewards"):
-        transition_figures(learnt, learnt.transition_rewards, bare, CONFIG, recorded=True)
+    with pytest.raises(DataError, match="needs play data with rewards"):
+        transition_figures(learnt, learnt.transition_rewards, bare, CONFIG)
+
+
+def test_without_a_true_reward_of_transitions_there_is_no_epic() -> None:
+    learnt = tiny_reward(tiny_diffuser(AT_ONCE))
+    found = transition_figures(learnt, None, rewarded(learnt, 1.0), CONFIG)
+    assert found["epic"] is None
+    assert found["step_pearson"]["value"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -337,8 +345,5 @@ def test_rewards_that_are_not_of_transitions_have_no_figures(
 
 def test_rewards_that_remember_have_no_figures() -> None:
     diffuser = tiny_diffuser(AT_ONCE)
-    staged, plain = tiny_staged_reward(diffuser, STAGED), tiny_reward(diffuser)
-    pairs: list[tuple[object, Callable | None]] = [(staged, curved), (plain, None)]
-    for learnt, true in pairs:
-        found = transition_figures(learnt, true, WALKS, CONFIG)
-        assert found == {"epic": None, "step_pearson": None}
+    found = transition_figures(tiny_staged_reward(diffuser, STAGED), curved, WALKS, CONFIG)
+    assert found == {"epic": None, "step_pearson": None}

@@ -17,7 +17,7 @@ from trailward.data.dataset import Dataset, Windows, write_dataset
 from trailward.data.episode import Columns, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
-from trailward.judging.evaluation import EvaluationConfig
+from trailward.judging.config import EvaluationConfig
 from trailward.judging.without_truth import (
     feature_shares,
     held_out_demonstrations,

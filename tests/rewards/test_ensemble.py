@@ -31,9 +31,9 @@ from trailward.checkpoint import CheckpointError
 from trailward.cli.main import main
 from trailward.data.dataset import Windows, write_dataset
 from trailward.diffusion.training import DivergedError
-from trailward.judging.disagreement import agreement, disagreement, members
 from trailward.learning import learn_reward as reward_learning
 from trailward.learning import problem as matching
+from trailward.learning.disagreement import agreement, disagreement, members
 from trailward.learning.learn_reward import STATE
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem

@@ -14,7 +14,7 @@ from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
 from trailward.interop.exported import export_reward
-from trailward.judging.disagreement import is_known
+from trailward.learning.disagreement import is_known
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig

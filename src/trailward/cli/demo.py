@@ -1,18 +1,31 @@
 """The verb ``demo``: the whole job in one environment."""
 
 import contextlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from trailward.checkpoint import CheckpointError, read_json
+from trailward.cli.collect import Collect
 from trailward.cli.flags import Preset, Say
-from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command, train_command
+from trailward.cli.presets import (
+    PRESETS,
+    Settings,
+    evaluate_command,
+    learn_command,
+    train_command,
+)
 from trailward.cli.report import Report
 from trailward.data.episode import DataError
-from trailward.environments.pointmaze.maze import parse_maze, parse_task
+from trailward.environments import Recipe, find_environment
 from trailward.files import write_json
 from trailward.folders import own_folder
+
+_PLAY_STEPS = 200_000
+"""Environment steps of play data that judging a packaged diffuser takes at most."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +36,14 @@ class Demo:
     """Folder of everything made; run again, it goes on where it was."""
     preset: Preset = "umaze"
     """Which settings are used."""
-    task: str = "corner"
-    """The true reward that is demonstrated and judged by: corner, goal:ROW,COLUMN, ordered:...;
-    HalfCheetah has one of its own."""
+    task: str | None = None
+    """The true reward that is demonstrated and judged by, of those that the environment has; the
+    usual one if not given. In a maze: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
+    environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
+    """Another environment than the preset's, in which its settings are used; the diffuser is
+    trained too."""
+    policies: Path | None = None
+    """The ladder of policies that data is recorded with; the packaged one if not given."""
     objective: str = "mmd_gaussian"
     """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy; or, without sampling
     plans, dlsm, logit or relative_reward."""
@@ -42,30 +60,28 @@ class Demo:
         Raises:
             DataError: if the folder holds a demo with other settings.
         """
-        settings = PRESETS[self.preset]
-        settings = settings.quick() if self.quick else settings
-        out = self.out
+        settings = self._settings()
         trains = self.from_scratch or settings.packaged is None
         replace(settings.learning, objective=self.objective)  # refuses one that is unknown
-        in_maze = settings.play.environment == "maze"
-        if in_maze:
-            parse_task(self.task, parse_maze(settings.play.maze))
-        with own_folder(out, "demo"):
-            return self._run(say, settings, trains=trains, in_maze=in_maze)
+        task = settings.environment.task(self.task)
+        with own_folder(self.out, "demo"):
+            return self._run(say, settings, task.name, trains=trains)
 
-    def _run(self, say: Say, settings: Settings, *, trains: bool, in_maze: bool) -> dict[str, Any]:
+    def _run(self, say: Say, settings: Settings, task: str, *, trains: bool) -> dict[str, Any]:
         out, seed = self.out, self.seed
-        _claim(out, {"preset": self.preset, "quick": self.quick, "seed": seed, "trains": trains})
-        slug = self.task.replace(":", "-").replace(",", "-") if in_maze else "running"
+        claim = {"preset": self.preset, "quick": self.quick, "seed": seed, "trains": trains}
+        _claim(out, claim | ({"environment": self.environment} if self.environment else {}))
+        slug = re.sub(r"[^\w-]", "-", task)
         play, demonstrations = out / "play-v0", out / f"demonstrations-{slug}-v0"
         if not play.exists():
-            asked = settings.play.num_steps or 200_000
-            job = replace(settings.play, num_steps=asked if trains else min(200_000, asked))
             play_seed = seed if trains else seed + 100  # not what the packaged diffuser has seen
-            replace(job, out=play, seed=play_seed).run(say)
+            recipe = settings.play if trains else _at_most(settings.play, _PLAY_STEPS)
+            Collect(play, settings.environment, recipe, play_seed).run(say)
         if not demonstrations.exists():
-            job = replace(settings.demonstrations, out=demonstrations, task=self.task)
-            replace(job, seed=seed + 1).run(say)
+            recipe = settings.demonstrations
+            if self.task is not None and "task" in vars(recipe):
+                recipe = replace(recipe, **{"task": self.task})
+            Collect(demonstrations, settings.environment, recipe, seed + 1).run(say)
         diffuser = str(out / "diffuser") if trains else str(settings.packaged)
         if trains:
             train_command(settings, str(play), Path(diffuser), seed=seed).run(say)
@@ -88,9 +104,35 @@ class Demo:
             play=str(play),
             demonstrations=str(demonstrations),
         )
-        figures = evaluation.run(say)
+        figures = replace(evaluation, policies=self.policies).run(say)
         Report(evaluation.out, out / "report", reward).run(say)
         return figures
+
+    def _settings(self) -> Settings:
+        """The preset's, in the environment and with the policies that are asked for."""
+        settings = PRESETS[self.preset]
+        settings = settings.quick() if self.quick else settings
+        if self.environment is not None:
+            environment = find_environment(self.environment)
+            settings = replace(settings, environment=environment, packaged=None)
+        if self.policies is not None:
+            settings = replace(
+                settings,
+                play=_with_policies(settings.play, self.policies),
+                demonstrations=_with_policies(settings.demonstrations, self.policies),
+            )
+        return settings
+
+
+def _with_policies(recipe: Recipe, policies: Path) -> Recipe:
+    if "policies" not in vars(recipe):
+        msg = f"the preset's recipe '{type(recipe).__name__}' takes no policies; leave them out"
+        raise DataError(msg)
+    return replace(recipe, **{"policies": policies})
+
+
+def _at_most(recipe: Recipe, num_steps: int) -> Recipe:
+    return replace(recipe, **{"num_steps": min(num_steps, vars(recipe)["num_steps"])})
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:

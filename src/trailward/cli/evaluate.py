@@ -1,22 +1,32 @@
 """The verb ``evaluate``: judge a learnt reward and its planner."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trailward.acting.network_policy import ladder_of, recorded_from
+from trailward.acting.planner import Policy
 from trailward.checkpoint import fingerprint_of, provenance
 from trailward.cli.collect import check_made_for
-from trailward.cli.flags import Judge, Preset, Say, load_reward, read_for
+from trailward.cli.flags import (
+    DEFAULT_ENVIRONMENT,
+    Preset,
+    Say,
+    flag_value,
+    load_reward,
+    read_for,
+    settings_of,
+    with_environment,
+)
 from trailward.data.dataset import Dataset, agreed_columns
 from trailward.data.formats.table import TableLayout
 from trailward.diffusion.diffuser import Diffuser
-from trailward.environments.halfcheetah.environment import ladder
-from trailward.environments.halfcheetah.evaluation import demonstrator_of, evaluate_on_halfcheetah
-from trailward.environments.pointmaze.evaluation import evaluate_in_maze
-from trailward.environments.pointmaze.maze import parse_maze, parse_task
+from trailward.environments import Environment, Evaluation
 from trailward.files import write_arrays, write_json
 from trailward.folders import own_folder
-from trailward.judging.evaluation import Evaluation, EvaluationConfig
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.evaluate import evaluate
 from trailward.judging.place_map import read_walls
 from trailward.judging.without_truth import judge_without_truth
 from trailward.learning.learnt_reward import LearntReward
@@ -35,18 +45,17 @@ class Evaluate:
     """Demonstrations, for the pictures; without an environment those that were learnt from."""
     out: Path
     """Folder that gets evaluation.json and evaluation.npz."""
+    environment: Environment | None
+    """Where: maze, halfcheetah, an id of Gymnasium, module:Name; none to judge by data alone."""
     diffuser: str = "umaze"
     """A diffuser's folder, or the name of a packaged one."""
-    maze: str = "umaze"
-    """umaze, medium, large, open, or rows of 0 and 1 joined by '/'."""
-    task: str = "corner"
-    """The true reward: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
-    environment: Judge = "maze"
-    """Where, or none: by data alone. --maze and --task are for mazes."""
+    task: str | None = None
+    """The true reward: the task that the demonstrations name, or the environment's usual one, if
+    not given. In a maze: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
     policies: Path | None = None
-    """HalfCheetah's policies, to find the demonstrator among; the packaged ones if not given."""
+    """The ladder of policies to find the demonstrator among; the packaged one if not given."""
     preset: Preset | None = None
-    """Settings known to work, as the defaults of environment, maze, diffuser and evaluation."""
+    """Settings known to work, as the defaults of environment, diffuser and evaluation."""
     walls: Path | None = None
     """With environment none: a CSV file of walls to draw, a row x0,y0,x1,y1 each."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -54,24 +63,21 @@ class Evaluate:
 
     def run(self, say: Say) -> dict[str, Any]:
         """Judge a reward; writes figures as JSON and arrays for the report."""
+        environment = self.environment
         settings = asdict(self.evaluation) | {
             "reward": fingerprint_of(self.reward),
             "diffuser": Path(self.diffuser).name,
             "play data": Path(self.play).name,
             "demonstrations": Path(self.demonstrations).name,
-            "environment": self.environment,
-            "maze and task": [self.maze, self.task],
+            "environment": "none" if environment is None else environment.name,
+            "environment's settings": settings_of(environment),
+            "task": self.task,
         }
         with own_folder(self.out, "evaluation", run=settings):
             return self._run(say)
 
     def _run(self, say: Say) -> dict[str, Any]:
-        judge = {
-            "maze": _evaluate_in_maze,
-            "halfcheetah": _evaluate_on_halfcheetah,
-            "none": _evaluate_without_truth,
-        }
-        evaluation = judge[self.environment](self, lambda name: say(f"evaluating: {name}"))
+        evaluation = self._evaluation(lambda name: say(f"evaluating: {name}"))
         write_arrays(self.out / "evaluation.npz", evaluation.arrays)
         made = {"provenance": provenance(self.evaluation.seed)}
         path = write_json(self.out / "evaluation.json", {**evaluation.figures, **made})
@@ -80,55 +86,47 @@ class Evaluate:
         say(f"figures -> {path}")
         return evaluation.figures
 
+    def _evaluation(self, stage: Say) -> Evaluation:
+        diffuser = Diffuser.load(model_folder(self.diffuser))
+        learnt = load_reward(self.reward, diffuser)
+        play, demonstrations = _read_to_judge(self, learnt)
+        judged = (learnt, diffuser, play, demonstrations, self.evaluation)
+        if self.environment is None:
+            walls = None if self.walls is None else read_walls(self.walls)
+            return judge_without_truth(*judged, walls=walls, stage=stage)
+        shown = demonstrations.provenance
+        task = self.environment.task(self.task or shown.get("task"))
+        wanted = settings_of(self.environment) | {"environment": self.environment.name}
+        check_made_for(play.provenance, "the play data", **wanted)
+        check_made_for(shown, "the demonstrations", **wanted, task=task.name)
+        return evaluate(
+            learnt,
+            diffuser,
+            self.environment,
+            task,
+            play,
+            demonstrations,
+            self.evaluation,
+            demonstrator=self._demonstrator(shown),
+            stage=stage,
+        )
 
-def _evaluate_in_maze(command: Evaluate, stage: Say) -> Evaluation:
-    task = parse_task(command.task, parse_maze(command.maze))
-    diffuser = Diffuser.load(model_folder(command.diffuser))
-    learnt = load_reward(command.reward, diffuser)
-    play, demonstrations = _read_to_judge(command, learnt)
-    check_made_for(play.provenance, "the play data", maze=command.maze)
-    check_made_for(
-        demonstrations.provenance, "the demonstrations", maze=command.maze, task=command.task
-    )
-    return evaluate_in_maze(
-        learnt,
-        diffuser,
-        task,
-        play,
-        demonstrations,
-        command.evaluation,
-        stage=stage,
-    )
-
-
-def _evaluate_on_halfcheetah(command: Evaluate, stage: Say) -> Evaluation:
-    diffuser = Diffuser.load(model_folder(command.diffuser))
-    learnt = load_reward(command.reward, diffuser)
-    play, demonstrations = _read_to_judge(command, learnt)
-    return evaluate_on_halfcheetah(
-        learnt,
-        diffuser,
-        play,
-        demonstrations,
-        command.evaluation,
-        demonstrator=demonstrator_of(demonstrations, ladder(command.policies)),
-        stage=stage,
-    )
+    def _demonstrator(self, shown: Mapping[str, Any]) -> Policy | None:
+        """The policy of a ladder that the demonstrations name; None if they name none."""
+        if self.environment is None or len(shown.get("policies", ())) != 1:
+            return None
+        return recorded_from(shown, ladder_of(self.environment.name, self.policies))
 
 
-def _evaluate_without_truth(command: Evaluate, stage: Say) -> Evaluation:
-    diffuser = Diffuser.load(model_folder(command.diffuser))
-    learnt = load_reward(command.reward, diffuser)
-    play, demonstrations = _read_to_judge(command, learnt)
-    return judge_without_truth(
-        learnt,
-        diffuser,
-        play,
-        demonstrations,
-        command.evaluation,
-        walls=None if command.walls is None else read_walls(command.walls),
-        stage=stage,
-    )
+def kind_for(
+    kind: type[Evaluate], arguments: Sequence[str], given: Mapping[str, Any]
+) -> tuple[type[Any], dict[str, Any]]:
+    """The verb with the flags of the environment that the arguments or the preset name."""
+    name = flag_value(arguments, "--env", "--environment")
+    if name is None:
+        known = given.get("environment")
+        name = DEFAULT_ENVIRONMENT if known is None else known.name
+    return with_environment(kind, name, given)
 
 
 def _read_to_judge(command: Evaluate, learnt: LearntReward) -> tuple[Dataset, Dataset]:

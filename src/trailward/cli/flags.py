@@ -1,8 +1,10 @@
 """What several verbs share: types of flags, and reading what they name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -13,6 +15,7 @@ from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
+from trailward.environments import Environment, find_environment
 from trailward.learning.learnt_reward import LearntReward
 
 Say = Callable[[str], None]
@@ -23,8 +26,56 @@ Preset = Literal[
 ]
 """Names of settings known to work; every flag can still be given."""
 
-Environment = Annotated[Literal["maze", "halfcheetah"], tyro.conf.arg(aliases=["--env"])]
-Judge = Annotated[Literal["maze", "halfcheetah", "none"], tyro.conf.arg(aliases=["--env"])]
+DEFAULT_ENVIRONMENT = "maze"
+"""Where, if neither a flag nor a preset says so."""
+
+
+def flag_value(arguments: Sequence[str], *flags: str) -> str | None:
+    """What follows the first of these flags among the arguments; None if none is there."""
+    for argument, after in zip_longest(arguments, arguments[1:], fillvalue=""):
+        for flag in flags:
+            if argument == flag:
+                return after
+            if argument.startswith(f"{flag}="):
+                return argument.partition("=")[2]
+    return None
+
+
+def with_environment(
+    kind: type[Any], name: str, given: Mapping[str, Any]
+) -> tuple[type[Any], dict[str, Any]]:
+    """A verb with the flag ``--env`` and those of an environment's own settings.
+
+    Args:
+        kind: the verb, with a field ``environment``.
+        name: of the environment; ``none`` for no environment.
+        given: values of fields, such as a preset's.
+
+    Returns:
+        The verb, and the values of its fields with the environment among them.
+    """
+    environment = given.get("environment")
+    if name == "none":
+        environment = None
+    elif environment is None or name != environment.name:
+        environment = find_environment(name)
+    settings = settings_of(environment)
+    hint = Annotated[type(environment), tyro.conf.arg(name="")]
+    if not settings or any(not isinstance(value, str | int | float) for value in settings.values()):
+        hint = Annotated[Any, tyro.conf.Suppress]
+    help_text = "Where: maze, halfcheetah, an id of Gymnasium such as Hopper-v5, or module:Name."
+    flag = tyro.conf.arg(name="env", aliases=["--environment"], help=help_text)
+    annotations = {"environment": hint, "env_name": Annotated[str, flag]}
+    space = {"__annotations__": annotations, "__doc__": kind.__doc__, "env_name": name}
+    made = dataclass(frozen=True, kw_only=True)(type(kind.__name__, (kind,), space))
+    return made, dict(given) | {"environment": environment}
+
+
+def settings_of(environment: Environment | None) -> dict[str, Any]:
+    """What decides which environment it is, beside its name."""
+    if environment is None or not is_dataclass(environment):
+        return {}
+    return {each.name: getattr(environment, each.name) for each in fields(environment)}
 
 
 def usable_device(name: str) -> str:

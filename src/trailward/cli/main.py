@@ -126,6 +126,9 @@ def _parse(verb: str, arguments: list[str]) -> Any:
         given = defaults(verb, preset)
     else:
         given = {}
+    kind_for = getattr(sys.modules[kind.__module__], "kind_for", None)
+    if kind_for is not None:  # a verb whose flags depend on others, such as --env
+        kind, given = kind_for(kind, arguments, given)
     description = kind.__doc__ or ""
     if "--help-all" in arguments:
         arguments = [*(flag for flag in arguments if flag != "--help-all"), "--help"]

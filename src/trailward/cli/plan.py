@@ -3,13 +3,17 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 
 from trailward.acting.planner import Planner
 from trailward.cli.flags import Say, load_reward
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.judging.evaluation import EvaluationConfig, plan_observations
+from trailward.environments import find_environment
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.dynamics import plan_observations
 from trailward.pretrained import model_folder
 
 
@@ -17,8 +21,10 @@ from trailward.pretrained import model_folder
 class Plan:
     """Sample guided plans from an observation and print them as JSON, in environment units."""
 
-    start: tuple[float, ...]
-    """The observation to plan from, environment units."""
+    start: tuple[float, ...] | None = None
+    """The observation to plan from, environment units; without it one that --env starts from."""
+    environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
+    """Environment that a start is drawn from, with the seed, if none is given."""
     reward: Path | None = None
     """A learnt reward's folder; unguided plans without it."""
     diffuser: str = "umaze"
@@ -31,11 +37,10 @@ class Plan:
     def run(self, say: Say) -> list[list[list[float]]]:
         """Sample plans and say their observations as JSON."""
         diffuser = Diffuser.load(model_folder(self.diffuser))
+        start = self._start()
         expected = diffuser.spec.observation_dim
-        if len(self.start) != expected:
-            msg = (
-                f"start has {len(self.start)} entries; the diffuser's observations have {expected}"
-            )
+        if len(start) != expected:
+            msg = f"start has {len(start)} entries; the diffuser's observations have {expected}"
             raise ValueError(msg)
         learnt = None if self.reward is None else load_reward(self.reward, diffuser)
         if learnt is None:
@@ -44,7 +49,18 @@ class Plan:
         else:
             config = EvaluationConfig(replan_every=1, seed=self.seed)
             planner = config.planner(diffuser, learnt, guided=True)
-        plans = planner.plan(np.tile(np.array(self.start), (self.num_plans, 1)))
+        plans = planner.plan(np.tile(start, (self.num_plans, 1)))
         points = plan_observations(diffuser, plans).tolist()
         say(json.dumps({"stride": diffuser.spec.stride, "plans": points}))
         return points
+
+    def _start(self) -> np.ndarray:
+        if self.start is not None:
+            return np.array(self.start)
+        if self.environment is None:
+            raise ValueError("there is no start; give --start, or an environment as --env")
+        env = find_environment(self.environment).make()
+        try:
+            return np.array(env.reset(seed=self.seed)[0], dtype=np.float64)
+        finally:
+            env.close()

@@ -1,18 +1,22 @@
 """Presets: settings of every stage that are known to work together, by name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trailward.cli.collect import Collect
 from trailward.cli.evaluate import Evaluate
 from trailward.cli.learn import Learn
 from trailward.cli.train import Train
-from trailward.data.dataset import read_dataset
 from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion.fine_tuning import TuningConfig
 from trailward.diffusion.training import TrainingConfig
-from trailward.judging.evaluation import EvaluationConfig
+from trailward.environments import Environment, Recipe
+from trailward.environments.halfcheetah.environment import HalfCheetah
+from trailward.environments.pointmaze import recipes as maze
+from trailward.environments.pointmaze.environment import PointMaze
+from trailward.environments.recipes import Expert, Mixture
+from trailward.judging.config import EvaluationConfig
 from trailward.learning.learn_reward import LearningConfig
 from trailward.rewards.models import RewardConfig
 
@@ -23,8 +27,9 @@ POSITION = (0, 1)
 class Settings:
     """What a preset sets: the settings of every stage."""
 
-    play: Collect
-    demonstrations: Collect
+    environment: Environment
+    play: Recipe
+    demonstrations: Recipe
     packaged: str | None
     horizon: int
     stride: int
@@ -40,7 +45,7 @@ class Settings:
         """The same stages with next to no work in each."""
         return replace(
             self,
-            play=replace(self.play, num_steps=20_000),
+            play=replace(self.play, **_QUICK_PLAY),
             training=replace(
                 self.training, num_steps=20, checkpoint_every=10, num_inverse_dynamics_steps=50
             ),
@@ -63,13 +68,13 @@ class Settings:
         )
 
 
-_ANY = Path("runs/data")
-"""Where data goes is for the job to say."""
+_QUICK_PLAY: Mapping[str, Any] = {"num_steps": 20_000}
 
 PRESETS: dict[str, Settings] = {
     "umaze": Settings(
-        play=Collect("play", _ANY, "umaze", num_steps=400_000),
-        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
+        environment=PointMaze("umaze"),
+        play=maze.Play(num_steps=400_000),
+        demonstrations=maze.Demonstrations(episode_steps=300),
         packaged="umaze",
         horizon=16,
         stride=8,
@@ -82,8 +87,9 @@ PRESETS: dict[str, Settings] = {
         evaluation=EvaluationConfig(),
     ),
     "large": Settings(
-        play=Collect("play", _ANY, "large", num_steps=1_200_000),
-        demonstrations=Collect("demonstrations", _ANY, "large", episode_steps=600),
+        environment=PointMaze("large"),
+        play=maze.Play(num_steps=1_200_000),
+        demonstrations=maze.Demonstrations(episode_steps=600),
         packaged="large",
         horizon=16,
         stride=15,
@@ -101,8 +107,9 @@ PRESETS: dict[str, Settings] = {
         evaluation=EvaluationConfig(episode_steps=600, num_candidates=12),
     ),
     "halfcheetah": Settings(
-        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
-        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=5),
+        environment=HalfCheetah(),
+        play=Mixture(num_steps=300_000),
+        demonstrations=Expert(num_episodes=5),
         packaged="halfcheetah_mixture",
         horizon=8,
         stride=1,
@@ -129,8 +136,9 @@ PRESETS: dict[str, Settings] = {
         evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
     ),
     "thesis-umaze": Settings(
-        play=Collect("play", _ANY, "umaze", num_steps=400_000),
-        demonstrations=Collect("demonstrations", _ANY, "umaze", episode_steps=300),
+        environment=PointMaze("umaze"),
+        play=maze.Play(num_steps=400_000),
+        demonstrations=maze.Demonstrations(episode_steps=300),
         packaged=None,
         horizon=128,
         stride=1,
@@ -160,8 +168,9 @@ PRESETS: dict[str, Settings] = {
         evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
     ),
     "thesis-halfcheetah": Settings(
-        play=Collect("mixture", _ANY, environment="halfcheetah", num_steps=300_000),
-        demonstrations=Collect("expert", _ANY, environment="halfcheetah", num_episodes=10),
+        environment=HalfCheetah(),
+        play=Mixture(num_steps=300_000),
+        demonstrations=Expert(num_episodes=10),
         packaged=None,
         horizon=4,
         stride=1,
@@ -226,7 +235,7 @@ def defaults(verb: str, preset: str) -> dict[str, Any]:
         return {}
     given = {name: getattr(settings, name) for name in _DEFAULTS[verb]}
     if verb == "evaluate":
-        given |= {"environment": settings.play.environment, "maze": settings.play.maze}
+        given["environment"] = settings.environment
     if verb in ("learn", "evaluate") and settings.packaged is not None:
         given["diffuser"] = settings.packaged
     return given
@@ -271,15 +280,12 @@ def evaluate_command(
     settings: Settings, reward: Path, out: Path, diffuser: str, *, play: str, demonstrations: str
 ) -> Evaluate:
     """The evaluation that a preset stands for, of the task that was demonstrated."""
-    task = read_dataset(demonstrations).provenance.get("task", Evaluate.task)
     return Evaluate(
         reward,
         play,
         demonstrations,
         out,
+        settings.environment,
         diffuser,
-        settings.play.maze,
-        task,
-        settings.play.environment,
         evaluation=settings.evaluation,
     )

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from trailward.cli.flags import Say
+import tyro
+
+from trailward.checkpoint import read_json
+from trailward.cli.flags import DEFAULT_ENVIRONMENT, Say
+from trailward.environments import find_environment
 from trailward.folders import own_folder, run_of
 from trailward.report.page import write_report
 
@@ -18,10 +23,24 @@ class Report:
     """Folder of index.html and the PNG files."""
     reward: Path | None = None
     """The learnt reward's folder, for the loss curve."""
+    environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
+    """Where it was judged, if the evaluation names code of yours ('module:Name'): giving it here
+    allows that the module is imported."""
 
     def run(self, say: Say) -> Path:
         """Write the page and its pictures."""
+        path = self.evaluation / "evaluation.json"
+        if not path.is_file():
+            msg = f"{self.evaluation} holds no evaluation.json; make one with 'trailward evaluate'"
+            raise FileNotFoundError(msg)
+        figures = read_json(path, remedy="make it again with 'trailward evaluate'")
+        name = self.environment or figures.get("environment", DEFAULT_ENVIRONMENT)
+        environment = None
+        if name != "none":
+            environment = find_environment(name, may_import=self.environment is not None)
         with own_folder(self.out, "report", run={"evaluation": run_of(self.evaluation)}):
-            page = write_report(self.evaluation, self.out, reward_folder=self.reward)
+            page = write_report(
+                self.evaluation, self.out, environment=environment, reward_folder=self.reward
+            )
         say(f"report -> {page}")
         return page

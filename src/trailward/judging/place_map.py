@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float
 
 from trailward.data.dataset import Dataset
 from trailward.data.entries import observations_of
-from trailward.data.episode import DataError
+from trailward.data.episode import DataError, paths_of
 from trailward.data.statistics import distances_to
-from trailward.judging.disagreement import can_disagree, disagreement
-from trailward.judging.evaluation import paths_of, standing_rewards
+from trailward.learning.disagreement import can_disagree, disagreement
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.standing import standing_rewards
 
 _PIXELS, _NEAR, _NUM_NEAR, _NUM_PATHS = 100, 0.03, 5_000, 60
 

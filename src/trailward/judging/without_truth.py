@@ -12,15 +12,12 @@ from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import entry_names, observations_of, place_entries, rates_of_change
 from trailward.data.statistics import compare_support
 from trailward.diffusion.diffuser import Diffuser
-from trailward.judging.disagreement import agreement, can_disagree
-from trailward.judging.evaluation import (
-    Estimate,
-    Evaluation,
-    EvaluationConfig,
-    bootstrap,
-    plan_observations,
-)
+from trailward.environments import Evaluation
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.dynamics import plan_observations
 from trailward.judging.place_map import Walls, map_arrays
+from trailward.judging.statistics import Estimate, bootstrap
+from trailward.learning.disagreement import agreement, can_disagree
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig, MatchingProblem
 from trailward.rewards.known_region import known_share

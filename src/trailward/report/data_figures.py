@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from trailward.data.dataset import Dataset
 from trailward.data.entries import place_entries
 from trailward.data.statistics import MOST_OUTSIDE, Support
-from trailward.report.figures import (
+from trailward.environments.drawing import (
     DEMONSTRATIONS,
     GUIDED,
     PLAY,

@@ -13,81 +13,49 @@ from matplotlib.figure import Figure
 
 from trailward.checkpoint import read_arrays, read_json, readable
 from trailward.diffusion.training import logged_losses
+from trailward.environments import Caption, Environment, Evaluation, Row
 from trailward.files import write_figure, write_file
 from trailward.report import figures as draw
 from trailward.report.data_figures import place_figure, separation_figure, shares_figure
 
-_CAPTIONS = {
-    "summary": (
-        "In one row",
-        "What was given, the reward that was learnt from it, and plans from the same starts "
-        "(white dots) without and with it.",
-    ),
-    "reward": (
-        "The learnt reward over the maze, and the true one",
-        "Colour: reward of standing still there (and its value, if one was fitted; of an ensemble, "
-        "how far its members are apart, in deviations of their rewards). White: the demonstrations "
-        "it was learnt from.",
-    ),
-    "trajectories": (
-        "From play to plan",
-        "Play data and demonstrations; plans before and after learning, from the same starts; "
-        "and the paths that the planner then executed.",
-    ),
-    "frames": (
-        "What it looks like",
-        "Frames from the middle of an episode, four environment steps apart.",
-    ),
-    "velocity": (
-        "Does it run?",
-        "Forward velocity over time (running mean of 25 steps): the mean over episodes and, "
-        "shaded, the slowest to the fastest.",
-    ),
-    "reward_by_velocity": (
-        "The learnt reward against forward velocity",
-        "Each dot is a step of play data. The true reward is forward velocity, but for 0.1 of "
-        "the squared action; learning was never told.",
-    ),
-    "place": (
-        "The learnt reward, and where it comes from",
-        "Colour: reward of staying there, everything else as it is in the middle of the play data; "
-        "blank where no play data is near. White: the demonstrations it was learnt from. Of an "
-        "ensemble also how far its members are apart, in deviations of their rewards. Last: plans "
-        "that the reward guides, from the rings on.",
-    ),
-    "separation": (
-        "Does it hold demonstrations for better than play data?",
-        "AUC: the probability that a demonstration's reward is above play data's; 1 is best, 1/2 "
-        "is chance.",
-    ),
-    "shares": (
-        "What does the reward look at?",
-        "The share of the reward's variance over play data that is lost when an entry is shuffled.",
-    ),
-    "erc": (
-        "Does the learnt reward rank as the true one does?",
-        "Each dot is a window (left) or a whole episode (right) of play data.",
-    ),
-    "loss": (
-        "Learning",
-        "The objective between guided plans and demonstrations, by gradient step.",
-    ),
-    "dynamics": (
-        "Can the plans be executed?",
-        "Distance between planned and executed position when a plan is followed without "
-        "replanning, with the 95% interval.",
-    ),
-    "dynamics_map": (
-        "Where plans are hard to execute",
-        "Mean distance between planned and executed position, by planned position.",
-    ),
-}
+_ERC = Caption(
+    "Does the learnt reward rank as the true one does?",
+    "Each dot is a window (left) or a whole episode (right) of play data.",
+)
+_LOSS = Caption(
+    "Learning", "The objective between guided plans and demonstrations, by gradient step."
+)
+_DYNAMICS = Caption(
+    "Can the plans be executed?",
+    "Distance between planned and executed position when a plan is followed without replanning, "
+    "with the 95% interval.",
+)
+_SEPARATION = Caption(
+    "Does it hold demonstrations for better than play data?",
+    "AUC: the probability that a demonstration's reward is above play data's; 1 is best, 1/2 is "
+    "chance.",
+)
+_SHARES = Caption(
+    "What does the reward look at?",
+    "The share of the reward's variance over play data that is lost when an entry is shuffled.",
+)
+_PLACE = Caption(
+    "The learnt reward, and where it comes from",
+    "Colour: reward of staying there, everything else as it is in the middle of the play data; "
+    "blank where no play data is near. White: the demonstrations it was learnt from. Of an "
+    "ensemble also how far its members are apart, in deviations of their rewards. Last: plans "
+    "that the reward guides, from the rings on.",
+)
+
+Panels = dict[str, tuple[Caption, Figure]]
+"""Pictures with what stands over each, by the name of their file."""
 
 
 def write_report(
     evaluation: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    environment: Environment | None,
     reward_folder: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Draw everything that an evaluation holds.
@@ -95,6 +63,7 @@ def write_report(
     Args:
         evaluation: folder with ``evaluation.json`` and ``evaluation.npz``.
         out: folder that gets ``index.html``, with all pictures inside it, and the PNG files.
+        environment: where it was judged; None for an evaluation by data alone.
         reward_folder: the learnt reward's, for the loss curve.
 
     Returns:
@@ -110,30 +79,29 @@ def write_report(
         raise FileNotFoundError(msg)
     again = "make it again with 'trailward evaluate'"
     figures = read_json(folder / "evaluation.json", remedy=again)
-    arrays = read_arrays(folder / "evaluation.npz", remedy=again)
-    curves = {}
-    if reward_folder is not None:
-        for tag in ("learn/loss", "learn/held_out_energy"):
-            points = list(logged_losses(reward_folder, tag))
-            curves |= {tag: points} if points else {}
+    found = Evaluation(figures, read_arrays(folder / "evaluation.npz", remedy=again))
+    loss = {} if reward_folder is None else _loss_panel(reward_folder)
     with readable(folder, again, wrong="this is no whole evaluation"):
-        table(figures)  # fails before anything is written
-        pictures = _pictures(arrays, figures)
-        if curves:
-            pictures["loss"] = draw.loss_figure(curves)
-        for name, picture in pictures.items():
+        table(figures, environment)  # fails before anything is written
+        panels = _panels(found, environment) | loss
+        for name, (_, picture) in panels.items():
             write_figure(out / f"{name}.png", picture, dpi=110)
-        order = [name for name in _CAPTIONS if name in pictures]
-        return write_file(out / "index.html", _page(figures, out, order))
+        captions = {name: caption for name, (caption, _) in panels.items()}
+        return write_file(out / "index.html", _page(figures, out, captions, environment))
 
 
-def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The main figures as rows: what, value with its interval, what it means."""
-    if "warnings" in figures:
+def table(figures: Mapping[str, Any], environment: Environment | None) -> list[Row]:
+    """The main figures as rows: what, value with its interval, what it means.
+
+    Args:
+        figures: of an evaluation.
+        environment: where it was judged, which adds rows of its own; None if by data alone.
+    """
+    if environment is None:
         return _rows_without_truth(figures)
     returns = figures["return"]
     rows = [
-        (f"Return, {name}", _interval(returns[key]), meaning)
+        Row(f"Return, {name}", _interval(returns[key]), meaning)
         for key, name, meaning in (
             ("unguided", "unguided planner", "play data as it is"),
             ("learnt", "learnt reward", "the same planner, guided"),
@@ -143,60 +111,80 @@ def table(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
     if "score" in figures:
         score = f"{figures['score']['learnt']:.1f}"
-        rows.append(("Normalised score, learnt reward", score, "D4RL's: 0 random, 100 expert"))
+        rows.append(Row("Normalised score, learnt reward", score, "0 random, 100 expert"))
     if figures["return_fraction"]:
         meaning = "0: unguided, 1: demonstrator"
-        rows.append(("Return fraction", _interval(figures["return_fraction"]), meaning))
-    for name, share in (figures.get("ordered_success") or {}).items():
-        rows.append((f"One before the other, {name}", f"{100 * share:.0f} %", "of roll-outs"))
+        rows.append(Row("Return fraction", _interval(figures["return_fraction"]), meaning))
+    for name, share in (figures.get("success") or {}).items():
+        rows.append(Row(f"Task done, {name}", f"{100 * share:.0f} %", "of roll-outs"))
+    rows += _correlation_rows(figures)
+    rows += _ensemble_rows(figures)
+    if "dynamics_error" in figures:
+        rows.append(_dynamics_row(figures))
+    rows += environment.rows(figures)
+    time = f"{figures['decision_ms']:.0f} ms"
+    return [*rows, Row("A planning decision", time, "for 1 environment")]
+
+
+def _correlation_rows(figures: Mapping[str, Any]) -> list[Row]:
+    rows = []
     for name, what in (("windows", "play windows"), ("episodes", "whole play episodes")):
         erc = figures[f"erc_{name}"]
         meaning = f"{erc['pearson']['count']} {what}; 0 is best"
         rows += [
-            (f"ERC distance, {what}", _interval(erc["distance"]), meaning),
-            (f"Pearson, {what}", _interval(erc["pearson"]), "1 is best"),
-            (f"Spearman, {what}", _interval(erc["spearman"]), "1 is best"),
+            Row(f"ERC distance, {what}", _interval(erc["distance"]), meaning),
+            Row(f"Pearson, {what}", _interval(erc["pearson"]), "1 is best"),
+            Row(f"Spearman, {what}", _interval(erc["spearman"]), "1 is best"),
         ]
+    for name, erc in figures.get("erc_by_return", {}).items():
+        what = f"ERC distance by {name.replace('_', ' ')}"
+        rows.append(Row(what, _interval(erc["distance"]), erc["compares"]))
     if figures.get("epic"):
         meaning = f"transitions of {figures['epic']['count']} play episodes; 0 is best"
-        rows += [
-            ("EPIC distance", _interval(figures["epic"]), meaning),
-            ("Pearson, single steps", _interval(figures["step_pearson"]), "1 is best"),
-        ]
-    rows += _ensemble_rows(figures)
-    if "maze" in figures:
-        rows += _maze_rows(figures)
-    count = 1 if "maze" in figures else figures["evaluation"]["num_episodes"]
-    where = f"for {count} environment" + "s together" * (count > 1)
-    return [*rows, ("A planning decision", f"{figures['decision_ms']:.0f} ms", where)]
+        rows.append(Row("EPIC distance", _interval(figures["epic"]), meaning))
+    if figures.get("step_pearson"):
+        steps = _interval(figures["step_pearson"])
+        rows.append(Row("Pearson, single steps", steps, "1 is best"))
+    return rows
 
 
-def _pictures(arrays: draw.Arrays, figures: Mapping[str, Any]) -> dict[str, Figure]:
-    """What an evaluation holds: without a true reward, in a maze or of HalfCheetah."""
-    if "warnings" in figures:
-        pictures = {
-            "separation": separation_figure(arrays, figures),
-            "shares": shares_figure(figures),
+def _dynamics_row(figures: Mapping[str, Any]) -> Row:
+    dynamics = figures["dynamics_error"]
+    num_plans = figures["evaluation"]["num_plans"]
+    meaning = f"unguided {_metres(dynamics['unguided']['at_16'])}; {num_plans} plans"
+    far = _metres(dynamics["learnt"]["at_16"])
+    return Row("Dynamics error after 16 steps, guided", far, meaning)
+
+
+def _panels(evaluation: Evaluation, environment: Environment | None) -> Panels:
+    """The environment's pictures, and those that every evaluation has."""
+    figures, arrays = evaluation.figures, evaluation.arrays
+    if environment is None:
+        panels: Panels = (
+            {"place": (_PLACE, place_figure(arrays, figures))} if "place" in figures else {}
+        )
+        return panels | {
+            "separation": (_SEPARATION, separation_figure(arrays, figures)),
+            "shares": (_SHARES, shares_figure(figures)),
         }
-        return pictures | ({"place": place_figure(arrays, figures)} if "place" in figures else {})
-    pictures = {"erc": draw.correlation_figure(arrays, figures)}
-    if "maze" in figures:
+    panels = dict(environment.panels(evaluation))
+    panels["erc"] = (_ERC, draw.correlation_figure(arrays, figures))
+    if "dynamics_error" in figures:
         steps = figures["dynamics_error"]["environment_steps"]
-        return pictures | {
-            "summary": draw.summary_figure(arrays),
-            "reward": draw.reward_figure(arrays),
-            "trajectories": draw.trajectories_figure(arrays),
-            "dynamics": draw.dynamics_figure(arrays, steps),
-            "dynamics_map": draw.dynamics_map_figure(arrays),
-        }
-    pictures |= {
-        "velocity": draw.velocity_figure(arrays),
-        "reward_by_velocity": draw.reward_by_velocity_figure(arrays),
-    }
-    return pictures | ({"frames": draw.frames_figure(arrays)} if "frames_learnt" in arrays else {})
+        panels["dynamics"] = (_DYNAMICS, draw.dynamics_figure(arrays, steps))
+    return panels
 
 
-def _rows_without_truth(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _loss_panel(reward_folder: str | os.PathLike[str]) -> Panels:
+    """The learning curve; none if nothing was logged."""
+    curves = {}
+    for tag in ("learn/loss", "learn/held_out_energy"):
+        points = list(logged_losses(reward_folder, tag))
+        curves |= {tag: points} if points else {}
+    return {"loss": (_LOSS, draw.loss_figure(curves))} if curves else {}
+
+
+def _rows_without_truth(figures: Mapping[str, Any]) -> list[Row]:
     ranks, distance = figures["rank"], figures["held_out_distance"]
     count = figures["num_judged"]
     judged = f"{count} demonstration{'s' * (count > 1)}"
@@ -204,44 +192,32 @@ def _rows_without_truth(figures: Mapping[str, Any]) -> list[tuple[str, str, str]
     best = ", ".join(str(rank) for rank in sorted(ranks["ranks"])[:10])
     far = figures["support"]["far"]
     return [
-        ("Rank of demonstrations", best, f"among {ranks['among']} play episodes; {judged}"),
-        ("AUC, windows", _interval(figures["auc_windows"]), "1 is best, 0.5 is chance"),
-        ("AUC, episodes", _interval(figures["auc_episodes"]), "1 is best, 0.5 is chance"),
-        ("Distance to demonstrations, guided", f"{distance['guided']:.4g}",
+        Row("Rank of demonstrations", best, f"among {ranks['among']} play episodes; {judged}"),
+        Row("AUC, windows", _interval(figures["auc_windows"]), "1 is best, 0.5 is chance"),
+        Row("AUC, episodes", _interval(figures["auc_episodes"]), "1 is best, 0.5 is chance"),
+        Row("Distance to demonstrations, guided", f"{distance['guided']:.4g}",
          f"unguided {distance['unguided']:.4g}; 0 is best"),
-        ("Demonstrations away from play data", "unknown" if far is None else f"{100 * far:.1f} %",
+        Row("Demonstrations away from play data",
+         "unknown" if far is None else f"{100 * far:.1f} %",
          "of their observations; 1 % is as play data itself"),
         *_known_rows(figures),
         *_ensemble_rows(figures),
     ]  # fmt: skip
 
 
-def _known_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _known_rows(figures: Mapping[str, Any]) -> list[Row]:
     known = figures.get("known")
     if known is None:
         return []
     shown = f"demonstrations {100 * known['demonstrations']:.1f} %; elsewhere it is a guess"
-    return [("Play data where the reward is known", f"{100 * known['play']:.1f} %", shown)]
+    return [Row("Play data where the reward is known", f"{100 * known['play']:.1f} %", shown)]
 
 
-def _ensemble_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _ensemble_rows(figures: Mapping[str, Any]) -> list[Row]:
     if figures.get("ensemble_agreement") is None:
         return []
     meaning = "mean correlation of its members over play data; 1 is best"
-    return [("Agreement of the ensemble", f"{figures['ensemble_agreement']:.3f}", meaning)]
-
-
-def _maze_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    dynamics, best = figures["dynamics_error"], figures["best_cell"]
-    hit = "the true one" if best["hit"] else f"the true one is {tuple(best['true'])}"
-    num_plans = figures["evaluation"]["num_plans"]
-    return [
-        ("Best cell of the learnt reward", str(tuple(best["learnt"])), hit),
-        ("Dynamics error after 16 steps, guided", _metres(dynamics["learnt"]["at_16"]),
-         f"unguided {_metres(dynamics['unguided']['at_16'])}; {num_plans} plans"),
-        ("Plan points inside a wall, guided", f"{100 * dynamics['learnt']['wall_fraction']:.1f} %",
-         f"unguided {100 * dynamics['unguided']['wall_fraction']:.1f} %"),
-    ]  # fmt: skip
+    return [Row("Agreement of the ensemble", f"{figures['ensemble_agreement']:.3f}", meaning)]
 
 
 def _metres(distance: float | None) -> str:
@@ -252,17 +228,23 @@ def _interval(estimate: Mapping[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
-def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
+def _page(
+    figures: Mapping[str, Any],
+    out: Path,
+    captions: Mapping[str, Caption],
+    environment: Environment | None,
+) -> str:
     count = figures["num_demonstrations"]
-    where = figures.get("environment") or f"{figures['maze']}, task {figures['task']}"
-    where = "recorded data" if where == "none" else where
+    where = "recorded data"
+    if environment is not None:
+        where = f"{figures['environment']}, task {figures['task']}"
     plural = "" if count == 1 else "s"
     subtitle = (
         f"{where}: a reward learnt from {count} demonstration{plural} "
         f"with the {figures['objective']} objective"
     )
     known = "The true reward was used here only, never in learning."
-    if "warnings" in figures:
+    if environment is None:
         known = "No true reward is known; this is what data alone can tell."
     told = f"In brackets: 95% bootstrap intervals. {known}"
     warnings = "".join(
@@ -277,10 +259,13 @@ def _page(figures: Mapping[str, Any], out: Path, names: Sequence[str]) -> str:
                 "table",
                 "How good is it?",
                 told,
-                html_table(("figure", "value", "meaning"), table(figures)),
+                html_table(("figure", "value", "meaning"), table(figures, environment)),
             ),
             *([section("warnings", "Warnings", "", warnings)] if warnings else []),
-            *(section(name, *_CAPTIONS[name], html_picture(out / f"{name}.png")) for name in names),
+            *(
+                section(name, *caption, html_picture(out / f"{name}.png"))
+                for name, caption in captions.items()
+            ),
             section("settings", "Settings", "", f"<pre>{html.escape(settings)}</pre>"),
         ],
     )

@@ -20,17 +20,17 @@ from trailward.data.episode import DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import TrainingConfig, train_diffuser
-from trailward.environments.pointmaze.data import (
-    TourController,
-    collect_demonstrations,
-    collect_play,
-    run_from,
-)
-from trailward.environments.pointmaze.evaluation import evaluate_in_maze
-from trailward.environments.pointmaze.maze import COLUMNS, Maze, make_env, parse_maze, parse_task
-from trailward.judging.evaluation import EvaluationConfig, plan_observations, standing_rewards
+from trailward.environments.pointmaze.controllers import TourController
+from trailward.environments.pointmaze.environment import PointMaze
+from trailward.environments.pointmaze.maze import COLUMNS, Maze, make_env, parse_maze
+from trailward.environments.pointmaze.recipes import collect_demonstrations, collect_play, run_from
+from trailward.environments.pointmaze.tasks import parse_task
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.dynamics import plan_observations
+from trailward.judging.evaluate import evaluate
 from trailward.learning.learn_reward import LearningConfig, learn_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.standing import standing_rewards
 from trailward.pretrained import model_folder, packaged
 from trailward.rewards.models import RewardConfig
 from trailward.web.boards import board_folder, new_board, read_board, write_board
@@ -462,10 +462,12 @@ def judge(control: Control, board: str, task: str) -> dict[str, Any]:
         num_episodes=10, episode_steps=mine.episode_steps, num_plans=20, num_windows=1000
     )
     stages = ["roll-outs", "correlation with the true reward", "dynamics error"]
-    evaluation = evaluate_in_maze(
+    environment = PointMaze(mine.maze.spelling)
+    evaluation = evaluate(
         learnt,
         mine.diffuser,
-        parse_task(task, mine.maze),
+        environment,
+        environment.task(task),
         mine.play(control),
         read_dataset(mine.folder / "demonstrations-v0"),
         config,

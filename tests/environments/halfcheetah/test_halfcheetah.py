@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import minari
@@ -10,34 +11,34 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
+from trailward.acting.network_policy import (
+    NetworkPolicy,
+    NoisyPolicy,
+    describe_returns,
+    ladder,
+    ladder_of,
+    normalized_score,
+    save_ladder,
+)
 from trailward.acting.planner import Policy
 from trailward.acting.rollout import rollout
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import DataError
-from trailward.environments.halfcheetah.data import (
-    collect_expert,
-    collect_medium,
-    collect_mixture,
-    collect_play,
-    collect_runner_up,
-)
 from trailward.environments.halfcheetah.environment import (
     COLUMNS,
+    ENV_ID,
     FORWARD_VELOCITY,
-    LADDER,
-    NetworkPolicy,
-    NoisyPolicy,
-    describe_returns,
-    ladder,
+    REFERENCE_RETURNS,
+    HalfCheetah,
     make_env,
-    normalized_score,
-    save_ladder,
     transition_rewards,
 )
+from trailward.environments.recipes import ROLL_OUTS, Told, silent
 from trailward.optional import MissingExtraError
 from trailward.pretrained import model_folder, packaged
 
+LADDER = "halfcheetah_policies"
 SHORT = {"episode_steps": 20, "seed": 0}
 
 
@@ -51,6 +52,16 @@ def policy(mean_return: float, *, seed: int = 0) -> NetworkPolicy:
 
 
 THREE = [policy(value, seed=index) for index, value in enumerate([-100.0, 3000.0, 5000.0])]
+
+
+def recorded(
+    what: str, policies: Sequence[NetworkPolicy], *, seed: int, progress: Told = silent, **settings
+) -> Dataset:
+    """What a recipe records with these policies."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_ladder(Path(folder), policies, {}, environment=ENV_ID)
+        recipe = ROLL_OUTS[what](**{"policies": Path(folder)}, **settings)
+        return recipe.record(HalfCheetah(), seed=seed, progress=progress)
 
 
 def same(one: Dataset, other: Dataset) -> bool:
@@ -69,7 +80,7 @@ def test_observations_have_a_name_and_a_unit_each_and_the_reward_is_the_forward_
 
 
 def test_observations_and_actions_tell_the_reward_of_a_transition_but_for_a_little() -> None:
-    play = collect_play(ladder(), num_steps=1800, seed=0, episode_steps=100)
+    play = recorded("play", ladder_of(ENV_ID), num_steps=1800, seed=0, episode_steps=100)
     told = [
         transition_rewards(e.observations[:-1], e.actions, e.observations[1:])
         for e in play.episodes
@@ -90,10 +101,11 @@ def test_of_a_step_at_constant_speed_observations_and_actions_tell_the_reward() 
 
 
 def test_scores_are_those_of_d4rl() -> None:
-    assert normalized_score(-280.179) == 0
-    assert normalized_score(12135.0) == pytest.approx(100)
-    np.testing.assert_allclose(normalized_score(np.array([-280.179, 5927.4105])), [0, 50])
-    found = describe_returns(np.array([12135.0, -280.179]))
+    assert normalized_score(-280.179, REFERENCE_RETURNS) == 0
+    assert normalized_score(12135.0, REFERENCE_RETURNS) == pytest.approx(100)
+    returns = np.array([-280.179, 5927.4105])
+    np.testing.assert_allclose(normalized_score(returns, REFERENCE_RETURNS), [0, 50])
+    found = describe_returns(np.array([12135.0, -280.179]), REFERENCE_RETURNS)
     assert found == pytest.approx(
         {
             "count": 2,
@@ -142,7 +154,7 @@ def test_noise_repeats_with_its_seed_and_keeps_within_bounds() -> None:
 
 
 def test_a_ladder_comes_back_in_order_of_return(tmp_path: Path) -> None:
-    save_ladder(tmp_path, THREE[::-1], {"seed": 3})
+    save_ladder(tmp_path, THREE[::-1], {"seed": 3}, environment=ENV_ID)
     back = ladder(tmp_path)
     assert [each.mean_return for each in back] == [-100, 3000, 5000]
     observations = np.random.default_rng(0).standard_normal((3, 17))
@@ -154,12 +166,10 @@ def test_a_folder_without_a_whole_ladder_is_refused(tmp_path: Path) -> None:
         ladder(tmp_path)
     with pytest.raises(CheckpointError, match="of kind 'diffuser', not 'policies'"):
         ladder(model_folder("umaze"))
-    config = json.loads((save_ladder(tmp_path, THREE, {}) / CONFIG).read_text())
+    config = json.loads((save_ladder(tmp_path, THREE, {}, environment=ENV_ID) / CONFIG).read_text())
     config["policies"].append({"return": {"mean": 0}})
     (tmp_path / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(
-        CheckpointError, match=r"policy 3 in .* is not whole: the policy has no layers"
-    ):
+    with pytest.raises(CheckpointError, match="the policy has no layers; make the ladder again"):
         ladder(tmp_path)
 
 
@@ -169,7 +179,7 @@ def test_the_packaged_ladder_is_small_and_spread_from_random_to_good() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 3_000_000
     config = json.loads((folder / CONFIG).read_text())
     assert config["provenance"]["command"].startswith("trailward policies ")
-    policies = ladder()
+    policies = ladder_of(ENV_ID)
     assert len(policies) >= 8
     assert all(each.facts["return"]["count"] >= 20 for each in policies)
     returns = np.array([each.mean_return for each in policies])
@@ -177,13 +187,13 @@ def test_the_packaged_ladder_is_small_and_spread_from_random_to_good() -> None:
 
 
 def test_the_best_packaged_policy_returns_what_it_is_said_to() -> None:
-    found = collect_expert(ladder(), num_episodes=3, seed=7)
-    known = ladder()[-1].facts["return"]
+    found = recorded("expert", ladder_of(ENV_ID), num_episodes=3, seed=7)
+    known = ladder_of(ENV_ID)[-1].facts["return"]
     assert abs(found.returns.mean() - known["mean"]) < 4 * known["std"]
 
 
 def test_play_is_of_all_policies_but_the_best_as_often_as_each_other() -> None:
-    play = collect_play(THREE, num_steps=190, action_noise=0.1, **SHORT)
+    play = recorded("play", THREE, num_steps=190, action_noise=0.1, **SHORT)
     assert [len(episode) for episode in play.episodes] == [20] * 10
     facts = play.provenance
     assert facts["policies"] == [
@@ -200,7 +210,7 @@ def test_play_is_of_all_policies_but_the_best_as_often_as_each_other() -> None:
 
 def test_a_mixture_is_the_play_and_a_few_episodes_of_the_best_that_nothing_tells_apart() -> None:
     settings = {"num_steps": 2000, "action_noise": 0.1, **SHORT}
-    play, mixture = collect_play(THREE, **settings), collect_mixture(THREE, **settings)
+    play, mixture = recorded("play", THREE, **settings), recorded("mixture", THREE, **settings)
     shared = {episode.actions.tobytes() for episode in play.episodes}
     best = [index for index, e in enumerate(mixture.episodes) if e.actions.tobytes() not in shared]
     assert (len(play.episodes), len(mixture.episodes), len(best)) == (100, 103, 3)
@@ -212,9 +222,9 @@ def test_a_mixture_is_the_play_and_a_few_episodes_of_the_best_that_nothing_tells
 
 
 def test_medium_is_of_the_policy_half_as_good_and_expert_of_the_best() -> None:
-    medium = collect_medium(THREE, num_episodes=2, **SHORT)
+    medium = recorded("medium", THREE, num_episodes=2, **SHORT)
     assert [each["step"] for each in medium.provenance["policies"]] == [1]
-    expert = collect_expert(THREE, num_episodes=2, **SHORT)
+    expert = recorded("expert", THREE, num_episodes=2, **SHORT)
     for episode in expert.episodes:
         np.testing.assert_allclose(THREE[2](episode.observations[:-1]), episode.actions, atol=1e-5)
     starts = {e.observations[0].tobytes() for e in [*medium.episodes, *expert.episodes]}
@@ -222,27 +232,25 @@ def test_medium_is_of_the_policy_half_as_good_and_expert_of_the_best() -> None:
 
 
 def test_the_runner_up_is_the_best_policy_of_the_play_data_without_noise() -> None:
-    found = collect_runner_up(THREE, num_episodes=2, **SHORT)
+    found = recorded("runner-up", THREE, num_episodes=2, **SHORT)
     for episode in found.episodes:
         np.testing.assert_allclose(THREE[1](episode.observations[:-1]), episode.actions, atol=1e-5)
     facts = found.provenance
     assert facts["what"] == "runner-up"
     assert facts["policies"] == [{"step": 1, "return": 3000.0, "episodes": 2}]
-    play = collect_play(THREE, num_steps=190, **SHORT)
+    play = recorded("play", THREE, num_steps=190, **SHORT)
     assert facts["policies"][0]["step"] == play.provenance["policies"][-1]["step"]
-    others = [
-        collect(THREE, num_episodes=2, **SHORT) for collect in (collect_expert, collect_medium)
-    ]
+    others = [recorded(what, THREE, num_episodes=2, **SHORT) for what in ("expert", "medium")]
     starts = {e.observations[0].tobytes() for data in (found, *others) for e in data.episodes}
     assert len(starts) == 6
     with pytest.raises(DataError, match="has 1 policies; it needs at least two"):
-        collect_runner_up(THREE[:1], num_episodes=1, **SHORT)
+        recorded("runner-up", THREE[:1], num_episodes=1, **SHORT)
 
 
-@pytest.mark.parametrize("collect", [collect_play, collect_mixture])
-def test_a_seed_decides_what_is_recorded(collect: Callable[..., Dataset]) -> None:
+@pytest.mark.parametrize("what", ["play", "mixture"])
+def test_a_seed_decides_what_is_recorded(what: str) -> None:
     one, again, other = (
-        collect(THREE, num_steps=80, episode_steps=20, seed=seed) for seed in (0, 0, 1)
+        recorded(what, THREE, num_steps=80, episode_steps=20, seed=seed) for seed in (0, 0, 1)
     )
     assert same(one, again)
     assert not same(one, other)
@@ -250,22 +258,24 @@ def test_a_seed_decides_what_is_recorded(collect: Callable[..., Dataset]) -> Non
 
 def test_recording_goes_on_past_the_environments_made_at_once() -> None:
     done = []
-    found = collect_medium(THREE, num_episodes=60, episode_steps=3, seed=0, progress=done.append)
+    found = recorded(
+        "medium", THREE, num_episodes=60, episode_steps=3, seed=0, progress=done.append
+    )
     assert len({episode.actions.tobytes() for episode in found.episodes}) == 60
     assert done == [150, 180]
 
 
 def test_what_is_known_of_the_data_is_written_with_it(tmp_path: Path) -> None:
-    found = collect_expert(THREE, num_episodes=2, seed=0)
+    found = recorded("expert", THREE, num_episodes=2, seed=0)
     back = read_dataset(write_dataset(found, tmp_path / "expert")).provenance
-    assert back["returns"] == describe_returns(found.returns)
+    assert back["returns"] == describe_returns(found.returns, REFERENCE_RETURNS)
     assert (back["score_0"], back["score_100"]) == (-280.179, 12135.0)
-    assert "score" not in collect_expert(THREE, num_episodes=1, **SHORT).provenance["returns"]
+    assert "score" not in recorded("expert", THREE, num_episodes=1, **SHORT).provenance["returns"]
 
 
 def test_a_ladder_of_one_is_refused() -> None:
     with pytest.raises(DataError, match="has 1 policies; it needs at least two"):
-        collect_play(THREE[:1], num_steps=20, **SHORT)
+        recorded("play", THREE[:1], num_steps=20, **SHORT)
 
 
 def test_minaris_own_datasets_are_read_by_their_id(
@@ -300,7 +310,7 @@ def test_minaris_own_datasets_are_read_by_their_id(
 
 
 def test_weights_of_the_ladder_are_of_32_bits() -> None:
-    assert {array.dtype for each in ladder() for layer in each.layers for array in layer} == {
-        np.dtype(np.float32)
-    }
+    assert {
+        array.dtype for each in ladder_of(ENV_ID) for layer in each.layers for array in layer
+    } == {np.dtype(np.float32)}
     assert (model_folder(LADDER, "policies") / WEIGHTS).is_file()

@@ -1,52 +1,65 @@
 """Judging rewards on HalfCheetah: what is a function of the true reward must come out as such."""
 
 import functools
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from torch import Tensor, nn
 
 from tiny import random_walks, tiny_diffuser, tiny_reward
+from trailward.acting.network_policy import (
+    NetworkPolicy,
+    ladder_of,
+    recorded_from,
+    save_ladder,
+)
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
-from trailward.environments.halfcheetah import evaluation as halfcheetah_evaluation
-from trailward.environments.halfcheetah.data import collect_expert, collect_mixture, collect_play
+from trailward.environments import Evaluation
+from trailward.environments.halfcheetah import environment as halfcheetah
 from trailward.environments.halfcheetah.environment import (
+    ENV_ID,
     FORWARD_VELOCITY,
-    NetworkPolicy,
-    ladder,
-    make_env,
-)
-from trailward.environments.halfcheetah.evaluation import (
-    _by_velocity,
-    _pairs,
-    demonstrator_of,
-    evaluate_on_halfcheetah,
+    HalfCheetah,
     film,
+    make_env,
+    reward_by_velocity,
 )
-from trailward.judging.evaluation import Evaluation, EvaluationConfig
+from trailward.environments.recipes import ROLL_OUTS
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.evaluate import evaluate, reward_pairs
 from trailward.learning.learnt_reward import LearntReward
 from trailward.report.page import table
 from trailward.rewards.models import RewardConfig
 
 DIFFUSER = tiny_diffuser(PlanSpec(4, 1, 17, 6, with_actions=True))
-LADDER = ladder()[:3]
+LADDER = ladder_of(ENV_ID)[:3]
+OWN = HalfCheetah().task()
 BRIEF = EvaluationConfig(num_episodes=2, episode_steps=20, num_windows=300, num_transitions=300)
 ACTING = RewardConfig(hidden=(8,), sees_actions=True)
 
 
+def recorded(what: str, *, seed: int, **settings) -> Dataset:
+    with tempfile.TemporaryDirectory() as folder:
+        save_ladder(Path(folder), LADDER, {}, environment=ENV_ID)
+        recipe = ROLL_OUTS[what](**{"policies": Path(folder)}, **settings)
+        return recipe.record(HalfCheetah(), seed=seed)
+
+
 @functools.cache
 def collected() -> Dataset:
-    return collect_play(LADDER, num_steps=1000, seed=0, episode_steps=100)
+    return recorded("play", num_steps=1000, seed=0, episode_steps=100)
 
 
 @functools.cache
 def shown() -> Dataset:
-    return collect_expert(LADDER, num_episodes=2, seed=1, episode_steps=30)
+    return recorded("expert", num_episodes=2, seed=1, episode_steps=30)
 
 
 class TrueReward(nn.Module):
@@ -77,19 +90,19 @@ def as_learnt(sign: float, spec: PlanSpec = DIFFUSER.spec, *, control: float = 0
 
 def evaluated(learnt: LearntReward, **options) -> Evaluation:
     data = (options.pop("play", collected()), options.pop("demonstrations", shown()))
-    return evaluate_on_halfcheetah(learnt, DIFFUSER, *data, BRIEF, **options)
+    return evaluate(learnt, DIFFUSER, HalfCheetah(), OWN, *data, BRIEF, **options)
 
 
 @pytest.fixture(scope="module")
 def perfect() -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(halfcheetah_evaluation, "film", lambda episode, tell: None)
+        patch.setattr(halfcheetah, "film", lambda episode, tell: None)
         return evaluated(as_learnt(1.0), demonstrator=LADDER[-1])
 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(halfcheetah_evaluation, "film", lambda episode, tell: None)
+    monkeypatch.setattr(halfcheetah, "film", lambda episode, tell: None)
 
 
 def rewarded(*lengths: int) -> Dataset:
@@ -110,7 +123,7 @@ def test_the_true_reward_ranks_episodes_as_itself_and_its_negative_the_other_way
     assert perfect.figures["erc_episodes"]["pearson"]["count"] == 10
     assert perfect.figures["erc_episodes"]["distance"]["value"] == pytest.approx(0, abs=0.03)
     assert perfect.figures["erc_windows"]["distance"]["value"] < 0.25
-    worst = _pairs(as_learnt(-1.0), collected(), BRIEF)["episodes"]
+    worst = reward_pairs(as_learnt(-1.0), OWN, collected(), BRIEF)["episodes"]
     np.testing.assert_allclose(worst[0], -perfect.arrays["erc_episodes"][0], rtol=1e-6)
     np.testing.assert_array_equal(worst[1], perfect.arrays["erc_episodes"][1])
 
@@ -127,7 +140,7 @@ def test_single_transitions_are_judged_by_recorded_rewards_and_by_what_observati
     cost = np.concatenate([0.1 * (e.actions**2).sum(-1) for e in collected().episodes])
     true = np.concatenate([e.rewards for e in collected().episodes])
     assert steps["value"] == pytest.approx(np.corrcoef(begins - cost, true)[0, 1], abs=0.06)
-    rows = dict(row[:2] for row in table(perfect.figures))
+    rows = dict(row[:2] for row in table(perfect.figures, HalfCheetah()))
     assert rows["EPIC distance"].startswith(f"{epic['value']:.3f} [")
     assert rows["Pearson, single steps"].startswith(f"{steps['value']:.3f} [")
 
@@ -163,7 +176,7 @@ def test_windows_are_correlated_by_the_recorded_rewards_of_their_own_steps(
     """Found again by the learnt reward, which is the mean velocity over the window's plan steps."""
     play = rewarded(30, 3, 41, 17)
     spec = PlanSpec(4, stride, 17, 6, with_actions)
-    learnt, true = _pairs(as_learnt(1.0, spec, control=0.0), play, BRIEF)["windows"]
+    learnt, true = reward_pairs(as_learnt(1.0, spec, control=0.0), OWN, play, BRIEF)["windows"]
     reach = spec.num_observations - 1
     expected = {}
     for episode in play.episodes:
@@ -203,9 +216,9 @@ def test_velocities_are_of_every_step_of_every_policy(perfect: Evaluation) -> No
 @pytest.mark.parametrize("config", [ACTING, RewardConfig("conv")], ids=["acting", "conv"])
 def test_every_kind_of_reward_can_be_judged(config: RewardConfig) -> None:
     learnt, play = tiny_reward(DIFFUSER, config), rewarded(30, 25)
-    for pair in _pairs(learnt, play, BRIEF).values():
+    for pair in reward_pairs(learnt, OWN, play, BRIEF).values():
         assert np.isfinite(np.stack(pair)).all()
-    drawn = _by_velocity(learnt, play, BRIEF)
+    drawn = reward_by_velocity(learnt, play, count=300, seed=0)
     assert drawn.shape[0] == 2
     assert np.isfinite(drawn).all()
     assert drawn[1].std() > 0
@@ -218,13 +231,13 @@ def test_without_a_demonstrator_there_is_no_scale_of_returns(no_pictures: None) 
     assert found.figures["return_fraction"] is None
     demonstrated = [e.observations[:, FORWARD_VELOCITY] for e in shown().episodes]
     np.testing.assert_array_equal(found.arrays["velocities_demonstrator"], demonstrated)
-    assert told == ["roll-outs", "correlation with the true reward", "pictures"]
+    assert told == ["roll-outs", "correlation with the true reward", "what the environment shows"]
 
 
 def test_play_data_without_rewards_is_refused_before_anything_runs() -> None:
     bare = Dataset([Episode(e.observations, e.actions) for e in collected().episodes])
     told = []
-    with pytest.raises(DataError, match="episode 0 has no recorded rewards"):
+    with pytest.raises(DataError, match="these episodes have no recorded rewards"):
         evaluated(as_learnt(1.0), play=bare, stage=told.append)
     assert told == []
 
@@ -238,18 +251,18 @@ def test_data_of_another_environment_is_refused_before_anything_runs(name: str) 
 
 
 def test_the_demonstrator_is_the_policy_that_the_data_names() -> None:
-    assert demonstrator_of(shown(), LADDER) is LADDER[-1]
-    assert demonstrator_of(shown(), ladder()).facts == LADDER[-1].facts
-    mixture = collect_mixture(LADDER, num_steps=20, seed=0, episode_steps=5)
+    assert recorded_from(shown().provenance, LADDER) is LADDER[-1]
+    assert recorded_from(shown().provenance, ladder_of(ENV_ID)).facts == LADDER[-1].facts
+    mixture = recorded("mixture", num_steps=20, seed=0, episode_steps=5)
     for several_or_none in (mixture, random_walks()):
-        assert demonstrator_of(several_or_none, LADDER) is None
+        assert recorded_from(several_or_none.provenance, LADDER) is None
 
 
 def test_a_demonstrator_that_the_ladder_does_not_have_is_refused() -> None:
     others: list[NetworkPolicy] = LADDER[:-1]
     steps = rf"\[{others[0].facts['step']}, {others[1].facts['step']}\]"
     with pytest.raises(DataError, match=f"the ladder has steps {steps}: name theirs"):
-        demonstrator_of(shown(), others)
+        recorded_from(shown().provenance, others)
 
 
 def test_frames_are_from_the_middle_of_an_episode_or_told_to_be_missing() -> None:

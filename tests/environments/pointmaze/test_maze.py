@@ -5,16 +5,13 @@ import pytest
 import torch
 
 from trailward.data.episode import DataError
-from trailward.environments.pointmaze.maze import (
+from trailward.environments.pointmaze.maze import Maze, make_env, parse_maze, set_state
+from trailward.environments.pointmaze.tasks import (
     CornerTask,
     GoalTask,
-    Maze,
     OrderedTask,
     best_position,
-    make_env,
-    parse_maze,
     parse_task,
-    set_state,
 )
 
 UMAZE = parse_maze("umaze")
@@ -68,9 +65,9 @@ def test_unusable_mazes_are_refused(grid: str, words: str) -> None:
 def test_the_corner_task_is_the_sum_of_normalised_coordinates() -> None:
     task = CornerTask(UMAZE)
     observations = np.array([[2.5, 2.5, 0, 0], [1.25, -1.25, 3, 3], [-2.5, -2.5, 0, 0]])
-    np.testing.assert_allclose(task.step_rewards(observations), [2.0, 0.0, -2.0])
+    np.testing.assert_allclose(task.observation_rewards(observations), [2.0, 0.0, -2.0])
     tensor = torch.tensor(observations, requires_grad=True)
-    task.step_rewards(tensor).sum().backward()
+    task.observation_rewards(tensor).sum().backward()
     np.testing.assert_allclose(tensor.grad, np.tile([0.4, 0.4, 0, 0], (3, 1)))
     np.testing.assert_allclose(best_position(task), [1.25, 1.25])
 
@@ -78,7 +75,7 @@ def test_the_corner_task_is_the_sum_of_normalised_coordinates() -> None:
 def test_the_goal_task_rewards_its_cell_within_the_simulators_radius() -> None:
     task = GoalTask(UMAZE, (3, 1))
     observations = np.array([[-1.0, -1.0, 0, 0], [-1.44, -1.0, 5, 5], [-1.46, -1.0, 0, 0]])
-    np.testing.assert_allclose(task.step_rewards(observations), [1.0, 1.0, 0.0])
+    np.testing.assert_allclose(task.observation_rewards(observations), [1.0, 1.0, 0.0])
     np.testing.assert_allclose(best_position(task), [-1.0, -1.0], atol=1e-9)
 
 
@@ -107,7 +104,7 @@ def test_the_ordered_task_rewards_the_second_cell_after_the_first(
     cells: list[tuple[int, int]], rewards: list[int]
 ) -> None:
     observations = walk(*cells)
-    np.testing.assert_array_equal(ORDERED.step_rewards(observations), rewards)
+    np.testing.assert_array_equal(ORDERED.observation_rewards(observations), rewards)
     assert ORDERED.success(observations) == (1 in rewards)
 
 
@@ -123,8 +120,8 @@ def test_the_ordered_task_judges_trajectories_of_a_batch_by_themselves() -> None
     ways = [(FIRST, ELSEWHERE, THEN), (THEN, FIRST, THEN), (FIRST, THEN, THEN)]
     observations = np.stack([walk(*way) for way in ways])
     expected = [[0, 0, 1], [0, 0, 0], [0, 1, 1]]
-    np.testing.assert_array_equal(ORDERED.step_rewards(observations), expected)
-    np.testing.assert_array_equal(ORDERED.step_rewards(observations[None]), [expected])
+    np.testing.assert_array_equal(ORDERED.observation_rewards(observations), expected)
+    np.testing.assert_array_equal(ORDERED.observation_rewards(observations[None]), [expected])
     np.testing.assert_array_equal(ORDERED.success(observations), [True, False, True])
     np.testing.assert_array_equal(ORDERED.success(observations[:, None]), [[True], [False], [True]])
 

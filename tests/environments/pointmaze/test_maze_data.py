@@ -6,15 +6,15 @@ import pytest
 from tiny import tiny_diffuser
 from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
-from trailward.environments.pointmaze.data import (
-    TourController,
+from trailward.environments.pointmaze.controllers import TourController
+from trailward.environments.pointmaze.maze import make_env, parse_maze
+from trailward.environments.pointmaze.recipes import (
     collect_demonstrations,
     collect_play,
     guided_expert,
     run_from,
-    waypoint_expert,
 )
-from trailward.environments.pointmaze.maze import OrderedTask, make_env, parse_maze, parse_task
+from trailward.environments.pointmaze.tasks import OrderedTask, parse_task
 
 UMAZE = parse_maze("umaze")
 CORNER = parse_task("corner", UMAZE)
@@ -33,7 +33,7 @@ def test_play_visits_every_cell_and_never_leaves_the_corridors() -> None:
 
 def test_play_is_aimless() -> None:
     play = collect_play(UMAZE, num_steps=30_000, seed=1)
-    rewards = [CORNER.step_rewards(episode.observations).mean() for episode in play]
+    rewards = [CORNER.observation_rewards(episode.observations).mean() for episode in play]
     demonstrations = collect_demonstrations(CORNER, num_episodes=3, seed=1)
     assert max(rewards) < min(episode.rewards.mean() for episode in demonstrations)
 
@@ -58,7 +58,9 @@ def test_the_expert_ends_where_the_task_is_worth_most(name: str) -> None:
     task = parse_task(name, UMAZE)
     for episode in collect_demonstrations(task, num_episodes=5, seed=2):
         assert episode.rewards is not None
-        np.testing.assert_allclose(episode.rewards, task.step_rewards(episode.observations[1:]))
+        np.testing.assert_allclose(
+            episode.rewards, task.observation_rewards(episode.observations[1:])
+        )
         assert episode.rewards[-1] == pytest.approx(1.0)
 
 
@@ -68,17 +70,19 @@ def test_the_expert_does_an_ordered_task_from_every_other_cell() -> None:
     cells = UMAZE.center([cell for cell in UMAZE.free_cells if cell != (3, 1)])
     starts = np.concatenate([cells, np.zeros_like(cells)], -1)
     envs = [make_env(UMAZE) for _ in starts]
-    episodes = run_from(envs, waypoint_expert(task), starts, 350)
+    episodes = run_from(envs, task.demonstrator(), starts, 350)
     for episode in episodes:
         assert task.success(episode.observations)
-        assert task.step_rewards(episode.observations)[-1] == 1
+        assert task.observation_rewards(episode.observations)[-1] == 1
 
 
 def test_demonstrations_of_an_ordered_task_carry_its_rewards() -> None:
     task = parse_task("ordered:1,3-3,1", UMAZE)
     for episode in collect_demonstrations(task, num_episodes=3, seed=2, episode_steps=350):
         assert episode.rewards is not None
-        np.testing.assert_array_equal(episode.rewards, task.step_rewards(episode.observations[1:]))
+        np.testing.assert_array_equal(
+            episode.rewards, task.observation_rewards(episode.observations[1:])
+        )
         assert set(episode.rewards) == {0.0, 1.0}
 
 
@@ -107,7 +111,7 @@ def test_a_tour_stays_at_its_last_stop() -> None:
 def test_a_policy_runs_from_given_states() -> None:
     starts = np.array([[1.0, -1.0, 0, 0], [-1.0, 1.0, 0.5, 0]])
     envs = [make_env(UMAZE) for _ in range(3)]
-    episodes = run_from(envs, waypoint_expert(CORNER), starts, 5)
+    episodes = run_from(envs, CORNER.demonstrator(), starts, 5)
     np.testing.assert_array_equal([e.observations[0] for e in episodes], starts)
     assert [len(e) for e in episodes] == [5, 5]
 

@@ -1,25 +1,27 @@
-"""HalfCheetah-v5 of Gymnasium: simulator, scores, and policies of many qualities.
+"""HalfCheetah-v5 of Gymnasium: what is known of it beyond what any environment tells.
 
 Observations are the 17 entries of :data:`COLUMNS`; actions are six torques in [-1, 1],
 relative to the strongest that each joint's motor can give.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
 
-from trailward.checkpoint import load_model, readable, save_model, submodule
-from trailward.data.episode import Columns
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import Columns, Episode
+from trailward.environments import Caption, Environment, Evaluation, Recipe, Task, Trial
+from trailward.environments.gymnasium_env import own_reward
+from trailward.environments.recipes import ROLL_OUTS
+from trailward.learning.learnt_reward import LearntReward
 from trailward.optional import import_extra
-from trailward.pretrained import model_folder
 from trailward.typing import Actions, Observations
 
 ENV_ID = "HalfCheetah-v5"
@@ -27,8 +29,8 @@ ENV_ID = "HalfCheetah-v5"
 EPISODE_STEPS = 1000
 """Environment steps of an episode whose return the scores are about."""
 
-RANDOM_RETURN, EXPERT_RETURN = -280.179, 12135.0
-"""The returns that D4RL calls 0 and 100 (arXiv 2004.07219)."""
+REFERENCE_RETURNS = (-280.179, 12135.0)
+"""The returns of a random policy and of an expert that D4RL calls 0 and 100 (arXiv 2004.07219)."""
 
 _UNITS = {
     "height of the front tip": "m",
@@ -61,10 +63,60 @@ action."""
 CONTROL_COST = 0.1
 """What the environment takes off the reward for each unit of squared action."""
 
-LADDER = "halfcheetah_policies"
-"""The packaged ladder's name."""
+_FRAMES, _EVERY = 8, 4
+_SIZE, _CROP = (320, 480), (slice(90, 250), slice(130, 370))
 
-_KIND = "policies"
+
+@dataclass(frozen=True)
+class HalfCheetah(Environment):
+    """HalfCheetah-v5; its own reward is the task. Episodes never end by themselves."""
+
+    columns = COLUMNS
+    reference_returns = REFERENCE_RETURNS
+    recipes: ClassVar[Mapping[str, type[Recipe]]] = ROLL_OUTS
+
+    @property
+    def name(self) -> str:
+        """Gymnasium's id."""
+        return ENV_ID
+
+    def make(
+        self, *, episode_steps: int | None = None, render_size: tuple[int, int] | None = None
+    ) -> gymnasium.Env:
+        """A new simulator."""
+        options: dict[str, Any] = {}
+        if render_size is not None:
+            height, width = render_size
+            options = {"render_mode": "rgb_array", "height": height, "width": width}
+        return make_env(episode_steps=episode_steps or EPISODE_STEPS, **options)
+
+    def task(self, name: str | None = None) -> Task:
+        """The environment's own reward."""
+        return own_reward(self, name, transition_rewards)
+
+    def set_state(self, env: gymnasium.Env, observation: np.ndarray) -> None:
+        """Put a simulator in the state that an observation shows, at the origin of the track."""
+        set_state(env, observation)
+
+    def measure(self, trial: Trial) -> Evaluation:
+        """Forward velocities, the learnt reward against them, and frames of roll-outs."""
+        speeds = {name: velocities(found) for name, found in trial.episodes.items()}
+        speeds.setdefault("demonstrator", velocities(trial.demonstrations.episodes))
+        arrays = {f"velocities_{name}": found for name, found in speeds.items()}
+        arrays["reward_by_velocity"] = reward_by_velocity(
+            trial.learnt, trial.play, count=trial.num_samples, seed=trial.seed
+        )
+        for name, found in trial.episodes.items():
+            frames = film(found[0], trial.tell)
+            if frames is not None:
+                arrays[f"frames_{name}"] = frames
+        return Evaluation(arrays=arrays)
+
+    def panels(self, evaluation: Evaluation) -> Mapping[str, tuple[Caption, Figure]]:
+        """Frames, forward velocities, and the learnt reward against them."""
+        from trailward.environments.halfcheetah import pictures
+
+        return pictures.panels(evaluation.arrays)
 
 
 def make_env(*, episode_steps: int = EPISODE_STEPS, **options: Any) -> gymnasium.Env:
@@ -112,160 +164,56 @@ def transition_rewards(
     return next_observations[:, FORWARD_VELOCITY] - cost
 
 
-def normalized_score(returns: float | np.ndarray) -> Any:
-    """D4RL's score: 0 for a return of -280.179, 100 for 12135."""
-    return 100 * (returns - RANDOM_RETURN) / (EXPERT_RETURN - RANDOM_RETURN)
-
-
-def describe_returns(returns: np.ndarray) -> dict[str, int | float]:
-    """Count, mean, spread and normalised score of returns, as JSON values.
+def film(
+    episode: Episode, tell: Callable[[str], None] = lambda line: None
+) -> UInt8[np.ndarray, "frame height width 3"] | None:
+    """Some frames from the middle of an episode, four environment steps apart.
 
     Args:
-        returns: of episodes of 1000 environment steps, shape (episodes,).
+        episode: of HalfCheetah.
+        tell: told why there are none.
+
+    Returns:
+        None if MuJoCo cannot render on this machine.
     """
-    return {
-        "count": len(returns),
-        "mean": float(returns.mean()),
-        "std": float(returns.std()),
-        "min": float(returns.min()),
-        "max": float(returns.max()),
-        "score": float(normalized_score(returns.mean())),
-    }
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    middle = max(0, len(episode) // 2 - _FRAMES * _EVERY // 2)
+    shown = episode.observations[middle : middle + _FRAMES * _EVERY : _EVERY]
+    height, width = _SIZE
+    env = make_env(render_mode="rgb_array", height=height, width=width)
+    try:
+        env.reset(seed=0)
+        frames = []
+        for observation in shown:
+            set_state(env, observation)
+            frames.append(np.asarray(env.render(), dtype=np.uint8)[_CROP])
+    except Exception as error:  # noqa: BLE001 - each backend of OpenGL fails in its own way
+        tell(f"no frames, as MuJoCo cannot render here: {error}")
+        return None
+    finally:
+        env.close()
+    return np.stack(frames)
 
 
-@dataclass(frozen=True)
-class NetworkPolicy:
-    """The deterministic action of a trained actor: layers with ReLU between and tanh at the end.
-
-    Args:
-        layers: weights, shape (out, in), and bias, shape (out,), of each.
-        facts: what is known of it: training step, returns; JSON values.
-
-    Raises:
-        ValueError: if there is no layer, or one does not fit the one before.
-    """
-
-    layers: Sequence[tuple[np.ndarray, np.ndarray]]
-    facts: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        if not self.layers:
-            raise ValueError("the policy has no layers")
-        entries = self.layers[0][0].shape[1]
-        for index, (weights, bias) in enumerate(self.layers):
-            if weights.shape != (len(bias), entries):
-                msg = (
-                    f"layer {index} has weights {weights.shape} and {len(bias)} biases; "
-                    f"expected ({len(bias)}, {entries})"
-                )
-                raise ValueError(msg)
-            entries = len(bias)
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of its weights."""
-        digest = hashlib.sha256()
-        for weights, bias in self.layers:
-            digest.update(weights.tobytes() + bias.tobytes())
-        return digest.hexdigest()[:16]
-
-    @property
-    def mean_return(self) -> float:
-        """The mean return it is known to have, not discounted."""
-        return float(self.facts["return"]["mean"])
-
-    def reset(self) -> None:
-        """It remembers nothing."""
-
-    def __call__(self, observations: Observations) -> Actions:
-        """Torques in [-1, 1], one row an environment."""
-        hidden = observations.astype(np.float32)
-        for weights, bias in self.layers[:-1]:
-            hidden = np.maximum(hidden @ weights.T + bias, 0)
-        weights, bias = self.layers[-1]
-        return np.tanh(hidden @ weights.T + bias).astype(np.float64)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Its weights by name, as ``weights.safetensors`` holds them."""
-        named = {}
-        for index, (weights, bias) in enumerate(self.layers):
-            named[f"{index}.weight"] = torch.from_numpy(weights)
-            named[f"{index}.bias"] = torch.from_numpy(bias)
-        return named
-
-    @classmethod
-    def from_tensors(
-        cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
-    ) -> "NetworkPolicy":
-        """The inverse of :meth:`tensors`."""
-        layers = [
-            (tensors[f"{index}.weight"].numpy(), tensors[f"{index}.bias"].numpy())
-            for index in range(len(tensors) // 2)
-        ]
-        return cls(layers, facts)
+def velocities(episodes: Sequence[Episode]) -> np.ndarray:
+    """Forward velocity, m/s, shape (episode, time); the shortest episode sets the time."""
+    length = min(len(episode) for episode in episodes)
+    return np.stack([e.observations[: length + 1, FORWARD_VELOCITY] for e in episodes])
 
 
-@dataclass
-class NoisyPolicy:
-    """A policy with Gaussian noise on its actions.
-
-    Args:
-        policy: whose actions they are.
-        noise: standard deviation of the noise on each entry; actions stay in [-1, 1].
-        seed: of the noise.
-    """
-
-    policy: NetworkPolicy
-    noise: float
-    seed: int | Sequence[int] = 0
-
-    def __post_init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Start the noise anew: the same seed gives the same."""
-        self._generator = np.random.default_rng(self.seed)
-        self.policy.reset()
-
-    def __call__(self, observations: Observations) -> Actions:
-        """Torques in [-1, 1], one row an environment."""
-        actions = self.policy(observations)
-        noise = self._generator.standard_normal(actions.shape)
-        return np.clip(actions + self.noise * noise, -1.0, 1.0)
-
-
-def ladder(folder: Path | None = None) -> list[NetworkPolicy]:
-    """Policies in order of return, the worst first.
-
-    Args:
-        folder: written by :func:`save_ladder`; the packaged ladder if None.
-
-    Raises:
-        CheckpointError: if the folder holds no ladder, or a damaged one.
-    """
-    folder = model_folder(LADDER, _KIND) if folder is None else folder
-    weights, config = load_model(folder, _KIND)
-    with readable(folder, "make the ladder again"):
-        found = [
-            NetworkPolicy.from_tensors(submodule(weights, str(index)), facts)
-            for index, facts in enumerate(config["policies"])
-        ]
-        return sorted(found, key=lambda policy: policy.mean_return)
-
-
-def save_ladder(
-    folder: Path, policies: Sequence[NetworkPolicy], provenance: Mapping[str, Any]
-) -> Path:
-    """Write policies as :func:`ladder` reads them."""
-    weights = {
-        f"{index}.{name}": tensor
-        for index, policy in enumerate(policies)
-        for name, tensor in policy.tensors().items()
-    }
-    config = {
-        "kind": _KIND,
-        "environment": ENV_ID,
-        "policies": [dict(policy.facts) for policy in policies],
-        "provenance": dict(provenance),
-    }
-    return save_model(folder, weights, config)
+def reward_by_velocity(learnt: LearntReward, play: Dataset, *, count: int, seed: int) -> np.ndarray:
+    """Forward velocity and learnt reward of play steps (of windows, if it is of whole plans)."""
+    if not learnt.is_additive:
+        windows = Windows(play, learnt.spec)
+        picks = windows.draw(count, torch.Generator().manual_seed(seed))
+        drawn, _ = windows.gather(picks)
+        speeds = learnt.spec.split(drawn)[0][..., FORWARD_VELOCITY].mean(1)
+        return np.stack([speeds.numpy(), learnt.plan_rewards(drawn)])
+    found = [
+        np.stack([episode.observations[: len(rewards), FORWARD_VELOCITY], rewards])
+        for episode in play.episodes
+        for rewards in [learnt.episode_rewards(episode)]
+    ]
+    both = np.concatenate(found, axis=1)
+    generator = np.random.default_rng(seed)
+    return both[:, generator.permutation(both.shape[1])[:count]]

@@ -1,1 +1,1 @@
-"""PointMaze: its maps, tasks, demonstrators and pictures."""
+"""PointMaze: its maps, tasks, controllers, recipes and pictures."""

@@ -1,4 +1,4 @@
-"""PointMaze of gymnasium-robotics: geometry, simulator and tasks, for any map.
+"""PointMaze of gymnasium-robotics: geometry and simulator, for any map.
 
 Observations are ``x, y, vx, vy`` in metres and metres per second; actions are forces in [-1, 1].
 A cell is one metre wide; ``(row, column)`` counts from the top left of the map.
@@ -6,23 +6,18 @@ A cell is one metre wide; ``(row, column)`` counts from the top left of the map.
 
 import contextlib
 import io
-import itertools
-import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from trailward.data.episode import Columns, DataError
 from trailward.optional import import_extra
-
-_Array = TypeVar("_Array", np.ndarray, Tensor)
 
 COLUMNS = Columns(
     ("x", "y", "x velocity", "y velocity"),
@@ -31,8 +26,7 @@ COLUMNS = Columns(
 )
 """What the entries of observations and actions are."""
 
-GOAL_RADIUS = 0.45
-"""Metres within which gymnasium-robotics counts a goal as reached."""
+_CUSTOM = "custom"
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,13 @@ class Maze:
     def free_cells(self) -> list[tuple[int, int]]:
         """Cells without a wall, row by row."""
         return [(int(row), int(column)) for row, column in np.argwhere(np.array(self.grid) == 0)]
+
+    @property
+    def spelling(self) -> str:
+        """What :func:`parse_maze` makes it from: its name, or its rows."""
+        if self.name != _CUSTOM:
+            return self.name
+        return "/".join("".join(str(cell) for cell in row) for row in self.grid)
 
     @property
     def half_extent(self) -> np.ndarray:
@@ -130,7 +131,7 @@ def parse_maze(name_or_grid: str) -> Maze:
     """
     if set(name_or_grid) <= set("01/") and "/" in name_or_grid:
         rows = name_or_grid.split("/")
-        return Maze("custom", tuple(tuple(int(cell) for cell in row) for row in rows))
+        return Maze(_CUSTOM, tuple(tuple(int(cell) for cell in row) for row in rows))
     maps = _robotics_maps()
     if name_or_grid not in maps:
         msg = (
@@ -141,16 +142,24 @@ def parse_maze(name_or_grid: str) -> Maze:
     return Maze(name_or_grid, tuple(tuple(row) for row in maps[name_or_grid]))
 
 
-def make_env(maze: Maze, *, episode_steps: int = 1_000_000) -> gymnasium.Env:
-    """PointMaze with this map, returning ``x, y, vx, vy`` alone; its own goal plays no part."""
+def make_env(maze: Maze, *, episode_steps: int | None = None, **options: Any) -> gymnasium.Env:
+    """PointMaze with this map, returning ``x, y, vx, vy`` alone; its own goal plays no part.
+
+    Args:
+        maze: the map.
+        episode_steps: environment steps after which an episode is cut; none if None.
+        options: further arguments of ``gymnasium.make``, such as ``render_mode``.
+    """
     _import_robotics()
     env = gymnasium.make(
         "PointMaze_UMaze-v3",
         maze_map=[list(row) for row in maze.grid],
         continuing_task=True,
         reset_target=False,
-        max_episode_steps=episode_steps,
+        max_episode_steps=-1 if episode_steps is None else episode_steps,
+        **options,
     )
+    Path(env.unwrapped.tmp_xml_file_path).unlink()  # pyright: ignore[reportAttributeAccessIssue]
     space = env.observation_space["observation"]  # pyright: ignore[reportIndexIssue]
     return gymnasium.wrappers.TransformObservation(env, lambda both: both["observation"], space)
 
@@ -158,129 +167,6 @@ def make_env(maze: Maze, *, episode_steps: int = 1_000_000) -> gymnasium.Env:
 def set_state(env: gymnasium.Env, observation: np.ndarray) -> None:
     """Put the simulator into the state of an observation ``x, y, vx, vy``."""
     env.unwrapped.point_env.set_state(observation[:2], observation[2:])  # pyright: ignore[reportAttributeAccessIssue]
-
-
-@dataclass(frozen=True)
-class CornerTask:
-    """The thesis's task: ``x + y``, each divided by half the map's extent, at every step."""
-
-    maze: Maze
-    name: str = "corner"
-
-    def step_rewards(self, observations: _Array) -> _Array:
-        """True reward of each observation, (..., 4) in environment units, in [-2, 2].
-
-        Arrays and tensors alike; differentiable.
-        """
-        half_width, half_height = self.maze.half_extent
-        return observations[..., 0] / half_width + observations[..., 1] / half_height
-
-
-@dataclass(frozen=True)
-class GoalTask:
-    """1 within 0.45 m of a cell's centre, else 0."""
-
-    maze: Maze
-    goal: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        if self.goal not in self.maze.free_cells:
-            msg = f"goal {self.goal} is not a free cell; the free ones are {self.maze.free_cells}"
-            raise DataError(msg)
-
-    @property
-    def name(self) -> str:
-        """How :func:`parse_task` spells this task."""
-        return f"goal:{self.goal[0]},{self.goal[1]}"
-
-    def step_rewards(
-        self, observations: Float[np.ndarray, "*axes observation"]
-    ) -> Float[np.ndarray, "*axes"]:
-        """True reward of each observation (environment units), 0 or 1."""
-        offset = observations[..., :2] - self.maze.center(self.goal)
-        return (np.linalg.norm(offset, axis=-1) <= GOAL_RADIUS).astype(np.float64)
-
-
-@dataclass(frozen=True)
-class OrderedTask:
-    """Go to one cell before another: a task of whole trajectories.
-
-    What an observation is worth depends on those before it: 1 within 0.45 m of the centre of
-    ``then``, provided that the trajectory was within 0.45 m of the centre of ``first`` earlier
-    than it was ever at ``then``; else 0. No reward of single observations expresses that.
-    """
-
-    maze: Maze
-    first: tuple[int, int]
-    then: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        for cell in (self.first, self.then):
-            GoalTask(self.maze, cell)  # refuses cells that are not free
-        if self.first == self.then:
-            raise DataError(f"cells of an ordered task must differ; both are {self.first}")
-
-    @property
-    def name(self) -> str:
-        """How :func:`parse_task` spells this task."""
-        return "ordered:{},{}-{},{}".format(*self.first, *self.then)
-
-    def step_rewards(
-        self, observations: Float[np.ndarray, "*axes time observation"]
-    ) -> Float[np.ndarray, "*axes time"]:
-        """True reward of each observation, given those before it on the time axis; 0 or 1."""
-        at_first, at_then = (
-            GoalTask(self.maze, cell).step_rewards(observations) > 0
-            for cell in (self.first, self.then)
-        )
-        early = np.maximum.accumulate(at_first, -1) & ~np.maximum.accumulate(at_then, -1)
-        return (np.maximum.accumulate(early, -1) & at_then).astype(np.float64)
-
-    def success(
-        self, observations: Float[np.ndarray, "*axes time observation"]
-    ) -> Bool[np.ndarray, "*axes"]:
-        """Whether each trajectory did one before the other."""
-        return np.asarray(self.step_rewards(observations).any(-1))
-
-
-Task = CornerTask | GoalTask | OrderedTask
-
-_CELL = r"(\d+),(\d+)"
-
-
-def parse_task(name: str, maze: Maze) -> Task:
-    """A task by name: ``corner``, ``goal:ROW,COLUMN`` or ``ordered:ROW,COLUMN-ROW,COLUMN``.
-
-    Raises:
-        DataError: if the name is none of these or a cell is not free.
-    """
-    if name == "corner":
-        return CornerTask(maze)
-    if found := re.fullmatch(f"goal:{_CELL}", name):
-        return GoalTask(maze, (int(found[1]), int(found[2])))
-    if found := re.fullmatch(f"ordered:{_CELL}-{_CELL}", name):
-        return OrderedTask(maze, (int(found[1]), int(found[2])), (int(found[3]), int(found[4])))
-    msg = (
-        f"task '{name}' is unknown; choose 'corner', 'goal:ROW,COLUMN' or "
-        "'ordered:ROW,COLUMN-ROW,COLUMN'"
-    )
-    raise DataError(msg)
-
-
-def best_position(task: Task, *, margin: float = 0.25) -> np.ndarray:
-    """The position of highest true reward at least ``margin`` metres off every cell border.
-
-    For an ordered task, the one to end at.
-    """
-    if isinstance(task, OrderedTask):
-        return best_position(GoalTask(task.maze, task.then), margin=margin)
-    offsets = np.array(
-        list(itertools.product(np.linspace(margin - 0.5, 0.5 - margin, 11), repeat=2))
-    )
-    positions = (task.maze.center(task.maze.free_cells)[:, None] + offsets).reshape(-1, 2)
-    rewards = task.step_rewards(np.concatenate([positions, np.zeros_like(positions)], -1))
-    best = positions[rewards >= rewards.max() - 1e-9]
-    return best[np.argmin(((best - best.mean(0)) ** 2).sum(-1))]
 
 
 def _import_robotics() -> Any:

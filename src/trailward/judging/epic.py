@@ -4,7 +4,6 @@ Gleave et al. 2021, "Quantifying Differences in Reward Functions" (arXiv 2006.13
 against the authors' code, https://github.com/HumanCompatibleAI/evaluating-rewards.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,16 +12,11 @@ from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError
-from trailward.judging.evaluation import Estimate, EvaluationConfig, bootstrap
+from trailward.environments import RewardFunction
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.statistics import Estimate, bootstrap
 from trailward.learning.learnt_reward import LearntReward
 from trailward.typing import Actions, Observations
-
-RewardFunction = Callable[[Observations, Actions, Observations], Float[np.ndarray, "batch"]]
-"""Observations, actions and next observations (environment units) to the reward of each transition.
-
-:meth:`trailward.learning.learnt_reward.LearntReward.transition_rewards` is one, and so is
-``step_rewards`` of a :class:`trailward.baselines.episode_reward.TransitionReward`.
-"""
 
 _NONE = "there are no transitions; give at least one environment step"
 
@@ -198,38 +192,36 @@ def step_correlation(
 
 
 def transition_figures(
-    learnt: LearntReward,
-    true: RewardFunction | None,
-    play: Dataset,
-    config: EvaluationConfig,
-    *,
-    recorded: bool = False,
+    learnt: LearntReward, true: RewardFunction | None, play: Dataset, config: EvaluationConfig
 ) -> dict[str, Any]:
     """``epic`` and ``step_pearson`` over play transitions, as JSON values.
 
     Args:
         learnt: the reward judged.
-        true: the true reward of transitions; None if it is not one of single transitions.
-        play: where transitions are drawn from.
+        true: the true reward as a function of transitions, for EPIC; None if there is no such
+            function.
+        play: where transitions are drawn from, with the true reward of every step.
         config: how many, and the seed.
-        recorded: whether steps are correlated with the recorded rewards, not with ``true``.
 
     Returns:
-        None for both if either reward cannot tell what a transition is worth.
+        None where there is no such figure: for both if the learnt reward cannot tell what a
+        transition is worth.
 
     Raises:
-        DataError: if rewards were to be recorded and are not.
+        DataError: if the play data has no rewards.
     """
-    if true is None or not learnt.is_of_transitions:
+    if not learnt.is_of_transitions:
         return {"epic": None, "step_pearson": None}
     drawn = draw_transitions(play, count=config.num_transitions, seed=config.seed)
+    if drawn.rewards is None:
+        raise DataError("the true reward of steps needs play data with rewards; this has none")
     parts = drawn.observations, drawn.actions, drawn.next_observations
-    rewards = drawn.rewards if recorded else true(*parts)
-    if rewards is None:
-        raise DataError("the true reward of steps needs play data with recorded rewards")
-    distance = epic_distance(learnt.transition_rewards, true, drawn)
-    steps = step_correlation(learnt.transition_rewards(*parts), rewards, drawn.episode)
-    return {"epic": asdict(distance), "step_pearson": asdict(steps)}
+    steps = step_correlation(learnt.transition_rewards(*parts), drawn.rewards, drawn.episode)
+    distance = None if true is None else epic_distance(learnt.transition_rewards, true, drawn)
+    return {
+        "epic": None if distance is None else asdict(distance),
+        "step_pearson": asdict(steps),
+    }
 
 
 def _expected_rewards(

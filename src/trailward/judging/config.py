@@ -1,0 +1,67 @@
+"""How much is run to judge a reward, and the planner that is judged."""
+
+from dataclasses import dataclass, replace
+
+from trailward.acting.planner import Planner
+from trailward.data.episode import MAX_SEED, at_least, at_most
+from trailward.diffusion.diffuser import Diffuser
+from trailward.learning.learnt_reward import LearntReward
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How much is run to judge a reward.
+
+    Attributes:
+        num_episodes: roll-outs of each policy, from the same starts.
+        episode_steps: environment steps after which a roll-out is cut, if it has not ended.
+        num_windows: play windows for ERC.
+        num_transitions: play transitions for EPIC and the correlation of steps; all of them, if
+            there are fewer.
+        num_plans: plans for the dynamics error, from random play observations; it is measured
+            where a simulator can be put into them.
+        num_candidates: plans the planner chooses the best from.
+        choose: how it chooses: ``plausible`` or ``reward``.
+        replan_every: environment steps between plans; the plans' stride if None.
+        seed: of starts, windows and noise.
+    """
+
+    num_episodes: int = 20
+    episode_steps: int = 300
+    num_windows: int = 2000
+    num_transitions: int = 2000
+    num_plans: int = 200
+    num_candidates: int = 1
+    choose: str = "plausible"
+    replan_every: int | None = None
+    seed: int = 1000
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
+        at_least(1, self, "num_transitions", "num_candidates")
+        at_most(10_000_000, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
+        at_most(10_000_000, self, "num_transitions", "num_candidates")
+        at_most(MAX_SEED - 10_000_000, self, "seed")  # an episode has a seed of its own
+
+    @property
+    def starts(self) -> range:
+        """Seeds of the roll-outs' starts."""
+        return range(self.seed, self.seed + self.num_episodes)
+
+    def with_seed(self, seed: int) -> "EvaluationConfig":
+        """The same for another seed of an experiment: a thousand starts further for each."""
+        return replace(self, seed=self.seed + 1000 * seed)
+
+    def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
+        """The planner of the reward, which is judged, or the unguided one beside it."""
+        every, seed = self.replan_every, self.seed
+        if not guided:
+            return Planner(diffuser, learnt.sampling, replan_every=every, seed=seed)
+        return Planner.for_reward(
+            learnt,
+            diffuser,
+            num_candidates=self.num_candidates,
+            replan_every=every,
+            seed=seed,
+            choose=self.choose,
+        )

@@ -1,0 +1,319 @@
+"""Judge a learnt reward, and the planner that uses it, by the true reward, in any environment."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from trailward.acting.network_policy import normalized_score
+from trailward.acting.planner import Policy
+from trailward.acting.rollout import rollout
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.entries import observations_of
+from trailward.data.episode import DataError, Episode
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import Diffuser
+from trailward.environments import Environment, Evaluation, Task, Trial
+from trailward.judging.behaviour import decision_ms, judge_behaviour
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.dynamics import (
+    DynamicsError,
+    dynamics_error,
+    plan_observations,
+    windows_of,
+)
+from trailward.judging.epic import transition_figures
+from trailward.judging.erc import COMPARED, correlations_by_return, episode_return_correlation
+from trailward.learning.disagreement import agreement, can_disagree
+from trailward.learning.learnt_reward import LearntReward
+
+Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def evaluate(
+    learnt: LearntReward,
+    diffuser: Diffuser,
+    environment: Environment,
+    task: Task,
+    play: Dataset,
+    demonstrations: Dataset,
+    config: EvaluationConfig,
+    *,
+    demonstrator: Policy | None = None,
+    stage: Callable[[str], None] = lambda name: None,
+) -> Evaluation:
+    """Returns, ERC, EPIC, dynamics error and what the environment adds, with 95% intervals.
+
+    Args:
+        learnt: the reward judged.
+        diffuser: the planner's.
+        environment: where the planner acts.
+        task: the true reward; used here and nowhere before.
+        play: episodes that ERC and EPIC are measured over.
+        demonstrations: what the reward was learnt from: they are counted and drawn.
+        config: how much is run.
+        demonstrator: the policy that demonstrated; the task's if None. Without any there is no
+            return fraction.
+        stage: told what is being done.
+
+    Raises:
+        DataError: if the data is of another environment, the true reward of play data is not
+            known, or no play episode is as long as a plan.
+    """
+    for data in (play, demonstrations):
+        Windows(data, learnt.spec)  # refuses data of another environment before anything runs
+    check_long_enough(play, learnt.spec)
+    play = with_true_rewards(play, task)
+    stage("roll-outs")
+    reach = (diffuser.spec.horizon - 1) * diffuser.spec.stride
+    simulators = _Simulators(environment, task, config, max(config.episode_steps, reach))
+    policies: dict[str, Policy] = {
+        name: config.planner(diffuser, learnt, guided=name == "learnt")
+        for name in ("unguided", "learnt")
+    }
+    demonstrator = demonstrator or task.demonstrator()
+    if demonstrator is not None:
+        policies["demonstrator"] = demonstrator
+    episodes, behaviour = judge_behaviour(policies, simulators.run)
+    starts = np.stack([episode.observations[0] for episode in episodes["learnt"]])
+    planners = {
+        name: config.planner(diffuser, learnt, guided=name == "learnt")
+        for name in ("unguided", "learnt")
+    }
+    plans = {
+        name: plan_observations(diffuser, each.plan(starts)) for name, each in planners.items()
+    }
+    stage("correlation with the true reward")
+    rewards = _judge_rewards(learnt, task, play, config)
+    dynamics, followed = Evaluation(), {}
+    if environment.position:
+        stage("dynamics error")
+        dynamics, followed = _dynamics(learnt, diffuser, play, simulators)
+    stage("what the environment shows")
+    trial = Trial(
+        learnt,
+        task,
+        play,
+        demonstrations,
+        episodes,
+        plans,
+        followed,
+        num_samples=config.num_windows,
+        seed=config.seed,
+        tell=stage,
+    )
+    own = environment.measure(trial)
+    facts = facts_of(learnt, demonstrations, config) | {
+        "environment": environment.name,
+        "task": task.name,
+        "success": _success(task, episodes),
+        "decision_ms": decision_ms(config.planner(diffuser, learnt, guided=True), starts[:1]),
+    }
+    if environment.reference_returns is not None and simulators.are_whole:
+        facts["score"] = _scores(behaviour["return"], environment.reference_returns)
+    parts = (rewards, dynamics, own)
+    figures = facts | behaviour | {k: v for part in parts for k, v in part.figures.items()}
+    return Evaluation(figures, {k: v for part in parts for k, v in part.arrays.items()})
+
+
+def facts_of(
+    learnt: LearntReward, demonstrations: Dataset, config: EvaluationConfig
+) -> dict[str, Any]:
+    """What was judged and how, as JSON values."""
+    return {
+        "objective": learnt.provenance.get("objective"),
+        "learnt": learnt.provenance.get("learnt"),
+        "reward_model": learnt.config.model,
+        "num_demonstrations": len(demonstrations.episodes),
+        "sampling": asdict(learnt.sampling),
+        "evaluation": asdict(config),
+    }
+
+
+def with_true_rewards(data: Dataset, task: Task) -> Dataset:
+    """The same episodes with the task's true rewards.
+
+    Raises:
+        DataError: if these are not known.
+    """
+    episodes = [replace(each, rewards=task.step_rewards(each)) for each in data.episodes]
+    return replace(data, episodes=episodes)
+
+
+def check_long_enough(play: Dataset, spec: PlanSpec) -> None:
+    """Check that some play episode is as long as a plan, so that windows can be judged.
+
+    Raises:
+        DataError: if none is.
+    """
+    longest = max(len(episode) + 1 for episode in play.episodes)
+    if longest < spec.num_observations:
+        msg = (
+            f"a plan spans {spec.num_observations} observations, the longest play episode has "
+            f"{longest}; give longer ones, or train a diffuser of a shorter horizon or stride"
+        )
+        raise DataError(msg)
+
+
+def reward_pairs(
+    learnt: LearntReward, task: Task, play: Dataset, config: EvaluationConfig
+) -> Pairs:
+    """Mean learnt and true reward of a step, of play windows and of whole play episodes.
+
+    Args:
+        learnt: the reward judged.
+        task: the true reward; it judges each window as an episode of its own.
+        play: with true rewards.
+        config: how many windows, and the seed.
+
+    Returns:
+        ``windows`` and ``episodes``: the learnt mean of each, and the true one.
+    """
+    windows = Windows(play, learnt.spec)
+    picks = windows.draw(config.num_windows, torch.Generator().manual_seed(config.seed))
+    drawn, mask = windows.gather(picks)
+    whole = mask.all(1)
+    reach = learnt.spec.num_observations - 1
+    places = zip(
+        windows.episode[picks][whole].tolist(), windows.first[picks][whole].tolist(), strict=True
+    )
+    true = [
+        task.step_rewards(_cut(play.episodes[index], first, first + reach)).mean()
+        for index, first in places
+    ]
+    means = np.array([learnt.mean_reward(episode) for episode in play.episodes])
+    lengths = np.array([len(episode) for episode in play.episodes])
+    return {
+        "windows": (learnt.plan_rewards(drawn[whole]), np.array(true)),
+        "episodes": (means, play.returns / lengths),
+    }
+
+
+def _cut(episode: Episode, first: int, end: int) -> Episode:
+    rewards = None if episode.rewards is None else episode.rewards[first:end]
+    return Episode(episode.observations[first : end + 1], episode.actions[first:end], rewards)
+
+
+def _judge_rewards(
+    learnt: LearntReward, task: Task, play: Dataset, config: EvaluationConfig
+) -> Evaluation:
+    pairs = reward_pairs(learnt, task, play, config)
+    figures: dict[str, Any] = {
+        f"erc_{name}": asdict(episode_return_correlation(*pair)) for name, pair in pairs.items()
+    }
+    true = [episode.rewards for episode in play.episodes if episode.rewards is not None]
+    if len({len(rewards) for rewards in true}) > 1:
+        means = pairs["episodes"][0]
+        least = means.min()
+        if learnt.is_additive:
+            least = min(learnt.episode_rewards(episode).min() for episode in play.episodes)
+        found = correlations_by_return(means, float(least), true)
+        figures["erc_by_return"] = {
+            name: {"compares": COMPARED[name], **asdict(each)} for name, each in found.items()
+        }
+    figures |= transition_figures(learnt, task.transition_rewards, play, config)
+    if can_disagree(learnt):
+        figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
+    return Evaluation(figures, {f"erc_{name}": np.stack(pair) for name, pair in pairs.items()})
+
+
+def _dynamics(
+    learnt: LearntReward, diffuser: Diffuser, play: Dataset, simulators: "_Simulators"
+) -> tuple[Evaluation, dict[str, Float[np.ndarray, "plan horizon observation"]]]:
+    """Dynamics errors from random play observations, and the plans they are of."""
+    config = simulators.config
+    starts = windows_of(play.episodes, length=1, count=config.num_plans, seed=config.seed)[:, 0]
+    steps = np.arange(diffuser.spec.horizon) * diffuser.spec.stride
+    figures: dict[str, Any] = {"environment_steps": steps.tolist()}
+    arrays, followed = {}, {}
+    for name in ("unguided", "learnt"):
+        found: DynamicsError = dynamics_error(
+            config.planner(diffuser, learnt, guided=name == "learnt"),
+            starts,
+            simulators.run_from,
+            entries=simulators.environment.position,
+        )
+        by_step = found.errors.mean(0)
+        at_16 = float(np.interp(16, steps, by_step)) if steps[-1] >= 16 else None
+        figures[name] = {"by_step": by_step.tolist(), "at_16": at_16}
+        arrays[f"dynamics_planned_{name}"] = followed[name] = found.planned
+        arrays[f"dynamics_errors_{name}"] = found.errors
+    return Evaluation({"dynamics_error": figures}, arrays), followed
+
+
+def _success(task: Task, episodes: dict[str, list[Episode]]) -> dict[str, float] | None:
+    """The share of roll-outs of each policy that did the task; None if that is no question."""
+    shares = {}
+    for name, found in episodes.items():
+        done = [each for each in map(task.succeeded, found) if each is not None]
+        if len(done) < len(found):
+            return None
+        shares[name] = float(np.mean(done))
+    return shares
+
+
+def _scores(
+    returns: dict[str, dict[str, float]], reference: tuple[float, float]
+) -> dict[str, float]:
+    return {
+        name: float(normalized_score(found["value"], reference)) for name, found in returns.items()
+    }
+
+
+@dataclass
+class _Simulators:
+    """Simulators side by side, made when they are needed: making one may take long.
+
+    Args:
+        environment: where.
+        task: gives the rewards.
+        config: how much is run.
+        longest: environment steps of the longest run.
+    """
+
+    environment: Environment
+    task: Task
+    config: EvaluationConfig
+    longest: int
+    made: list[gymnasium.Env] = field(default_factory=list)
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether roll-outs are cut where the environment itself would cut them."""
+        spec = self.environment.make().spec
+        return spec is not None and spec.max_episode_steps == self.config.episode_steps
+
+    def run(self, policy: Policy) -> list[Episode]:
+        """Whole episodes from the evaluation's starts, with true rewards."""
+        return self._run(policy, self.config.starts, self.config.episode_steps, None)
+
+    def run_from(
+        self, policy: Policy, starts: Float[np.ndarray, "plan observation"], num_steps: int
+    ) -> list[Episode]:
+        """Episodes from given observations."""
+
+        def start(env: gymnasium.Env, index: int) -> np.ndarray:
+            env.reset(seed=0)
+            self.environment.set_state(env, starts[index])
+            return starts[index]
+
+        return self._run(policy, [0] * len(starts), num_steps, start)
+
+    def _run(
+        self,
+        policy: Policy,
+        seeds: Sequence[int],
+        num_steps: int,
+        start: Callable[[gymnasium.Env, int], np.ndarray] | None,
+    ) -> list[Episode]:
+        self.made += [
+            self.environment.make(episode_steps=self.longest)
+            for _ in range(len(self.made), len(seeds))
+        ]
+        envs = self.made[: len(seeds)]
+        found = rollout(envs, policy, seeds=seeds, num_steps=num_steps, start=start)
+        return [replace(each, rewards=self.task.step_rewards(each)) for each in found]

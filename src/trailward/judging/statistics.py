@@ -1,0 +1,59 @@
+"""Figures with their 95% intervals, and correlations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95% interval (percentile bootstrap).
+
+    Attributes:
+        value: on the whole sample.
+        low: 2.5% quantile over resamples.
+        high: 97.5% quantile over resamples.
+        count: size of the sample.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float], samples: np.ndarray, *, seed: int = 0
+) -> Estimate:
+    """A statistic of samples (first axis) with its bootstrap interval.
+
+    Raises:
+        ValueError: if there are no samples.
+    """
+    if len(samples) == 0:
+        raise ValueError("no samples to estimate from")
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(0, len(samples), (_RESAMPLES, len(samples)))
+    values = [statistic(samples[draw]) for draw in draws]
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return Estimate(float(statistic(samples)), float(low), float(high), len(samples))
+
+
+def pearson(pairs: Float[np.ndarray, "sample 2"]) -> float:
+    """Pearson correlation of the two columns; 0 if either is constant."""
+    centered = pairs - pairs.mean(0)
+    scale = np.sqrt((centered**2).sum(0)).prod()
+    if scale == 0:
+        return 0.0
+    return float(np.clip((centered[:, 0] * centered[:, 1]).sum() / scale, -1.0, 1.0))
+
+
+def ranks(values: Float[np.ndarray, "sample"]) -> Float[np.ndarray, "sample"]:
+    """The rank of each value, from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return ((last - counts + 1 + last) / 2)[inverse].astype(np.float64)
