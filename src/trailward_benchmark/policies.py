@@ -269,7 +269,7 @@ class _Replay(nn.Module):
 
 
 def _build(environment: Environment, config: PolicyTrainingConfig) -> Any:
-    msg = "training policies needs sb3-contrib: pip install 'trailward[rl]'"
+    msg = "training policies needs sb3-contrib: pip install 'trailward[halfcheetah,rl]'"
     contrib = import_extra("sb3_contrib", msg)
     vec_env = import_extra("stable_baselines3.common.vec_env", msg)
     return contrib.TQC(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from trailward.acting.network_policy import NetworkPolicy, ladder
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.data.episode import DataError
+from trailward.environments.halfcheetah.environment import HalfCheetah
 from trailward.optional import MissingExtraError
 from trailward_benchmark.policies import (
     STATE,
@@ -22,6 +23,7 @@ from trailward_benchmark.policies import (
     train_policies,
 )
 
+CHEETAH = HalfCheetah()
 TINY = PolicyTrainingConfig(
     num_steps=240, snapshot_every=80, checkpoint_every=1, num_envs=2, num_random_steps=60,
     batch_size=8, width=8, num_quantiles=3, num_replay=200, num_evaluated=2,
@@ -31,7 +33,7 @@ TINY = PolicyTrainingConfig(
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
-    train_policies(TINY, folder)
+    train_policies(CHEETAH, TINY, folder)
     return folder
 
 
@@ -70,8 +72,8 @@ def test_a_snapshot_acts_as_the_actor_did(trained: Path) -> None:
 def test_training_that_was_stopped_goes_on_to_the_same_bits(
     stopped_at: int, trained: Path, tmp_path: Path
 ) -> None:
-    train_policies(replace(TINY, num_steps=stopped_at), tmp_path)
-    train_policies(TINY, tmp_path)
+    train_policies(CHEETAH, replace(TINY, num_steps=stopped_at), tmp_path)
+    train_policies(CHEETAH, TINY, tmp_path)
     whole, resumed = load_file(trained / STATE), load_file(tmp_path / STATE)
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if not whole[name].equal(resumed[name])] == []
@@ -82,7 +84,7 @@ def test_another_seed_trains_another_policy_and_leaves_the_callers_randomness(
     trained: Path, tmp_path: Path
 ) -> None:
     np.random.seed(3)
-    train_policies(replace(TINY, num_steps=0, seed=1), tmp_path)
+    train_policies(CHEETAH, replace(TINY, num_steps=0, seed=1), tmp_path)
     after = np.random.random()
     np.random.seed(3)
     assert after == np.random.random()
@@ -92,7 +94,7 @@ def test_another_seed_trains_another_policy_and_leaves_the_callers_randomness(
 
 def test_a_folder_of_other_settings_is_refused(trained: Path) -> None:
     with pytest.raises(CheckpointError, match=r"with learning_rate 0\.001, now it is 0\.1"):
-        train_policies(replace(TINY, learning_rate=0.1), trained)
+        train_policies(CHEETAH, replace(TINY, learning_rate=0.1), trained)
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
@@ -107,7 +109,7 @@ def test_without_the_training_library_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'trailward\[halfcheetah,rl\]'"):
-        train_policies(TINY, tmp_path)
+        train_policies(CHEETAH, TINY, tmp_path)
 
 
 def test_the_ladder_is_spread_evenly_from_the_first_to_the_best() -> None:
@@ -129,7 +131,7 @@ def test_a_folder_without_snapshots_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_packaged_ladder_comes_back_in_order_of_returns(trained: Path, tmp_path: Path) -> None:
-    made = package_policies(trained, tmp_path / "ladder", num=3, num_evaluated=2)
+    made = package_policies(CHEETAH, trained, tmp_path / "ladder", num=3, num_evaluated=2)
     back = ladder(tmp_path / "ladder")
     assert [policy.facts for policy in back] == [dict(policy.facts) for policy in made]
     returns = [policy.mean_return for policy in back]
