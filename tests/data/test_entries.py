@@ -5,8 +5,15 @@ import pytest
 
 from tiny import random_walks
 from trailward.data.dataset import Dataset
-from trailward.data.entries import describe_entries, entry_names, place_entries, rates_of_change
-from trailward.data.episode import Columns, Episode
+from trailward.data.entries import (
+    describe_entries,
+    entry_names,
+    entry_numbers,
+    place_entries,
+    rates_of_change,
+)
+from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.statistics import inspect_data, uninformative
 
 UNITS = Columns(("place", "speed", "still", "twin"), units={"place": "m"})
 
@@ -70,8 +77,28 @@ def test_episodes_of_one_observation_have_no_rates() -> None:
         (("heading", "pos_y", "pos_x"), (2, 1)),
         (("position.x", "position.y"), (0, 1)),
         (("Latitude", "Longitude"), (1, 0)),
-        (("temperature", "wind"), None),
+        (("temperature", "wind"), (0, 1)),
+        (("temperature", "rain", "wind"), None),
         (("vx", "vy"), None),
+        (("x", "z"), (0, 1)),
+        (("x", "z", "heading"), (0, 1)),
+        (("x", "y", "z"), (0, 1)),
+        (("location-long", "location-lat", "height"), (0, 1)),
+        (("lat", "lng", "speed"), (1, 0)),
+        (("easting", "northing", "v"), (0, 1)),
+        (("t", "utm_x", "utm_y"), (1, 2)),
+        (("x_m", "y_m", "vx"), (0, 1)),
+        (("xCenter", "yCenter", "width"), (0, 1)),
+        (("x_px", "y_px", "area"), (0, 1)),
+        (("tail_x", "head_y", "head_x"), (2, 1)),
+        (("centroid_x", "centroid_y", "age"), (0, 1)),
+        (("px", "py", "vx", "vy"), (0, 1)),
+        (("vx", "vy", "cx", "cy"), (2, 3)),
+        (("x_coord", "y_coord", "id2"), (0, 1)),
+        (("goal_x", "goal_y", "x", "y"), (2, 3)),
+        (("state.0", "state.1"), (0, 1)),
+        (("left", "right"), (0, 1)),
+        (("state.0", "state.1", "state.2"), None),
     ],
 )
 def test_a_place_is_known_by_its_names(names: tuple[str, ...], place: tuple | None) -> None:
@@ -88,3 +115,41 @@ def test_without_names_a_place_is_two_entries_or_two_with_their_rates() -> None:
         both = np.stack([one.observations, other.observations], -1)[:, :2].reshape(81, 4)
         moving.append(Episode(both, one.actions))
     assert place_entries(Dataset(moving)) == (0, 1)
+
+
+def test_entries_are_found_by_name_or_number() -> None:
+    names = ("x", "z", "vx")
+    assert entry_numbers(["z", "x"], names, 3) == (1, 0)
+    assert entry_numbers(["0", 2], names, 3) == (0, 2)
+    assert entry_numbers(["1"], (), 2) == (1,)
+    for wrong in (["y"], ["3"], [-1], ["x", "0"]):
+        with pytest.raises(DataError) as found:
+            entry_numbers(wrong, names, 3, what="--reward.features")
+        assert found.value.place == "--reward.features"
+        assert f"'{wrong[-1]}'" in found.value.value
+
+
+@pytest.mark.parametrize("lengths", [(2,), (1, 1), (1,), (3,), (2, 1)])
+def test_a_few_steps_in_all_are_inspected(lengths: tuple[int, ...]) -> None:
+    walks = random_walks(lengths)
+    assert rates_of_change(walks) in ([None, None], [1, None], [None, 0], [1, 0])
+    found = inspect_data(walks, random_walks((2,)))
+    assert found.play.num_steps == sum(lengths)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-8, 0.0), (1.0, 1.7e9), (1e-3, 1e5)])
+def test_entries_of_any_scale_and_offset_change(scale: float, offset: float) -> None:
+    rows = scale * np.random.default_rng(0).standard_normal((50, 2)) + offset
+    found = describe_entries(rows, ["a", "b"], {})
+    assert not any(entry.constant or entry.same_as for entry in found)
+    assert describe_entries(np.full((5, 1), 0.1 + 0.2), ["c"], {})[0].constant
+    data = Dataset([Episode(np.stack([rows[:, 0], np.full(50, offset)], -1), np.zeros((49, 0)))])
+    (told,) = uninformative(data)
+    assert told == "observation 1 never changes: it carries no information"
+
+
+def test_plans_longer_than_any_episode_are_told() -> None:
+    walks = random_walks((14, 10))
+    assert uninformative(walks, num_observations=15) == []
+    (told,) = uninformative(walks, num_observations=121)
+    assert "a plan reaches over 121 observations, the longest episode has 15" in told

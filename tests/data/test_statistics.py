@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from tiny import random_walks
 from trailward.cli.main import main
-from trailward.data.dataset import Dataset, write_dataset
+from trailward.data.dataset import Dataset, check_time_steps, write_dataset
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.statistics import compare_support, describe, distances_to, inspect_data
 from trailward.report.data_figures import entries_figure
@@ -115,10 +115,40 @@ def test_smooth_data_has_no_leaps() -> None:
 
 def test_what_the_file_told_of_gaps_is_passed_on() -> None:
     data = Dataset(random_walks().episodes, {"frame": {"step": 0.1, "gaps": 3}})
-    assert describe(data).frame == {"step": 0.1, "gaps": 3}
-    told = "3 gaps in time, where 0.1 from row to row is usual; cut the episodes there"
+    assert describe(data).provenance == {"frame": {"step": 0.1, "gaps": 3}}
+    told = "3 gaps in time, where 0.1 from row to row is usual: cut the episodes there"
     assert told in inspect_data(data).findings
-    assert describe(Dataset(random_walks().episodes, {"frame": "odd"})).frame == {}
+    odd = Dataset(random_walks().episodes, {"frame": "odd", "cuts": 2, "left_out": ["z"]})
+    assert {"not read: z"} < set(inspect_data(odd).findings)
+
+
+def test_steps_that_differ_are_told() -> None:
+    play = Dataset(random_walks((20, 20)).episodes, {"time_step": 0.4})
+    shown = Dataset(random_walks((20,)).episodes, {"time_step": 0.1})
+    findings = inspect_data(play, shown).findings
+    assert any(
+        "the demonstrations has 0.1 s from row to row, the play data 0.4 s; read it with "
+        "--table.resample 0.4" in finding
+        for finding in findings
+    )
+    steps = {"frame": {"steps": {"0.1": [0, 1, 2], "1": [3]}}}
+    (told, *_) = (
+        finding
+        for finding in inspect_data(Dataset(random_walks().episodes, steps)).findings
+        if "different steps" in finding
+    )
+    assert "0.1 in episodes 0 to 2, 1 in episode 3" in told
+
+
+def test_data_at_another_rate_is_refused_by_name() -> None:
+    frame = {"frame": {"column": "frame", "step": 1}}
+    slower = {"frame": {"column": "frame", "step": 4}}
+    for fast, slow in (({"time_step": 1}, {"time_step": 4}), (frame, slower)):
+        check_time_steps({"play": fast, "shown": fast, "unknown": {}})
+        with pytest.raises(DataError) as found:
+            check_time_steps({"play": fast, "shown": slow})
+        assert (found.value.place, found.value.value) == ("shown", 4)
+        assert "--table.resample" in found.value.remedy
 
 
 def test_what_tells_nothing_is_named_once() -> None:
@@ -190,8 +220,12 @@ def test_a_table_is_inspected_with_its_gaps(
     file.write_text("\n".join(["bird,time,x (m),y (m)", *rows]) + "\n")
     assert main(["inspect", str(file), "--table.episode=bird"]) == 0
     told = capsys.readouterr().out
+    assert "Play data: 4 episodes, 6 environment steps (1 to 2 an episode" in told
+    assert "2 gaps in time, where 0.1 from row to row is usual: episodes are cut there" in told
+    assert main(["inspect", str(file), "--table.episode=bird", "--table.gaps=keep"]) == 0
+    told = capsys.readouterr().out
     assert "Play data: 2 episodes, 8 environment steps (4 to 4 an episode" in told
-    assert "2 gaps in time, where 0.1 from row to row is usual" in told
+    assert "2 gaps in time, where 0.1 from row to row is usual: the rows are joined" in told
     assert "no actions were recorded" in told
 
 

@@ -1,9 +1,10 @@
 """Read, check and write episodes; cut them into windows."""
 
+import glob
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.typing import PlanMask, Plans
 
+_SAME_STEP = 0.05
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -30,6 +33,7 @@ class Dataset:
         episodes: at least one; all with the same observation and action entries.
         provenance: how the data was made (command, seed, versions), JSON values.
         columns: what the entries are called.
+        attributes: what is known of each episode, such as its animal: by name, a text for each.
 
     Raises:
         DataError: if there is no episode, their entries differ, or there are not as many names as
@@ -39,6 +43,7 @@ class Dataset:
     episodes: Sequence[Episode]
     provenance: dict[str, Any] = field(default_factory=dict)
     columns: Columns = Columns()
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.episodes:
@@ -61,6 +66,12 @@ class Dataset:
                     "give every entry one, or none"
                 )
                 raise DataError(msg)
+        for name, values in self.attributes.items():
+            if len(values) != len(self.episodes):
+                remedy = f"give one for each of the {len(self.episodes)} episodes"
+                place = f"attribute '{name}'"
+                msg = f"{place} has {len(values)} values; {remedy}"
+                raise DataError(msg, place=place, value=len(values), remedy=remedy)
 
     @property
     def observation_dim(self) -> int:
@@ -80,6 +91,12 @@ class Dataset:
             digest.update(np.ascontiguousarray(episode.observations, np.float64).tobytes())
             digest.update(np.ascontiguousarray(episode.actions, np.float64).tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def time_step(self) -> float | None:
+        """Seconds from one observation to the next, if the recording tells."""
+        told = self.provenance.get("time_step")
+        return float(told) if isinstance(told, int | float) and told > 0 else None
 
     @property
     def num_steps(self) -> int:
@@ -268,7 +285,7 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
 
 
 def read_dataset(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     layout: TableLayout = TableLayout(),
     *,
     format: str | Format | None = None,  # noqa: A002
@@ -278,7 +295,8 @@ def read_dataset(
     Args:
         source: an HDF5 file of D4RL (``.hdf5``, ``.h5``), an ``.npz`` file, a table (``.parquet``,
             ``.csv``), a folder of LeRobot or of Minari, or a Minari id such as
-            ``mujoco/hopper/expert-v0``, downloaded if ``minari:`` stands before it.
+            ``mujoco/hopper/expert-v0``, downloaded if ``minari:`` stands before it; or several of
+            these, or a pattern such as ``birds/*.csv``.
         layout: which columns of a table are what.
         format: which it is: a format, its name, or ``module:Name``; told by the path if None.
 
@@ -286,11 +304,88 @@ def read_dataset(
         DataError: names the file, the field and the value that is wrong, and the remedy.
         MissingExtraError: if it takes a package that is not installed; names the command.
     """
-    found = read_recording(source, layout, format=format)
+    sources = _sources(source)
+    if len(sources) > 1:
+        return joined({str(each): read_dataset(each, layout, format=format) for each in sources})
+    found = read_recording(sources[0], layout, format=format)
     try:
-        return Dataset(found.episodes, found.provenance, found.columns)
+        return Dataset(found.episodes, found.provenance, found.columns, found.attributes)
     except DataError as error:
         raise error.within(source) from None
+
+
+def _sources(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> list[str | os.PathLike[str]]:
+    """What is to be read, one after the other; at least one."""
+    if not isinstance(source, str | os.PathLike):
+        if not source:
+            raise DataError("there is nothing to read; name at least one file")
+        return list(source)
+    pattern = os.path.expanduser(source)
+    if not os.path.exists(pattern) and glob.has_magic(pattern):
+        found = sorted(glob.glob(pattern))
+        if not found:
+            raise DataError(f"no file is called like '{source}'; check the pattern")
+        return list(found)
+    return [source]
+
+
+def joined(given: Mapping[str, Dataset]) -> Dataset:
+    """One dataset of the episodes of several; attributes that all have are kept.
+
+    Args:
+        given: by where each comes from, for errors.
+
+    Raises:
+        DataError: if their entries, names, units or time steps differ.
+    """
+    first = next(iter(given.values()))
+    columns = agreed_columns({what: data.columns for what, data in given.items()})
+    for what, data in given.items():
+        if data.columns.choices != first.columns.choices:
+            remedy = "read them with the same choices of actions"
+            raise DataError(place=f"{what}: choices", value=data.columns.choices, remedy=remedy)
+    check_time_steps({what: data.provenance for what, data in given.items()})
+    shared = [n for n in first.attributes if all(n in data.attributes for data in given.values())]
+    attributes = {n: [v for data in given.values() for v in data.attributes[n]] for n in shared}
+    attributes["file"] = [Path(w).name for w, data in given.items() for _ in data.episodes]
+    provenance: dict[str, Any] = {"files": [data.provenance for data in given.values()]}
+    if first.time_step is not None:
+        provenance["time_step"] = first.time_step
+    episodes = [episode for data in given.values() for episode in data.episodes]
+    return Dataset(
+        episodes, provenance, replace(columns, choices=first.columns.choices), attributes
+    )
+
+
+def check_time_steps(given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that data that is used together has the same time from row to row, where it is known.
+
+    Args:
+        given: provenance, by what it is of, such as "the demonstrations".
+
+    Raises:
+        DataError: if two differ by more than 5%.
+    """
+    known: dict[tuple[str, str], tuple[str, float]] = {}
+    for what, facts in given.items():
+        frame = facts.get("frame")
+        steps = {("", " s"): facts.get("time_step")}
+        if isinstance(frame, Mapping) and facts.get("time_step") is None:
+            steps = {(str(frame.get("column")), ""): frame.get("step")}
+        for (column, unit), step in steps.items():
+            if not isinstance(step, int | float) or step <= 0:
+                continue
+            other, before = known.setdefault((column, unit), (what, float(step)))
+            if abs(step - before) > _SAME_STEP * max(step, before):
+                counted = f" of '{column}'" if column else ""
+                remedy = f"read it with --table.resample {before:g}, or resample the other"
+                msg = (
+                    f"{what} has {step:g}{unit}{counted} from row to row, {other} {before:g}{unit}"
+                    f"; {remedy}"
+                )
+                raise DataError(msg, place=what, value=step, remedy=remedy)
 
 
 def write_dataset(
@@ -312,7 +407,7 @@ def write_dataset(
     Raises:
         DataError: if the folder exists or its name is not a Minari name.
     """
-    found = Recording(dataset.episodes, dataset.columns, dataset.provenance)
+    found = Recording(dataset.episodes, dataset.columns, dataset.provenance, dataset.attributes)
     return write_minari(found, free_folder(folder), env_id=env_id)
 
 

@@ -8,10 +8,21 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError
+from trailward.data.normalizer import ROUNDING
 
-_RATE, _SAME, _NUM_COMPARED = 0.9, 0.9999, 20_000
-_PLACE = re.compile(r"position|pos|coordinate|[^a-z]")
-_PLACES = (("x", "y"), ("longitude", "latitude"), ("lon", "lat"))
+_RATE, _SAME, _NUM_COMPARED, _FEWEST = 0.9, 0.9999, 20_000, 3
+_AXES = (("x", "y"), ("longitude", "latitude"), ("easting", "northing"), ("x", "z"))
+_EVERY_AXIS = {axis for pair in _AXES for axis in pair}
+_SPELT = {
+    "lon": "longitude", "long": "longitude", "lng": "longitude", "lat": "latitude",
+    "east": "easting", "north": "northing",
+}  # fmt: skip
+_PREFIXED = {f"{letter}{axis}": f"{letter} {axis}" for letter in "pcv" for axis in "xyz"}
+_MOVING = {
+    "v", "vel", "velocity", "speed", "acc", "acceleration", "d", "delta", "goal", "target",
+    "force", "angular", "action",
+}  # fmt: skip
 
 Rows = Float[np.ndarray, "row entry"]
 
@@ -79,7 +90,7 @@ def describe_entries(
             maximum=float(maximum[i]),
             mean=float(rows[:, i].mean()),
             deviation=float(rows[:, i].std()),
-            constant=bool(minimum[i] == maximum[i]),
+            constant=not changes(rows[:, i]),
             same_as=None if (twin := same[i]) is None else names[twin],
             rate_of=None if (of := rates[i]) is None else names[of],
         )
@@ -93,6 +104,12 @@ def _same_entries(rows: Rows) -> list[int | None]:
     some = _standard(rows[generator.permutation(len(rows))[:_NUM_COMPARED]])
     alike = np.tril(np.abs(some.T @ some) / len(some) > _SAME, -1)
     return [int(row.argmax()) if row.any() else None for row in alike]
+
+
+def changes(entry: Float[np.ndarray, "row"]) -> bool:
+    """Whether an entry changes by more than rounding, as normalizers see it."""
+    low, high = float(entry.min()), float(entry.max())
+    return high - low > ROUNDING * max(abs(low), abs(high))
 
 
 def entry_names(dataset: Dataset) -> list[str]:
@@ -130,6 +147,8 @@ def rates_of_change(dataset: Dataset, *, seed: int = 0) -> list[int | None]:
     for entry, change in enumerate((then - now).T):
         low, high = np.quantile(change, [0.05, 0.95])
         usual = (low <= change) & (change <= high)
+        if usual.sum() < _FEWEST:
+            continue
         middle = _standard((now[usual] + then[usual]) / 2)
         alike[:, entry] = middle.T @ _standard(change[usual, None])[:, 0] / usual.sum()
     np.fill_diagonal(alike, 0.0)
@@ -139,18 +158,69 @@ def rates_of_change(dataset: Dataset, *, seed: int = 0) -> list[int | None]:
 def place_entries(dataset: Dataset) -> tuple[int, int] | None:
     """The two entries of the observation to draw paths by; None if none look like a place.
 
-    Those called x and y (or ``pos_x``, ``y_position``, ``position.x``, longitude and latitude ...);
-    without names, the two that there are, or the first two of four if the others are their rates
-    of change.
+    Those whose names differ only in being of x and y (``pos_x``, ``y_px``, ``xCenter``, ``cx``), or
+    else x and z, longitude and latitude, or easting and northing. Otherwise the two that there
+    are; without names also the first two of four if the others are their rates of change.
     """
-    if dataset.columns.observations:
-        names = [_PLACE.sub("", name.lower()) for name in dataset.columns.observations]
-        for across, up in _PLACES:
-            if across in names and up in names:
-                return names.index(across), names.index(up)
+    names, count = dataset.columns.observations, dataset.observation_dim
+    spelt = [_axis_of(name) for name in names]
+    for across, up in _AXES:
+        for entry, found in enumerate(spelt):
+            if found is not None and found[0] == across and (up, found[1]) in spelt:
+                return entry, spelt.index((up, found[1]))
+    if count == 2 and not any(_MOVING & set(_words(name)) for name in names):
+        return 0, 1
+    is_named = any(not re.search(r"\.\d+$", name) for name in names)
+    moves = not is_named and count == 4 and rates_of_change(dataset)[2:] == [0, 1]
+    return (0, 1) if moves else None
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, in lower case: ``xCenter`` is x and center."""
+    apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+    words = re.findall(r"[a-z]+|\d+", apart.lower())
+    if _EVERY_AXIS & set(words):
+        return words
+    return [part for word in words for part in _PREFIXED.get(word, word).split()]
+
+
+def _axis_of(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Which axis a name is of, and the rest of its words; None if of none, or of a movement."""
+    words = _words(name)
+    axes = [_SPELT.get(word, word) for word in words if _SPELT.get(word, word) in _EVERY_AXIS]
+    if len(axes) != 1 or _MOVING & set(words):
         return None
-    moves = dataset.observation_dim == 4 and rates_of_change(dataset)[2:] == [0, 1]
-    return (0, 1) if dataset.observation_dim == 2 or moves else None
+    return axes[0], tuple(word for word in words if _SPELT.get(word, word) not in _EVERY_AXIS)
+
+
+def entry_numbers(
+    given: Sequence[str | int], names: Sequence[str], count: int, *, what: str = "entry"
+) -> tuple[int, ...]:
+    """The numbers of entries that are given by name or by number.
+
+    Args:
+        given: names as the columns have them, or numbers from 0, which may be text.
+        names: of all entries; none if they have none.
+        count: of all entries.
+        what: of errors: the setting.
+
+    Raises:
+        DataError: if there is no such entry, or one is given twice.
+    """
+    found = []
+    for each in given:
+        if each in names:
+            number = list(names).index(str(each))
+        elif str(each).isdecimal() and int(each) < count:
+            number = int(each)
+        else:
+            known = f"one of {', '.join(names)}, or " if names else ""
+            remedy = f"give {known}a number from 0 to {count - 1}"
+            raise DataError(place=what, value=f"'{each}'", remedy=remedy)
+        if number in found:
+            raise DataError(place=what, value=f"'{each}' twice", remedy="give each entry once")
+        found.append(number)
+    return tuple(found)
 
 
 def observations_of(dataset: Dataset) -> Rows:
@@ -168,5 +238,5 @@ def rows_before_another(lengths: Int[np.ndarray, "episode"]) -> Int[np.ndarray, 
 def _standard(rows: Rows) -> Rows:
     """Rows of mean 0 and deviation 1 in each entry, 0 where an entry does not change."""
     deviation = rows.std(0)
-    still = deviation <= 1e-9 * np.abs(rows).max(0)
+    still = deviation <= ROUNDING * np.abs(rows).max(0)
     return np.where(still, 0.0, (rows - rows.mean(0)) / np.where(still, 1.0, deviation))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trailward.data.plan import PlanSpec
 
-_ROUNDING = 8 * torch.finfo(torch.float64).eps
+ROUNDING = 8 * torch.finfo(torch.float64).eps
 """Of an entry's largest value: it is constant if its range is smaller, which is rounding alone."""
 
 
@@ -72,7 +72,7 @@ def _scale(
 ) -> Float[Tensor, "entry"]:
     """The scale of entries that change; 1 of those that do not, but for rounding."""
     low, high = values.double().aminmax(dim=0)
-    changes = high - low > _ROUNDING * torch.maximum(low.abs(), high.abs())
+    changes = high - low > ROUNDING * torch.maximum(low.abs(), high.abs())
     return torch.where(changes & (scale > 0), scale, 1.0)
 
 

@@ -1,6 +1,6 @@
 """What is in recorded data, and whether demonstrations lie where the play data is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from trailward.data.dataset import Dataset, agreed_columns
+from trailward.data.dataset import Dataset, agreed_columns, check_time_steps
 from trailward.data.entries import (
     Entry,
     Rows,
     action_names,
+    changes,
     describe_entries,
     entry_names,
     observations_of,
@@ -24,6 +25,7 @@ from trailward.data.episode import DataError
 MOST_OUTSIDE = 0.05
 """Share of demonstrations' observations outside the play data from which on it is a finding."""
 
+_TOLD = ("frame", "cuts", "left_out", "time_step")
 _LEAP, _NUM_LEAPS = 10.0, 10
 _RANGE, _FAR = (0.001, 0.999), 0.99
 _NUM_REFERENCES, _NUM_QUERIES, _AT_ONCE = 5_000, 2_000, 500
@@ -59,7 +61,8 @@ class DataFacts:
         actions: entries of actions; none if none were recorded.
         num_leaps: how many there are; ...
         leaps: ... the largest of them.
-        frame: what the file told of time between rows, if it did.
+        provenance: what reading the data told of it.
+        time_step: seconds from row to row, if they are known.
     """
 
     num_episodes: int
@@ -70,7 +73,8 @@ class DataFacts:
     actions: tuple[Entry, ...]
     num_leaps: int
     leaps: tuple[Leap, ...]
-    frame: dict[str, Any]
+    provenance: dict[str, Any]
+    time_step: float | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,11 @@ def inspect_data(play: Dataset, demonstrations: Dataset | None = None) -> Inspec
     if demonstrations is None:
         return Inspection(facts, None, None, tuple(found))
     shown = describe(demonstrations)
+    steps = {"play data": play.provenance, "demonstrations": demonstrations.provenance}
+    try:
+        check_time_steps({f"the {what}": facts for what, facts in steps.items()})
+    except DataError as error:
+        found.append(str(error))
     support = compare_support(play, demonstrations)
     also = [finding for finding in _findings(shown) if finding not in found]
     found += [f"of the demonstrations: {finding}" for finding in also]
@@ -149,7 +158,6 @@ def describe(dataset: Dataset) -> DataFacts:
     rows = observations_of(dataset)
     num_leaps, leaps = _leaps(rows, lengths, names)
     actions = np.concatenate([episode.actions for episode in dataset.episodes])
-    frame = dataset.provenance.get("frame")
     return DataFacts(
         num_episodes=len(lengths),
         num_steps=int(lengths.sum()),
@@ -159,7 +167,8 @@ def describe(dataset: Dataset) -> DataFacts:
         actions=describe_entries(actions, action_names(dataset), units) if len(actions) else (),
         num_leaps=num_leaps,
         leaps=leaps,
-        frame=frame if isinstance(frame, dict) else {},
+        provenance={k: dataset.provenance[k] for k in _TOLD if k in dataset.provenance},
+        time_step=dataset.time_step,
     )
 
 
@@ -275,11 +284,75 @@ def _findings(facts: DataFacts) -> list[str]:
             f"({first.times:.0f} times): if it is a gap in time, cut the episode there; if an "
             "angle that wraps, give its sine and cosine; a collision is no fault"
         )
-    gaps = facts.frame.get("gaps")
-    if gaps:
-        step = facts.frame.get("step")
-        usual = "" if step is None else f", where {step:g} from row to row is usual"
-        found.append(f"{gaps} gaps in time{usual}; cut the episodes there")
+    found += told_by(facts.provenance)
     if not facts.actions:
         found.append("no actions were recorded; plans will be over states only")
     return found
+
+
+_TREATED = {
+    "cut": "episodes are cut there (--table.gaps keep joins the rows, interpolate fills them in)",
+    "kept": "the rows are joined (--table.gaps cut ends episodes there)",
+    "filled": "the rows that are missing are filled in",
+}
+
+
+def told_by(provenance: Mapping[str, Any]) -> list[str]:
+    """In plain words what reading the data did to it."""
+    found = []
+    frame = provenance.get("frame")
+    frame = frame if isinstance(frame, dict) else {}
+    if gaps := frame.get("gaps"):
+        step = frame.get("step")
+        usual = (
+            f", where {step:g} from row to row is usual" if isinstance(step, int | float) else ""
+        )
+        treated = _TREATED.get(str(frame.get("gaps_were")), "cut the episodes there")
+        found.append(f"{gaps} gaps in time{usual}: {treated}")
+    if isinstance(steps := frame.get("steps"), dict):
+        shares = ", ".join(f"{step} in {_numbered(episodes)}" for step, episodes in steps.items())
+        found.append(
+            f"episodes have different steps from row to row: {shares}; windows of them reach over "
+            "different times: bring all to one step with --table.resample"
+        )
+    if cuts := provenance.get("cuts"):
+        found.append(
+            f"next_observations led elsewhere than to the next row {cuts} times; episodes are cut "
+            "there"
+        )
+    if isinstance(left_out := provenance.get("left_out"), list) and left_out:
+        found.append(f"not read: {', '.join(map(str, left_out))}")
+    return found
+
+
+def _numbered(episodes: Sequence[int]) -> str:
+    if len(episodes) == 1:
+        return f"episode {episodes[0]}"
+    if list(episodes) == list(range(episodes[0], episodes[-1] + 1)):
+        return f"episodes {episodes[0]} to {episodes[-1]}"
+    shown = ", ".join(map(str, episodes[:5]))
+    return f"episodes {shown}" + (f" and {len(episodes) - 5} more" if len(episodes) > 5 else "")
+
+
+def uninformative(dataset: Dataset, *, num_observations: int | None = None) -> list[str]:
+    """In plain words what training and learning should know of data before they begin.
+
+    Args:
+        dataset: environment units.
+        num_observations: that a plan reaches over, to compare the lengths of episodes with.
+    """
+    found = []
+    rows = {"observations": observations_of(dataset)}
+    rows["actions"] = np.concatenate([episode.actions for episode in dataset.episodes])
+    names = {"observations": entry_names(dataset), "actions": action_names(dataset)}
+    for what, values in rows.items():
+        for name, entry in zip(names[what], values.T, strict=True):
+            if len(entry) and not changes(entry):
+                found.append(f"{name} never changes: it carries no information")
+    longest = max(len(episode) for episode in dataset.episodes) + 1
+    if num_observations is not None and longest < num_observations:
+        found.append(
+            f"a plan reaches over {num_observations} observations, the longest episode has "
+            f"{longest}, so most plan steps are never seen: lower --horizon or --stride"
+        )
+    return found + [told for told in told_by(dataset.provenance) if not told.startswith("not read")]

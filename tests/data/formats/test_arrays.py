@@ -233,12 +233,12 @@ def test_a_file_of_minari_is_told_apart(tmp_path: Path) -> None:
     assert "give the folder" in found.value.remedy
 
 
-@pytest.mark.parametrize("rows", [10**8, 10**11])
-def test_a_small_file_cannot_claim_much(rows: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rows", "dtype"), [(10**8, "f8"), (10**11, "f8"), (10**8, "?")])
+def test_a_small_file_cannot_claim_much(rows: int, dtype: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "sparse.hdf5", "w") as file:
         for name in ("observations", "actions", "rewards", "terminals", "timeouts"):
             shape = (rows, 2) if name in ("observations", "actions") else (rows,)
-            file.create_dataset(name, shape, "f8", chunks=True)
+            file.create_dataset(name, shape, dtype, chunks=True)
     with pytest.raises(DataError) as found:
         read_dataset(tmp_path / "sparse.hdf5")
     assert "GB" in str(found.value.value)

@@ -131,10 +131,11 @@ def test_frames_may_be_dates_and_gaps_are_told(tmp_path: Path) -> None:
         path = tmp_path / name
         columns = {"id": EPISODE, "timestamp": time}
         write(path, columns | {n: c for n, c in COLUMNS.items() if n not in ("episode", "frame")})
-        found = read_dataset(path)
+        found = read_dataset(path, TableLayout(gaps="keep"))
         assert_same(found, WALKS)
         expected = {"column": "timestamp", "count": 34, "step": 60.0, "gaps": 3}
-        assert found.provenance["frame"] == expected
+        assert found.provenance["frame"] == expected | {"gaps_were": "kept"}
+        assert found.time_step == 60
 
 
 def test_the_layout_says_what_no_name_tells(tmp_path: Path) -> None:
@@ -154,7 +155,8 @@ def test_the_layout_says_what_no_name_tells(tmp_path: Path) -> None:
     assert_same(found, WALKS)
     assert_same_rewards(found, WALKS)
     assert found.columns == Columns(("lon", "lat"), ("turn", "flap"), {"lon": "deg", "lat": "deg"})
-    assert found.provenance["left_out"] == ["sex"]
+    assert found.attributes["sex"] == ("f",) * 4
+    assert found.attributes["bird"] == ("0", "1", "2", "3")
     swapped = read_dataset(
         tmp_path / "birds.parquet", TableLayout("bird", "clock", ("lat [deg]", "lon [deg]"))
     )

@@ -1,5 +1,6 @@
 """One Parquet or CSV file, read by pyarrow: its columns as arrays, checked as they are taken."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from trailward.data.episode import DataError
+from trailward.data.formats.dialect import TextTable, is_text_table
+from trailward.data.formats.guard import check_size, readable
 from trailward.data.formats.rows import check_values
 from trailward.optional import import_extra
+
+_DAY_FIRST = re.compile(r"^\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b")
 
 
 def pyarrow(module: str = "") -> Any:
@@ -25,20 +30,40 @@ def pyarrow(module: str = "") -> Any:
 
 
 def column_names(path: Path) -> list[str]:
-    """The names of a file's columns, in its order.
+    """The names of a file's columns, in its order, with those that its folders' names tell.
 
     Args:
-        path: ``.csv``, or Parquet.
+        path: of a text table, or Parquet.
 
     Raises:
         DataError: if it cannot be read, or two columns have the same name.
     """
     with _readable(path):
-        names = list(_schema(path).names)
+        names = [name.strip() for name in _schema(path).names]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DataError(f"{path} has two columns called '{twice[0]}'; give each a name of its own")
-    return names
+        msg = f"{path} has two columns called '{twice[0]}'; give each a name of its own"
+        raise DataError(msg, place=str(path), value=twice[0], remedy="give each its own name")
+    return names + [name for name in _told_by_folders(path) if name not in names]
+
+
+def text_columns(path: Path) -> list[str]:
+    """The names of a file's columns of text."""
+    types = pyarrow(".types")
+    with _readable(path):
+        schema = _schema(path)
+    found = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        plain = kind.value_type if types.is_dictionary(kind) else kind
+        if types.is_string(plain) or types.is_large_string(plain):
+            found.append(name.strip())
+    return found
+
+
+def _told_by_folders(path: Path) -> dict[str, str]:
+    """Columns that stand in the names of folders, as in ``episode_index=3/part.parquet``."""
+    pairs = (part.partition("=") for part in path.parts[:-1])
+    return {name: value for name, equals, value in pairs if equals and name and value}
 
 
 @dataclass(frozen=True)
@@ -58,7 +83,7 @@ class ArrowFile:
         """Read these columns.
 
         Args:
-            path: ``.csv``, or Parquet.
+            path: of a text table, or Parquet.
             names: of columns.
 
         Raises:
@@ -69,8 +94,16 @@ class ArrowFile:
             if name not in present:
                 msg = f"{path} has no column '{name}', only {', '.join(present)}; add it"
                 raise DataError(msg)
+        arrow, told = pyarrow(), _told_by_folders(path)
         with _readable(path):
-            return cls(path, _columns(path, names).select(list(names)))
+            inside = {name.strip(): name for name in _schema(path).names}
+            table = _columns(path, [inside[name] for name in names if name in inside])
+            table = table.rename_columns([name.strip() for name in table.column_names])
+            for name in names:
+                if name not in inside:
+                    values = arrow.array([told[name]] * len(table), arrow.string())
+                    table = table.append_column(name, values)
+            return cls(path, table.select(list(names)))
 
     @property
     def units(self) -> dict[str, str]:
@@ -132,13 +165,19 @@ class ArrowFile:
         return filled
 
     def frames(self, name: str) -> np.ndarray:
-        """A column of whole numbers, of numbers, or of dates, which become seconds.
+        """A column of whole numbers, of numbers, or of dates and times, which become seconds.
 
         Raises:
             DataError: if it is of another kind.
         """
         arrow, found = pyarrow(), self.column(name)
-        if arrow.types.is_timestamp(found.type) or arrow.types.is_date(found.type):
+        if arrow.types.is_time(found.type):
+            found = found.cast(arrow.time64("us"), safe=False)
+            return found.cast(arrow.int64()).to_numpy() / 1e6
+        if arrow.types.is_duration(found.type):
+            found = found.cast(arrow.duration("us"), safe=False)
+            return found.cast(arrow.int64()).to_numpy() / 1e6
+        if self.is_time(name):
             microseconds = found.cast(arrow.timestamp("us"), safe=False).cast(arrow.int64())
             return microseconds.to_numpy() / 1e6
         if arrow.types.is_integer(found.type):
@@ -146,18 +185,23 @@ class ArrowFile:
         return self._numbers(name)
 
     def episodes(self, name: str) -> Any:
-        """A column of ids, whole numbers or text, as an Arrow column of plain values.
+        """A column of ids as an Arrow column of 64-bit whole numbers, or of text.
 
         Raises:
             DataError: if it is of another kind.
         """
-        types, found = pyarrow(".types"), self.column(name)
+        arrow, types, found = pyarrow(), pyarrow(".types"), self.column(name)
         if types.is_dictionary(found.type):
             found = found.cast(found.type.value_type)
-        kinds = (types.is_integer, types.is_string, types.is_large_string)
+        if types.is_integer(found.type) and found.type != arrow.uint64():
+            return found.cast(arrow.int64())
+        if types.is_string(found.type) or types.is_large_string(found.type):
+            return pyarrow(".compute").utf8_trim_whitespace(found.cast(arrow.string()))
         if types.is_floating(found.type):  # as pandas keeps whole numbers beside missing ones
-            self._numbers(name)
-        elif not any(is_kind(found.type) for is_kind in kinds):
+            numbers = self._numbers(name)
+            is_whole = bool((numbers == np.round(numbers)).all())
+            return found.cast(arrow.int64()) if is_whole else found.cast(arrow.float64())
+        if not types.is_integer(found.type):
             msg = (
                 f"{self._place(name)} holds {found.type}; ids are whole numbers or text: correct "
                 "it, or name another column with --table.episode"
@@ -165,20 +209,43 @@ class ArrowFile:
             raise DataError(msg)
         return found
 
+    def text(self, name: str) -> np.ndarray:
+        """A column of text, empty where there is none."""
+        arrow, found = pyarrow(), self.table.column(name)
+        filled = found.cast(arrow.string()).fill_null("")
+        return pyarrow(".compute").utf8_trim_whitespace(filled).to_numpy().astype(str)
+
+    def is_time(self, name: str) -> bool:
+        """Whether a column holds dates, times or durations."""
+        types, kind = pyarrow(".types"), self.table.column(name).type
+        return types.is_temporal(kind)
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a column holds whole numbers by its type."""
+        return pyarrow(".types").is_integer(self.table.column(name).type)
+
+    def shown(self, name: str, row: int) -> str:
+        """A value as the file has it."""
+        value = self.table.column(name)[row].as_py()
+        return f"'{value}'" if self.is_time(name) else str(value)
+
     def _numbers(self, name: str) -> np.ndarray:
         types, found = pyarrow(".types"), self.column(name)
         is_list = _is_list(found.type)
         if is_list:
             found = pyarrow(".compute").list_flatten(found)
+        if types.is_decimal(found.type):
+            found = found.cast(pyarrow().float64())
         kinds = (types.is_integer, types.is_floating, types.is_boolean)
         if found.null_count or not any(is_kind(found.type) for is_kind in kinds):
             row, value = _first_that_is_no_number(found)
             row //= self.width(name)
-            msg = (
-                f"{self._place(name)}, row {row} is {value!r}, in a column of {found.type}, not a "
-                "number; correct it, or say what is what with --table.observations and its like"
-            )
-            raise DataError(msg)
+            remedy = "correct it, or say what is what with --table.observations and its like"
+            if isinstance(value, str) and _DAY_FIRST.match(value):
+                remedy = "write dates as 2021-05-31 12:00"
+            place = f"{self._place(name)}, row {row}"
+            msg = f"{place} is {value!r}, in a column of {found.type}, not a number; {remedy}"
+            raise DataError(msg, place=place, value=value, remedy=remedy)
         array = found.to_numpy()
         check_values(self._place(name), array.reshape(self.rows, -1) if is_list else array)
         return array
@@ -202,33 +269,41 @@ def _first_that_is_no_number(column: Any) -> tuple[int, Any]:
 
 
 def _schema(path: Path) -> Any:
-    if path.suffix.lower() == ".csv":
-        with pyarrow(".csv").open_csv(path) as reader:
+    if is_text_table(path):
+        source, options = _text(path)
+        with pyarrow(".csv").open_csv(source, **options) as reader:
             return reader.schema
     with pyarrow(".parquet").ParquetFile(path) as file:
         return file.schema_arrow
 
 
 def _columns(path: Path, names: Sequence[str]) -> Any:
-    if path.suffix.lower() == ".csv":
-        csv = pyarrow(".csv")
-        options = csv.ConvertOptions(null_values=[""], include_columns=list(names))
-        return csv.read_csv(path, convert_options=options)
+    if is_text_table(path):
+        source, options = _text(path)
+        options["convert_options"].include_columns = list(names)
+        return pyarrow(".csv").read_csv(source, **options)
     with pyarrow(".parquet").ParquetFile(path) as file:
+        check_size(path, 8 * file.metadata.num_rows * len(names), path)
         return file.read(columns=list(names))
+
+
+def _text(path: Path) -> tuple[Any, dict[str, Any]]:
+    """What pyarrow is to read, and how."""
+    csv, found = pyarrow(".csv"), TextTable.read(path)
+    source = path if found.content is None else pyarrow().BufferReader(found.content)
+    options = {
+        "parse_options": csv.ParseOptions(delimiter=found.separator),
+        "convert_options": csv.ConvertOptions(null_values=[""], decimal_point=found.decimal),
+    }
+    return source, options
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    kind = "CSV" if path.suffix.lower() == ".csv" else "Parquet"
-    try:
-        yield
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the name") from None
-    except UnicodeDecodeError as error:
-        msg = f"{path} names a column by bytes that are not UTF-8 ({error}); write it as UTF-8"
-        raise DataError(msg) from None
-    except (ValueError, OSError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        msg = f"{path} is not a whole {kind} file: {reason}; check it, or write it again"
-        raise DataError(msg) from None
+    kind = "CSV" if is_text_table(path) else "Parquet"
+    with readable(path, f"a whole {kind} file", "check it, or write it again"):
+        try:
+            yield
+        except UnicodeDecodeError as error:
+            msg = f"{path} names a column by bytes that are not UTF-8 ({error}); write it as UTF-8"
+            raise DataError(msg) from None

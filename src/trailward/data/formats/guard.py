@@ -8,7 +8,7 @@ from typing import Any
 from trailward.data.episode import DataError
 from trailward.optional import MissingExtraError
 
-_SMALL, _RATIO = 2**28, 1000
+_SMALL, _RATIO = 2**26, 1000
 """Bytes that are read in any case, and bytes of data that a byte of a file may stand for."""
 
 
@@ -58,7 +58,7 @@ def check_size(place: object, num_bytes: int, file: Path) -> None:
         file: the file itself.
 
     Raises:
-        DataError: if it claims a thousand times its own size, and more than 256 MB.
+        DataError: if it claims a thousand times its own size, and more than 64 MB.
     """
     size = file.stat().st_size
     if num_bytes > max(_SMALL, _RATIO * size):
@@ -69,12 +69,16 @@ def check_size(place: object, num_bytes: int, file: Path) -> None:
 
 
 def check_hdf5(path: Path, file: Any) -> None:
-    """Check the sizes of all arrays of an open HDF5 file; arguments and errors as above."""
+    """Check the sizes of all arrays of an open HDF5 file, as 64-bit numbers.
+
+    Raises:
+        DataError: as :func:`check_size`.
+    """
     total = 0
     claims: list[tuple[str, int]] = []
     file.visititems(
         lambda name, found: (
-            claims.append((str(name), int(found.size or 0) * found.dtype.itemsize))
+            claims.append((str(name), int(found.size or 0) * max(found.dtype.itemsize, 8)))
             if hasattr(found, "dtype") and hasattr(found, "size")
             else None
         )

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from trailward.data.episode import DataError
+from trailward.data.formats.guard import readable
+from trailward.data.formats.roles import Roles, TableLayout
 from trailward.data.formats.rows import Recording
-from trailward.data.formats.table import Roles, TableLayout, read_files
+from trailward.data.formats.table import read_files
 
 _INFO = "meta/info.json"
 _VERSIONS = ("v2", "v3")
@@ -48,26 +50,25 @@ def read_lerobot(path: str | os.PathLike[str], layout: TableLayout = TableLayout
         msg = f"{path} has no Parquet file in 'data'; fetch the dataset again, with its data"
         raise DataError(msg)
     roles = _roles(path / _INFO, features, layout)
-    recording = read_files(files, roles)
+    recording = read_files(files, roles, layout)
     _check_promises(path / _INFO, info, roles, recording)
     left_out = sorted(set(info["features"]) - set(roles.used))
     facts = {name: info.get(name) for name in ("codebase_version", "fps", "robot_type")}
     facts = {"file": path.name, **facts, **recording.provenance, "left_out": left_out}
+    if type(info.get("fps")) in (int, float) and info["fps"] > 0 and layout.resample is None:
+        facts["time_step"] = 1 / info["fps"]
     return replace(recording, provenance=facts)
 
 
 def _read_info(file: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         msg = (
             f"{file} does not exist, so the folder tells no features; fetch the dataset again, or "
             "name one of its Parquet files"
         )
-        raise DataError(msg) from None
-    except (OSError, ValueError) as error:
-        msg = f"{file} is not readable JSON: {error}; fetch the dataset again"
-        raise DataError(msg) from None
+        raise DataError(msg, place=str(file))
+    with readable(file, "readable JSON", "fetch the dataset again"):
+        info = json.loads(file.read_text(encoding="utf-8"))
     version = str(info.get("codebase_version")) if isinstance(info, dict) else "none"
     if not version.startswith(_VERSIONS):
         msg = (
@@ -85,7 +86,7 @@ def _read_info(file: Path) -> dict[str, Any]:
 def _is_vector(feature: Mapping[str, Any]) -> bool:
     shape = feature.get("shape")
     is_number = str(feature.get("dtype")).startswith(_NUMBERS)
-    return is_number and isinstance(shape, list) and len(shape) == 1
+    return is_number and isinstance(shape, list) and [type(size) for size in shape] == [int]
 
 
 def _roles(file: Path, features: Mapping[str, Mapping[str, Any]], layout: TableLayout) -> Roles:
@@ -95,12 +96,12 @@ def _roles(file: Path, features: Mapping[str, Mapping[str, Any]], layout: TableL
     actions = actions or [name for name in features if name.startswith("action.")]
     rewards = "next.reward" if "next.reward" in features else None
     roles = Roles(
-        layout.episode or "episode_index",
+        tuple(layout.episode) or ("episode_index",),
         layout.frame or "frame_index",
-        layout.observations or tuple(observations),
-        layout.actions or tuple(actions),
+        tuple(layout.observations or observations),
+        tuple(layout.actions or actions),
         layout.rewards or rewards,
-        {name: _names(told.get("names")) for name, told in features.items()},
+        entry_names={name: _names(told.get("names")) for name, told in features.items()},
     )
     missing = [name for name in roles.used if name not in features]
     if missing or not roles.observations:

@@ -90,6 +90,7 @@ def _read(source: str | os.PathLike[str], recorded: minari.MinariDataset) -> Rec
         metadata = recorded.storage.metadata
         made = json.loads(metadata.get("provenance", "{}"))
         columns = Columns.from_config(json.loads(metadata.get("columns", "null")))
+        attributes = json.loads(metadata.get("attributes", "{}"))
         for item in recorded.iterate_episodes():
             place = f"{source}, episode {len(episodes)}"
             has_rewards = bool(metadata.get("has_rewards", True))
@@ -105,7 +106,8 @@ def _read(source: str | os.PathLike[str], recorded: minari.MinariDataset) -> Rec
     if isinstance(recorded.action_space, gymnasium.spaces.Discrete) and not columns.choices:
         first, count = int(recorded.action_space.start), int(recorded.action_space.n)
         columns = named_choices(columns, tuple(range(first, first + count)))
-    return Recording(episodes, columns, made if isinstance(made, dict) else {"provenance": made})
+    made = made if isinstance(made, dict) else {"provenance": made}
+    return Recording(episodes, columns, made, attributes if isinstance(attributes, dict) else {})
 
 
 def _check_file(file: Path) -> None:
@@ -178,6 +180,7 @@ def write_minari(recording: Recording, target: Path, *, env_id: str | None = Non
             {
                 "provenance": json.dumps(recording.provenance),
                 "columns": json.dumps(recording.columns.to_config()),
+                "attributes": json.dumps({n: list(v) for n, v in recording.attributes.items()}),
                 "has_rewards": all(e.rewards is not None for e in recording.episodes),
             }
         )

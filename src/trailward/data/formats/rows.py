@@ -1,7 +1,7 @@
 """Flat rows, checked and cut into episodes: what the readers of all formats share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -23,11 +23,13 @@ class Recording:
         episodes: environment units.
         columns: what their entries are called.
         provenance: where they come from, and what there was to say about them; JSON values.
+        attributes: what is known of each episode, such as its animal: by name, a text for each.
     """
 
     episodes: Sequence[Episode]
     columns: Columns = Columns()
     provenance: dict[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
-"""Read tables with a row a frame: an episode and a frame column, and columns of numbers."""
+"""Read tables with a row a frame: columns of episodes, of frames and of numbers."""
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from trailward.data.choices import Choices, one_hot
 from trailward.data.episode import Columns, DataError
-from trailward.data.formats.arrow import ArrowFile, column_names, pyarrow
+from trailward.data.formats import time
+from trailward.data.formats.arrow import ArrowFile, column_names, pyarrow, text_columns
+from trailward.data.formats.dialect import is_text_table
+from trailward.data.formats.roles import Roles, TableLayout, find_roles
 from trailward.data.formats.rows import (
     Recording,
     Rows,
@@ -20,88 +23,34 @@ from trailward.data.formats.rows import (
     split_unit,
 )
 
-_SUFFIXES = (".parquet", ".csv")
-_EPISODE = ("episode_index", "episode", "episode_id", "id", "track_id", "trajectory_id")
-_FRAME = ("frame_index", "frame", "step", "time", "timestamp", "t")
-_REWARDS = ("reward", "rewards")
-_NEITHER = (
-    "",
-    "unnamed: 0",
-    "__index_level_0__",
-    "index",
-    "task_index",
-    "done",
-    "terminal",
-    "terminated",
-    "truncated",
-    "timeout",
-)
-_GAP = 1.5
-
-
-@dataclass(frozen=True)
-class TableLayout:
-    """Which columns of a table are what; told by common names where nothing is said.
-
-    Attributes:
-        episode: the column that tells episodes apart; episode, episode_index, episode_id, id,
-            track_id or trajectory_id if not given.
-        frame: the column that rises within an episode; frame, frame_index, step, time, timestamp
-            or t if not given.
-        observations: the columns observed; all that are left if not given, in the file's order.
-        actions: the columns of actions; those whose names begin with action if not given.
-        rewards: the column of true rewards; reward or rewards if not given and there is one.
-    """
-
-    episode: str | None = None
-    frame: str | None = None
-    observations: tuple[str, ...] = ()
-    actions: tuple[str, ...] = ()
-    rewards: str | None = None
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What the columns of a table are, by the names that they have in the file.
-
-    Attributes:
-        episode: the column that tells episodes apart.
-        frame: the one that rises within an episode.
-        observations: at least one.
-        actions: may be none.
-        rewards: None if none were recorded.
-        entry_names: what the entries of a column of lists are called; else they are numbered.
-    """
-
-    episode: str
-    frame: str
-    observations: tuple[str, ...]
-    actions: tuple[str, ...] = ()
-    rewards: str | None = None
-    entry_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @property
-    def used(self) -> list[str]:
-        """Every column that is read, once."""
-        rewards = () if self.rewards is None else (self.rewards,)
-        names = (self.episode, self.frame, *self.observations, *self.actions, *rewards)
-        return list(dict.fromkeys(names))
+__all__ = ["Roles", "TableLayout", "read_files", "read_table", "recognises"]
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a table, or a folder with Parquet files right in it."""
-    return path.suffix.lower() in _SUFFIXES or (path.is_dir() and any(path.glob("*.parquet")))
+    """Whether it is a table, or a folder with tables right in it, or in folders ``name=value``."""
+    if path.is_dir():
+        return bool(_files_of(path))
+    return path.suffix.lower() == ".parquet" or is_text_table(path)
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The Parquet files right in a folder, else its tables of text, else those of its parts."""
+    found = sorted(folder.glob("*.parquet"))
+    found = found or sorted(path for path in folder.iterdir() if is_text_table(path))
+    return found or sorted(path for path in folder.rglob("*.parquet") if "=" in path.parent.name)
 
 
 def read_table(path: str | os.PathLike[str], layout: TableLayout = TableLayout()) -> Recording:
-    """The episodes of a Parquet or CSV file, or of all Parquet files in a folder.
+    """The episodes of a Parquet or text file, or of all such files in a folder.
 
     A row is an observation and the action taken there; what an episode's last action led to is
     not known, and that action is dropped. Frames rise within an episode; rows of several episodes
-    may alternate, as where a camera follows many at once.
+    may alternate, as where a camera follows many at once. Without a column of ids each file is one
+    episode. An id that comes again after a gap, or in another file from the beginning, is another
+    track.
 
     Args:
-        path: a file, or a folder whose Parquet files have the same columns.
+        path: a file, or a folder whose files have the same columns.
         layout: which column is what.
 
     Raises:
@@ -110,116 +59,127 @@ def read_table(path: str | os.PathLike[str], layout: TableLayout = TableLayout()
         MissingExtraError: if pyarrow is not installed.
     """
     path = Path(path)
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    files = _files_of(path) if path.is_dir() else [path]
     names = column_names(files[0])
-    roles = _find_roles(files[0], names, layout)
-    left_out = [name for name in names if name not in roles.used]
-    recording = read_files(files, roles)
+    roles = find_roles(files[0], names, layout)
+    text = [name for name in text_columns(files[0]) if name not in _asked(roles, layout)]
+    observed = tuple(name for name in roles.observations if name not in text)
+    doubtful = tuple(name for name in roles.observations if name in text)
+    roles = replace(roles, observations=observed or roles.observations, text_observed=doubtful)
+    recording = read_files(files, roles, layout, [n for n in text if n not in roles.used])
+    left_out = [n for n in names if n not in roles.used and n not in recording.attributes]
     provenance = {"file": path.name, **recording.provenance}
     if left_out:
         provenance["left_out"] = left_out
     return replace(recording, provenance=provenance)
 
 
-def read_files(files: Sequence[Path], roles: Roles) -> Recording:
+def _asked(roles: Roles, layout: TableLayout) -> set[str]:
+    """Columns that are no attributes, even if they are text."""
+    kept = {*roles.episode, roles.frame, *roles.actions, roles.rewards, roles.time}
+    return {name for name in kept if name} | (set(roles.observations) & set(layout.observations))
+
+
+def read_files(
+    files: Sequence[Path],
+    roles: Roles,
+    layout: TableLayout = TableLayout(),
+    attributes: Sequence[str] = (),
+) -> Recording:
     """The episodes of files with the same columns, their rows one after the other.
 
     Args:
         files: at least one.
         roles: what their columns are.
+        layout: what becomes of gaps in time.
+        attributes: columns of text, which are kept if they are the same in all of an episode.
 
     Raises:
         DataError: as :func:`read_table`.
         MissingExtraError: if pyarrow is not installed.
     """
-    tables = (ArrowFile.read(file, roles.used) for file in files)
-    blocks = [_Block.of(table, roles) for table in tables if table.rows]
+    used = list(dict.fromkeys([*roles.used, *attributes]))
+    tables = (ArrowFile.read(file, used) for file in files)
+    blocks = [_Block.of(table, roles, attributes) for table in tables if table.rows]
     if not blocks:
         raise DataError(f"{files[0]} has no episodes: 0 rows; an episode takes two rows at least")
-    for block in blocks:
-        if block.columns != blocks[0].columns:
-            first = blocks[0]
-            msg = (
-                f"{block.file} has columns {_shown(block)}, {first.file.name} {_shown(first)}; "
-                "every file needs the same: split the data by kind"
-            )
-            raise DataError(msg)
-    order, ended, facts = _order(blocks, roles)
+    _check_alike(blocks)
+    columns, choices = blocks[0].columns, _choices(blocks, roles)
+    order, frames, bounds = _ordered(blocks, roles)
+    gaps = time.gaps_of(frames, bounds)
+    facts = {"column": roles.frame, **time.describe_time(frames, bounds, gaps, layout)}
+    if layout.gaps == "cut":
+        bounds = np.union1d(bounds, np.flatnonzero(gaps) + 1)
     observations, actions, rewards = (
         _stack([getattr(block, name) for block in blocks], order)
         for name in ("observations", "actions", "rewards")
     )
+    if choices is not None:
+        actions, columns = choices.encoded[order], choices.named(columns)
+    starts, first = bounds, order[bounds[:-1]]
     rows = Rows(observations, actions, rewards[:, 0] if roles.rewards else None)
-    episodes = rows.cut(str(files[0]), bounds_of(ended))
-    return Recording(episodes, blocks[0].columns, {"frame": facts})
-
-
-def _find_roles(file: Path, names: Sequence[str], layout: TableLayout) -> Roles:
-    bare = {split_unit(name)[0].lower(): name for name in reversed(names)}
-    find = partial(_find, file, names)
-    episode = find("episode", layout.episode, _known(bare, _EPISODE))
-    frame = find("frame", layout.frame, _known(bare, _FRAME))
-    rewards = _known(bare, _REWARDS)
-    if layout.rewards is not None:
-        rewards = find("rewards", layout.rewards)
-    roles = (*_EPISODE, *_FRAME, *_REWARDS, *_NEITHER)
-    taken = {episode, frame, rewards, *(bare.get(name) for name in roles)}
-    others = [name for name in names if name not in taken]
-    acting = [name for name in others if name.lower().startswith("action")]
-    actions = [find("actions", name) for name in layout.actions] or acting
-    observations = [find("observations", name) for name in layout.observations]
-    observations = observations or [n for n in others if n not in (*acting, *actions)]
-    if not observations:
-        msg = (
-            f"{file} has no column of observations, only {', '.join(names)}; add one, or name it "
-            "with --table.observations"
-        )
-        raise DataError(msg)
-    return Roles(episode, frame, tuple(observations), tuple(actions), rewards)
-
-
-def _known(bare: Mapping[str, str], names: Sequence[str]) -> str | None:
-    return next((bare[name] for name in names if name in bare), None)
-
-
-def _find(
-    file: Path, names: Sequence[str], role: str, given: str | None, guess: str | None = None
-) -> str:
-    wanted = guess if given is None else given
-    found = [name for name in names if wanted in (name, split_unit(name)[0])]
-    if not found:
-        missing = f"{role} column" if given is None else f"column '{given}'"
-        msg = (
-            f"{file} has no {missing}, only {', '.join(names)}; name the right one with "
-            f"--table.{role}"
-        )
-        raise DataError(msg)
-    return found[0]
+    seconds, step = _time_step(blocks, roles, facts["step"], order, bounds)
+    rows, frames, bounds = time.regular(rows, frames, bounds, layout)
+    if differing := time.differing_steps(frames, bounds):
+        facts["steps"] = differing
+    kept = np.flatnonzero(np.diff(bounds) > 1)
+    provenance: dict[str, Any] = {"frame": facts}
+    if seconds is not None:
+        step = step if layout.resample is None else seconds * layout.resample
+        provenance["time_step"] = time.rounded(step)
+    told = _attributes(blocks, roles, order, starts)
+    told = {name: tuple(values[first[kept]].tolist()) for name, values in told.items()}
+    try:
+        episodes = rows.cut(str(files[0]), bounds)
+    except DataError as error:
+        ids = ", ".join(roles.episode) or "each file"
+        msg = f"{error}; '{ids}' was taken for the episode: name another with --table.episode"
+        raise DataError(msg, place=str(files[0]), value=ids, remedy="--table.episode") from None
+    return Recording(episodes, columns, provenance, told)
 
 
 @dataclass(frozen=True)
 class _Block:
     """What one file holds."""
 
-    file: Path
+    table: ArrowFile
     columns: Columns
-    episodes: Any
+    episodes: tuple[Any, ...]
     frames: np.ndarray
+    times: np.ndarray | None
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
+    attributes: Mapping[str, np.ndarray]
+
+    @property
+    def file(self) -> Path:
+        return self.table.path
 
     @classmethod
-    def of(cls, table: ArrowFile, roles: Roles) -> "_Block":
+    def of(cls, table: ArrowFile, roles: Roles, attributes: Sequence[str]) -> "_Block":
         return cls(
-            table.path,
+            table,
             _columns(table, roles),
-            table.episodes(roles.episode),
+            tuple(table.episodes(name) for name in roles.episode),
             table.frames(roles.frame),
+            None if roles.time is None else table.frames(roles.time),
             table.numbers(roles.observations),
             table.numbers(roles.actions),
             table.numbers([roles.rewards] if roles.rewards else []),
+            {name: table.text(name) for name in attributes},
         )
+
+
+def _check_alike(blocks: Sequence[_Block]) -> None:
+    first = blocks[0]
+    for block in blocks:
+        if block.columns != first.columns:
+            msg = (
+                f"{block.file} has columns {_shown(block)}, {first.file.name} {_shown(first)}; "
+                "every file needs the same: split the data by kind"
+            )
+            raise DataError(msg, place=str(block.file))
 
 
 def _columns(table: ArrowFile, roles: Roles) -> Columns:
@@ -249,54 +209,128 @@ def _entries(table: ArrowFile, name: str, roles: Roles, *, alone: bool) -> list[
     return [name] if width == 1 else [f"{name}.{entry}" for entry in range(width)]
 
 
-def _order(
-    blocks: Sequence[_Block], roles: Roles
-) -> tuple[np.ndarray | None, np.ndarray, dict[str, Any]]:
-    """How to bring the rows of an episode together, which then end one, and how frames go on."""
-    chunks = [chunk for block in blocks for chunk in block.episodes.chunks]
-    ids = pyarrow().chunked_array(chunks, blocks[0].episodes.type).combine_chunks()
-    coded = ids.dictionary_encode()
-    codes = coded.indices.to_numpy()
+def _choices(blocks: Sequence[_Block], roles: Roles) -> Choices | None:
+    """One-hot actions, if a single column of whole numbers holds choices."""
+    if len(roles.actions) != 1 or not all(b.table.is_whole(roles.actions[0]) for b in blocks):
+        return None
+    actions = np.concatenate([block.actions for block in blocks]).astype(np.int64)
+    return one_hot(f"{blocks[0].file}: '{roles.actions[0]}'", actions)
+
+
+def _ordered(blocks: Sequence[_Block], roles: Roles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How to bring the rows of an episode together; then their frames, and where episodes begin."""
+    file = np.repeat(np.arange(len(blocks)), [len(block.frames) for block in blocks])
     frames = np.concatenate([block.frames for block in blocks])
-    order, ended = None, changes(codes)
-    if np.count_nonzero(ended) > len(coded.dictionary):
+    codes = _codes(blocks, roles) if roles.episode else file
+    ended, order = changes(codes), np.arange(len(codes))
+    if np.count_nonzero(ended) > len(np.unique(codes)):
         order = np.argsort(codes, kind="stable")
-        frames, ended = frames[order], changes(codes[order])
-    steps, inside = np.diff(frames), ~ended[:-1]
-    wrong = np.flatnonzero(inside & (steps <= 0))
+        frames, file, ended = frames[order], file[order], changes(codes[order])
+    falls = ~ended[:-1] & (np.diff(frames) <= 0)
+    elsewhere = file[1:] != file[:-1]
+    ended[:-1] |= falls & elsewhere  # an id that begins anew in another file is another track
+    wrong = np.flatnonzero(falls & ~elsewhere)
     if len(wrong):
-        before = int(wrong[0])
-        row = before + 1 if order is None else int(order[before + 1])
-        _refuse_frame(blocks, roles, row, ids[row], *frames[before : before + 2])
-    steps = steps[inside]
-    usual = float(np.median(steps)) if len(steps) else 0.0
-    gaps = int(np.count_nonzero(steps > _GAP * usual))
-    facts = {"column": roles.frame, "count": len(frames), "step": usual, "gaps": gaps}
-    return order, ended, facts
+        _refuse_frame(blocks, roles, int(order[wrong[0] + 1]), int(order[wrong[0]]))
+    return order, frames, bounds_of(ended)
 
 
-def _refuse_frame(
-    blocks: Sequence[_Block], roles: Roles, row: int, episode: Any, before: Any, value: Any
-) -> NoReturn:
-    file = blocks[0].file
-    for block in blocks:
-        file = block.file
-        if row < len(block.frames):
-            break
-        row -= len(block.frames)
-    twice = value == before
-    fault = "is there twice" if twice else f"comes after {before}"
-    remedy = "keep one row a frame" if twice else f"sort the rows by '{roles.frame}'"
-    msg = (
-        f"{file}: column '{roles.frame}', row {row}: {value} of {roles.episode} {episode} {fault}; "
-        f"{remedy}, and if it is of another episode, give that one an id of its own"
+def _codes(blocks: Sequence[_Block], roles: Roles) -> np.ndarray:
+    """A number for each row, the same for rows with the same ids."""
+    columns = []
+    for number in range(len(roles.episode)):
+        parts = [block.episodes[number] for block in blocks]
+        if len({part.type for part in parts}) > 1:
+            parts = [part.cast(pyarrow().string()) for part in parts]
+        ids = pyarrow().chunked_array([chunk for part in parts for chunk in part.chunks])
+        columns.append(ids.combine_chunks().dictionary_encode().indices.to_numpy())
+    if len(columns) == 1:
+        return columns[0]
+    return np.unique(np.stack(columns, 1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _time_step(
+    blocks: Sequence[_Block], roles: Roles, step: float, order: np.ndarray, bounds: np.ndarray
+) -> tuple[float | None, float | None]:
+    """Seconds of a unit of frames, and from row to row; None if neither is known."""
+    table = blocks[0].table
+    seconds = time.seconds_of(
+        roles.frame, table.units.get(roles.frame), is_date=table.is_time(roles.frame)
     )
-    raise DataError(msg)
+    if seconds is not None:
+        return seconds, seconds * step
+    if roles.time is None:
+        return None, None
+    unit = time.seconds_of(
+        roles.time, table.units.get(roles.time), is_date=table.is_time(roles.time)
+    )
+    times = _stack([block.times for block in blocks if block.times is not None], order)
+    steps = np.delete(np.diff(times), bounds[1:-1] - 1)
+    if unit is None or not len(steps) or not step:
+        return None, None
+    row = unit * float(np.median(steps))
+    return row / step, row
 
 
-def _stack(arrays: Sequence[np.ndarray], order: np.ndarray | None) -> np.ndarray:
-    stacked = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return stacked if order is None else stacked[order]
+def _attributes(
+    blocks: Sequence[_Block], roles: Roles, order: np.ndarray, bounds: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Text that is the same in all of an episode, by column, for each row; and ids.
+
+    Raises:
+        DataError: if other text is among the columns to be observed: it may be a typing error.
+    """
+    found = {}
+    for name in blocks[0].attributes:
+        values = np.concatenate([block.attributes[name] for block in blocks])
+        changed = changes(values[order])
+        changed[bounds[1:] - 1] = False
+        if not changed.any() and not any(_is_number(value) for value in np.unique(values)):
+            found[name] = values
+        elif name in roles.text_observed:
+            for block in blocks:
+                block.table.numbers([name])
+    for number, name in enumerate(roles.episode):
+        parts = [block.episodes[number].to_numpy() for block in blocks]
+        found[name] = np.concatenate([np.asarray(part).astype(str) for part in parts])
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_frame(blocks: Sequence[_Block], roles: Roles, row: int, before: int) -> NoReturn:
+    block, row = _located(blocks, row)
+    other, before = _located(blocks, before)
+    file = block.file
+    values = [block.table.shown(roles.frame, row), other.table.shown(roles.frame, before)]
+    ids = [str(column[row]) for column in block.episodes]
+    named = " ".join(f"{n} {i}" for n, i in zip(roles.episode, ids, strict=True))
+    twice = values[0] == values[1]
+    fault = "is there twice" if twice else f"comes after {values[1]}"
+    remedy = "keep one row a frame" if twice else f"sort the rows by '{roles.frame}'"
+    remedy += ", and if it is of another episode, give that one an id of its own"
+    if blocks[0].table.is_time(roles.frame) and not twice:
+        remedy += "; if the clock was set back, as at the end of summer time, write times in UTC"
+    place = f"{file}: column '{roles.frame}', row {row}"
+    msg = f"{place}: {values[0]}{f' of {named}' if named else ''} {fault}; {remedy}"
+    raise DataError(msg, place=place, value=values[0], remedy=remedy)
+
+
+def _located(blocks: Sequence[_Block], row: int) -> tuple[_Block, int]:
+    """The file of a row, and its number there."""
+    ends = np.cumsum([len(block.frames) for block in blocks])
+    number = int(np.searchsorted(ends, row, side="right"))
+    return blocks[number], row - int(ends[number] - len(blocks[number].frames))
+
+
+def _stack(arrays: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    return (arrays[0] if len(arrays) == 1 else np.concatenate(arrays))[order]
 
 
 def _shown(block: _Block) -> str:

@@ -1,0 +1,85 @@
+"""How a text table is written: what separates its columns, its decimals, comments, compression."""
+
+import bz2
+import codecs
+import gzip
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trailward.data.episode import DataError
+
+SUFFIXES = (".csv", ".tsv")
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
+_SEPARATORS = ",;\t|"
+_COMMENTS = (b"#", b"%", b"//")
+_UTF16_LE, _UTF16_BE = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+_HEAD, _LINES, _MOST = 2**16, 50, 4 * 2**30
+_DECIMAL_COMMA, _DECIMAL_POINT = re.compile(r"^[+-]?\d+,\d+$"), re.compile(r"^[+-]?\d+\.\d+$")
+
+
+def is_text_table(path: Path) -> bool:
+    """Whether the name is that of a table of text, compressed or not."""
+    name = path.name.lower()
+    return any(name.endswith(s + packed) for s in SUFFIXES for packed in ("", *_OPENERS))
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text, and how pyarrow is to read it.
+
+    Attributes:
+        content: UTF-8, without comments; None if the file can be read as it is.
+        separator: between columns.
+        decimal: between the whole and the rest of a number.
+    """
+
+    content: bytes | None
+    separator: str
+    decimal: str
+
+    @classmethod
+    def read(cls, path: Path) -> "TextTable":
+        """Look at a file, and tell how it is written by its first lines.
+
+        Raises:
+            DataError: if it unpacks to more than a thousand times its size.
+        """
+        content = None
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        if path.suffix.lower() in _OPENERS or head.startswith((_UTF16_LE, _UTF16_BE)):
+            content = _unpacked(path)
+            if content.startswith((_UTF16_LE, _UTF16_BE)):
+                content = content.decode("utf-16").encode()
+            head = content[:_HEAD]
+        lines = head.removeprefix(codecs.BOM_UTF8).split(b"\n")
+        if any(_is_comment(line) for line in lines):
+            whole = path.read_bytes() if content is None else content
+            lines = [line for line in whole.split(b"\n") if not _is_comment(line)]
+            content = b"\n".join(lines)
+        shown = [line.decode("utf-8", "replace").strip("\r") for line in lines[:_LINES]]
+        shown = [line for line in shown if line.strip()]
+        separator = max(_SEPARATORS, key=lambda mark: shown[0].count(mark)) if shown else ","
+        cells = [cell.strip(' "') for line in shown[1:] for cell in line.split(separator)]
+        comma = separator != "," and any(_DECIMAL_COMMA.match(cell) for cell in cells)
+        point = any(_DECIMAL_POINT.match(cell) for cell in cells)
+        return cls(content, separator, "," if comma and not point else ".")
+
+
+def _is_comment(line: bytes) -> bool:
+    return line.lstrip().startswith(_COMMENTS)
+
+
+def _unpacked(path: Path) -> bytes:
+    opener = _OPENERS.get(path.suffix.lower())
+    if opener is None:
+        return path.read_bytes()
+    most = min(_MOST, max(2**28, 1000 * path.stat().st_size))
+    with opener(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        remedy = "it is damaged, or made to exhaust memory: unpack it yourself"
+        msg = f"{path} unpacks to more than {most / 1e9:.2g} GB; {remedy}"
+        raise DataError(msg, place=str(path), remedy=remedy)
+    return content
