@@ -396,7 +396,8 @@ def replace_dataset(file: h5py.File, name: str, rows: Any, chance: random.Random
         case 5:
             file[name] = np.asarray(rows, float) * chance.choice([np.nan, 1e300, 0.0])
         case 6:
-            file.create_dataset(name, data=[np.arange(2.0)], dtype=h5py.vlen_dtype("f8"))
+            ragged = file.create_dataset(name, (2,), dtype=h5py.vlen_dtype("f8"))
+            ragged[0], ragged[1] = np.arange(2.0), np.arange(3.0)
         case 7:
             file[name] = np.void(pickle.dumps(Payload()))
         case _:

@@ -154,3 +154,27 @@ def test_readme_and_docs_show_what_the_lines_of_results_say() -> None:
         text = (ROOT / page).read_text(encoding="utf-8")
         block = text.partition("<!-- benchmark: begin -->")[2]
         assert block.partition("<!-- benchmark: end -->")[0].strip() == table[shown](committed())
+
+
+def test_verbs_that_are_killed_end_as_if_they_had_not_been() -> None:
+    """In a process of its own, which forks: a few kills of each verb, a full disk, SIGTERM."""
+    verbs = ["train", "learn", "inspect", "collect"]
+    command = [sys.executable, ROOT / "benchmarks/reliability.py", "--quick", "--verbs", *verbs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    figures = last_line(done.stdout)
+    assert figures.pop("kills") >= 15
+    assert figures.pop("two_at_once") == figures.pop("full_disk") == figures.pop("sigterm") == 2
+    assert not any(figures.values()), done.stdout
+    assert done.returncode == 0
+
+
+def test_damaged_and_hostile_files_are_read_or_refused() -> None:
+    """In a process of its own, which forks: files of every format, and all that is written."""
+    command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    figures = last_line(done.stdout)
+    assert figures["inputs"] == 400
+    assert 200 < figures["refused"] < 400
+    for wrong in ("tracebacks", "hangs", "over_memory", "executed", "files_left"):
+        assert figures[wrong] == 0, done.stdout
+    assert done.returncode == 0

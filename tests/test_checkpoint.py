@@ -176,6 +176,8 @@ def first(name: str, value: Any) -> Callable[[dict, dict], None]:
         (facts(lambda found: found | {"step": -1}), "steps done is -1"),
         (facts(lambda found: found | {"step": 10**30}), "steps done is 1000"),
         (facts(lambda found: found | {"step": "2"}), "steps done is 2"),
+        (facts(lambda found: found | {"step": True}), "steps done is True"),
+        (facts(lambda found: found | {"settings": [1]}), "settings is"),
         (first("network.", torch.zeros(3, 3)), "size mismatch"),
         (first(".step", torch.tensor(0.0)), "is not a number above 0"),
         (first(".step", torch.zeros(2)), "is not a number above 0"),

@@ -242,8 +242,16 @@ def load_state(
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
     identity: Mapping[str, Any],
+    like: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Restore what :func:`save_state` wrote, and return its facts.
+
+    Args:
+        path: of the state.
+        modules: as they were given to be saved, with weights of any values.
+        optimizers: the same.
+        identity: JSON values that must be the same as then.
+        like: facts of any values; those in the file must be of the same kinds.
 
     Raises:
         CheckpointError: if the file is damaged or is of other data or settings.
@@ -262,14 +270,27 @@ def load_state(
             raise CheckpointError(msg)
     with readable(path, remedy=_ANEW):
         facts = json.loads(metadata["facts"])
-        step = facts["step"]
-        if not isinstance(step, int) or not 0 <= step <= _LARGEST_STEP:
-            raise ValueError(f"the number of steps done is {step!s:.40}")
+        _check_facts(facts, {"step": 0, **(like or {})})
         for name, module in modules.items():
             module.load_state_dict(submodule(tensors, name))
         for name, optimizer in optimizers.items():
             _restore_optimizer(optimizer, submodule(tensors, f"optimizer.{name}"))
     return facts
+
+
+def _check_facts(facts: Any, like: Mapping[str, Any]) -> None:
+    for name, example in like.items():
+        value = facts[name] if name == "step" else facts.get(name, example)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(example, bool) or not isinstance(example, int | float):
+            fits = isinstance(value, type(example))
+        elif isinstance(example, int):
+            fits = is_number and isinstance(value, int) and 0 <= value <= _LARGEST_STEP
+        else:
+            fits = is_number and value == value
+        if not fits:
+            told = "the number of steps done" if name == "step" else name
+            raise ValueError(f"{told} is {value!s:.40}")
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, entries: Mapping[str, Tensor]) -> None:

@@ -117,7 +117,7 @@ def train_policies(
         envs = [environment.make() for _ in range(config.num_evaluated)]
         kept = _state(model, environment, config)
         if (folder / STATE).exists():
-            facts = load_state(folder / STATE, **kept)
+            facts = load_state(folder / STATE, **kept, like={"pos": 0, "full": False})
             model.num_timesteps = facts["step"]
             model.replay_buffer.pos, model.replay_buffer.full = facts["pos"], facts["full"]
         else:

@@ -309,7 +309,7 @@ def train_denoiser(
     }
     facts: dict[str, Any] = {"step": 0, "settings": {}}
     if (folder / STATE).exists():
-        facts |= load_state(folder / STATE, **kept)
+        facts |= load_state(folder / STATE, **kept, like=facts)
     done, settings = facts["step"], {name: getattr(config, name) for name in _OF_STEPS}
     if done >= config.num_steps:
         remedy = f"a num_steps above {done}"

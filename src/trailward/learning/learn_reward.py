@@ -306,7 +306,7 @@ def _learn(
     }
     settings = {name: getattr(config, name) for name in _OF_STEPS}
     if (folder / STATE).exists():
-        before = load_state(folder / STATE, **kept)
+        before = load_state(folder / STATE, **kept, like=facts | {"settings": {}})
         used = before.pop("settings", {})
         facts |= before
         done, waited = facts["step"], _out_of_patience(config, facts)

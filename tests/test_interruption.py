@@ -1,0 +1,127 @@
+"""Signals wait for the end of a step, and no process outlives the one that started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trailward.interruption import Checkpoints
+
+PARENT = """
+import multiprocessing, os, sys, time
+from trailward.interruption import end_with
+
+def work(parent):
+    end_with(parent)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("fork").Process(target=work, args=(os.getpid(),))
+    process.start()
+    process.join()
+"""
+
+
+def test_a_checkpoint_is_due_by_steps_at_the_end_and_every_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    due = Checkpoints(every=10, total=25)
+    assert [step for step in range(1, 26) if due.due(step)] == [10, 20, 25]
+    now[0] = 61.0
+    assert due.due(3)
+    assert not due.due(4)
+
+
+def steps(done: list[int], number: signal.Signals) -> None:
+    with Checkpoints(every=1000, total=5000) as due:
+        for step in range(1, 5001):
+            if step == 7:
+                os.kill(os.getpid(), number)
+                time.sleep(0.01)
+            done.append(step)
+            if due.due(step):
+                due.stop_if_asked()
+
+
+def one_long_step() -> None:
+    with Checkpoints(every=1000, total=5000):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_step_end_and_be_kept(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            steps(done, number)
+        assert done == list(range(1, 8))
+        assert signal.getsignal(number) is signal.default_int_handler
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_step_that_takes_long_is_not_waited_for() -> None:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        one_long_step()
+    assert 0.5 < time.monotonic() - began < 5
+
+
+def test_a_handler_of_somebody_else_is_left_alone() -> None:
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        with Checkpoints(every=1, total=1):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        assert heard == [1]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    ends = time.monotonic() + 3
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < ends:
+        state = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_at_the_start_is_told_in_one_line(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "trailward.cli.main", "train", "--play=x", f"--out={tmp_path}"]
+    for wait in (0.6, 1.2):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        time.sleep(wait)
+        process.send_signal(number)
+        said, _ = process.communicate()
+        if process.returncode == 130:
+            assert said == "trailward: train was interrupted; run it again, and it goes on\n"
+            return
+    assert process.returncode in (-number, 2), said  # before Python ran us, or after all was done
