@@ -84,16 +84,21 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
     return write_file(path, content.getvalue())
 
 
+def png_of(figure: Any, *, dpi: int) -> bytes:
+    """A figure of matplotlib as the content of a PNG file."""
+    content = io.BytesIO()
+    made_by = {"Software": f"trailward {version('trailward')}"}
+    figure.savefig(content, format="png", dpi=dpi, bbox_inches="tight", metadata=made_by)
+    return content.getvalue()
+
+
 def write_figure(path: str | os.PathLike[str], figure: Any, *, dpi: int) -> Path:
     """Draw a figure of matplotlib as a PNG file, in one move.
 
     Raises:
         StorageError: if it could not be written.
     """
-    content = io.BytesIO()
-    made_by = {"Software": f"trailward {version('trailward')}"}
-    figure.savefig(content, format="png", dpi=dpi, bbox_inches="tight", metadata=made_by)
-    return write_file(path, content.getvalue())
+    return write_file(path, png_of(figure, dpi=dpi))
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def read_results(*files: Path) -> dict[str, dict[str, Any]]:
             try:
                 result = json.loads(line)
                 found[result["key"]] = result
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 msg = f"{path}, line {number} is not a result ({error}); remove the line"
                 raise DataError(msg) from None
     return found

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from trailward.files import write_figure, write_file
+from trailward.files import png_of, write_file
 from trailward.report.page import html_page, html_picture, html_table, section
 from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.pictures import behaviour_figure, comparison_figure, reward_figure
@@ -32,12 +32,12 @@ def write_grid_report(grid: Grid) -> Path:
     sections = []
     for environment, problems in comparison.environments.items():
         picture = _saved(comparison_figure(comparison, problems), out, environment)
-        sections.append(section(environment, environment, _TOLD, html_picture(picture)))
+        sections.append(section(environment, environment, _TOLD, picture))
         for problem in problems:
             head = ["method", *(column.title for column in COLUMNS)]
             shown = side_by_side(grid, problem).items()
             content = html_table(head, comparison.rows([problem]))
-            content += "".join(html_picture(_saved(figure, out, name)) for name, figure in shown)
+            content += "".join(_saved(figure, out, name) for name, figure in shown)
             sections.append(section(slug(problem), problem, _DRAWN, content))
     count = len(grid.cells) - len(comparison.missing)
     subtitle = f"every method on every problem: {count} of {len(grid.cells)} cells"
@@ -69,8 +69,11 @@ def side_by_side(grid: Grid, problem: str, *, whole: bool = False) -> dict[str, 
     return {f"{slug(problem)}-{name}": found for name, found in drawn.items() if found is not None}
 
 
-def _saved(figure: Figure, out: Path, name: str) -> Path:
-    return write_figure(out / f"{name}.png", figure, dpi=90)
+def _saved(figure: Figure, out: Path, name: str) -> str:
+    """Write a figure as a file of its own; as part of the page."""
+    picture = png_of(figure, dpi=90)
+    write_file(out / f"{name}.png", picture)
+    return html_picture(name, picture)
 
 
 def slug(problem: str) -> str:

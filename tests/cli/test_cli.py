@@ -1,17 +1,19 @@
 """Every verb of the command line on a toy run, and what bad input gets."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from trailward.cli.demo import _claim
 from trailward.cli.flags import Preset
 from trailward.cli.main import main
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset, write_dataset
-from trailward.data.episode import Columns
+from trailward.data.episode import Columns, DataError
 from trailward.environments.halfcheetah import environment as halfcheetah
 
 TINY = [
@@ -228,6 +230,66 @@ def test_data_of_other_names_than_the_rewards_is_refused(
     assert f"turned-v0 are {', '.join(names[::-1])}; in what the reward was learnt from" in told
     assert f"they are {', '.join(names)}: bring" in told
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "out", "words"),
+    [
+        ("learn", ["--demonstrations={}/demonstrations", "--diffuser={}/diffuser"], "diffuser",
+         "holds a diffuser, not a reward"),
+        ("train", ["--play={}/play"], "reward", "holds a reward, not a diffuser"),
+        ("report", ["--evaluation={}/evaluation"], "reward", "holds a reward, not a report"),
+        ("inspect", ["{}/play"], "evaluation", "holds an evaluation, not an inspection"),
+        ("demo", [], "diffuser", "holds a diffuser, not a demo"),
+        ("train", ["--play={}/play"], "play-v0", "holds a dataset, not a diffuser"),
+        ("evaluate", ["--play={}/play", "--demonstrations={}/demonstrations", "--reward={}/reward",
+                      "--diffuser={}/diffuser", "--task=goal:3,1", "--evaluation.num-episodes=2",
+                      "--evaluation.episode-steps=20", "--evaluation.num-plans=5",
+                      "--evaluation.num-windows=1000"], "evaluation",
+         "was made with maze and task ['umaze', 'corner'], now it is ['umaze', 'goal:3,1']"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_holds_something_else_is_left_as_it_is(
+    runs: Path,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    arguments: list[str],
+    out: str,
+    words: str,
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (runs / out).rglob("*")}
+    given = [argument.replace("{}", str(runs)) for argument in arguments]
+    assert main([verb, *given, f"--out={runs}/{out}"]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert {path: path.stat().st_mtime_ns for path in (runs / out).rglob("*")} == before
+
+
+def test_a_reward_without_its_checkpoint_is_not_written_over(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "reward", tmp_path / "reward")
+    (tmp_path / "reward/learning.safetensors").unlink()
+    weights = (tmp_path / "reward/weights.safetensors").read_bytes()
+    asked = [f"--demonstrations={runs}/demonstrations", f"--diffuser={runs}/diffuser"]
+    assert main(["learn", *asked, f"--out={tmp_path}/reward", "--learning.num-steps=2"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "holds a finished reward but not learning.safetensors" in told
+    assert (tmp_path / "reward/weights.safetensors").read_bytes() == weights
+
+
+def test_a_demo_whose_mark_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "demo.json").touch()
+    settings = {"preset": "umaze", "seed": 0}
+    _claim(tmp_path, settings)
+    assert json.loads((tmp_path / "demo.json").read_text()) == settings
+    with pytest.raises(DataError, match="holds a demo with settings"):
+        _claim(tmp_path, settings | {"seed": 1})
+
+
+def test_results_say_which_version_made_them(runs: Path) -> None:
+    figures = json.loads((runs / "evaluation/evaluation.json").read_text())
+    assert figures["provenance"]["versions"]["trailward"].count(".") == 2
+    assert b"Software\x00trailward " in (runs / "report/erc.png").read_bytes()
 
 
 def test_data_of_another_task_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

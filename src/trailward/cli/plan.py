@@ -19,7 +19,10 @@ from trailward.pretrained import model_folder
 
 @dataclass(frozen=True)
 class Plan:
-    """Sample guided plans from an observation and print them as JSON, in environment units."""
+    """Sample guided plans from an observation and print them as JSON, in environment units.
+
+    Plans that carry actions are printed with them: for each plan step, those until the next.
+    """
 
     start: tuple[float, ...] | None = None
     """The observation to plan from, environment units; without it one that --env starts from."""
@@ -50,9 +53,16 @@ class Plan:
             config = EvaluationConfig(replan_every=1, seed=self.seed)
             planner = config.planner(diffuser, learnt, guided=True)
         plans = planner.plan(np.tile(start, (self.num_plans, 1)))
-        points = plan_observations(diffuser, plans).tolist()
-        say(json.dumps({"stride": diffuser.spec.stride, "plans": points}))
-        return points
+        points = plan_observations(diffuser, plans)
+        found = {"stride": diffuser.spec.stride, "plans": points.tolist()}
+        _, actions = diffuser.spec.split(plans)
+        if actions is not None:
+            units = diffuser.action_normalizer.unnormalize(actions).cpu().numpy()
+            found["actions"] = units.astype(np.float64).tolist()
+        if not np.isfinite(points).all():
+            raise ValueError(f"the plans of {self.diffuser} are not finite; train it again")
+        say(json.dumps(found, allow_nan=False))
+        return found["plans"]
 
     def _start(self) -> np.ndarray:
         if self.start is not None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from trailward.checkpoint import read_arrays, read_json, readable
 from trailward.diffusion.training import logged_losses
 from trailward.environments import Caption, Environment, Evaluation, Row
-from trailward.files import write_figure, write_file
+from trailward.files import png_of, write_file
 from trailward.report import figures as draw
 from trailward.report.data_figures import place_figure, separation_figure, shares_figure
 
@@ -82,12 +82,12 @@ def write_report(
     found = Evaluation(figures, read_arrays(folder / "evaluation.npz", remedy=again))
     loss = {} if reward_folder is None else _loss_panel(reward_folder)
     with readable(folder, again, wrong="this is no whole evaluation"):
-        table(figures, environment)  # fails before anything is written
         panels = _panels(found, environment) | loss
-        for name, (_, picture) in panels.items():
-            write_figure(out / f"{name}.png", picture, dpi=110)
-        captions = {name: caption for name, (caption, _) in panels.items()}
-        return write_file(out / "index.html", _page(figures, out, captions, environment))
+        drawn = {name: (caption, png_of(each, dpi=110)) for name, (caption, each) in panels.items()}
+        page = _page(figures, drawn, environment)
+    for name, (_, picture) in drawn.items():
+        write_file(out / f"{name}.png", picture)
+    return write_file(out / "index.html", page)
 
 
 def table(figures: Mapping[str, Any], environment: Environment | None) -> list[Row]:
@@ -230,8 +230,7 @@ def _interval(estimate: Mapping[str, float]) -> str:
 
 def _page(
     figures: Mapping[str, Any],
-    out: Path,
-    captions: Mapping[str, Caption],
+    panels: Mapping[str, tuple[Caption, bytes]],
     environment: Environment | None,
 ) -> str:
     count = figures["num_demonstrations"]
@@ -263,8 +262,8 @@ def _page(
             ),
             *([section("warnings", "Warnings", "", warnings)] if warnings else []),
             *(
-                section(name, *caption, html_picture(out / f"{name}.png"))
-                for name, caption in captions.items()
+                section(name, *caption, html_picture(name, picture))
+                for name, (caption, picture) in panels.items()
             ),
             section("settings", "Settings", "", f"<pre>{html.escape(settings)}</pre>"),
         ],
@@ -299,11 +298,10 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def html_picture(picture: Path) -> str:
-    """A PNG file, as part of the page."""
-    data = base64.b64encode(picture.read_bytes()).decode()
-    name = html.escape(picture.stem.replace("_", " "))
-    return f'<img alt="{name}" src="data:image/png;base64,{data}">'
+def html_picture(name: str, png: bytes) -> str:
+    """The content of a PNG file, as part of the page."""
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(name.replace("_", " "))}" src="data:image/png;base64,{data}">'
 
 
 def _cell(text: str) -> str:
