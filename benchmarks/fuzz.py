@@ -40,15 +40,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from trailward.acting.network_policy import NetworkPolicy, ladder, save_ladder
 from trailward.cli.demo import _claim
 from trailward.cli.inspect import Inspect
 from trailward.cli.main import _expected
+from trailward.cli.report import Report
 from trailward.data.dataset import Dataset, write_dataset
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
-from trailward.environments.halfcheetah.environment import NetworkPolicy, ladder, save_ladder
 from trailward.folders import own_folder
 from trailward.judging.place_map import read_walls
 from trailward.learning.learn_reward import STATE as LEARNING
@@ -56,7 +57,6 @@ from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import LearningConfig
 from trailward.logs import read_curve
-from trailward.report.page import write_report
 from trailward.rewards.models import RewardConfig
 from trailward_benchmark.grid import read_results
 
@@ -148,7 +148,7 @@ def make_others() -> None:
     """Examples of what is neither data nor a diffuser."""
     weights = np.zeros((8, 2), np.float32), np.zeros(8, np.float32)
     policy = NetworkPolicy([weights], {"step": 1, "return": {"mean": 1.0, "std": 0.0}})
-    save_ladder(Path("ladder"), [policy], {})
+    save_ladder(Path("ladder"), [policy], {}, environment="HalfCheetah-v5")
     Path("walls.csv").write_text("x0,y0,x1,y1\n0,0,0,4\n1.5,2,3,-2\n")
     Path("demo").mkdir()
     Path("demo/demo.json").write_text('{"preset": "umaze", "quick": true, "seed": 0}')
@@ -162,7 +162,7 @@ def make_others() -> None:
 
 def make_evaluation() -> None:
     """An evaluation that a report is made of."""
-    from trailward.judging.evaluation import EvaluationConfig
+    from trailward.judging.config import EvaluationConfig
     from trailward.judging.without_truth import judge_without_truth
 
     found = judge_without_truth(
@@ -240,7 +240,7 @@ KINDS = {
     "mark": Kind(("owned/.trailward.json", "owned/.trailward.lock"), own, 2),
     "report": Kind(
         ("evaluation/evaluation.json", "evaluation/evaluation.npz"),
-        lambda: write_report("evaluation", "page"),
+        lambda: Report(Path("evaluation"), Path("page")).run(lambda text: None),
         1,
     ),
 }

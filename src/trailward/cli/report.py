@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from trailward.checkpoint import read_json
+from trailward.checkpoint import read_json, readable
 from trailward.cli.flags import DEFAULT_ENVIRONMENT, Say
 from trailward.environments import find_environment
 from trailward.folders import own_folder, run_of
@@ -33,8 +33,10 @@ class Report:
         if not path.is_file():
             msg = f"{self.evaluation} holds no evaluation.json; make one with 'trailward evaluate'"
             raise FileNotFoundError(msg)
-        figures = read_json(path, remedy="make it again with 'trailward evaluate'")
-        name = self.environment or figures.get("environment", DEFAULT_ENVIRONMENT)
+        again = "make it again with 'trailward evaluate'"
+        with readable(path, again, wrong="this is no whole evaluation"):
+            figures = read_json(path, remedy=again)
+            name = self.environment or str(figures.get("environment", DEFAULT_ENVIRONMENT))
         environment = None
         if name != "none":
             environment = find_environment(name, may_import=self.environment is not None)
