@@ -1,5 +1,7 @@
 """What is told of data is what was put into it."""
 
+import contextlib
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from tiny import random_walks
+from trailward.cli.inspect import as_text, writable
 from trailward.cli.main import main
 from trailward.data.dataset import Dataset, check_time_steps, write_dataset
 from trailward.data.episode import Columns, DataError, Episode
@@ -128,7 +131,7 @@ def test_steps_that_differ_are_told() -> None:
     findings = inspect_data(play, shown).findings
     assert any(
         "the demonstrations has 0.1 s from row to row, the play data 0.4 s; read it with "
-        "--table.resample 0.4" in finding
+        "--resample 0.4" in finding
         for finding in findings
     )
     steps = {"frame": {"steps": {"0.1": [0, 1, 2], "1": [3]}}}
@@ -148,7 +151,7 @@ def test_data_at_another_rate_is_refused_by_name() -> None:
         with pytest.raises(DataError) as found:
             check_time_steps({"play": fast, "shown": slow})
         assert (found.value.place, found.value.value) == ("shown", 4)
-        assert "--table.resample" in found.value.remedy
+        assert "--resample" in found.value.remedy
 
 
 def test_what_tells_nothing_is_named_once() -> None:
@@ -222,7 +225,7 @@ def test_a_table_is_inspected_with_its_gaps(
     told = capsys.readouterr().out
     assert "Play data: 4 episodes, 6 environment steps (1 to 2 an episode" in told
     assert "2 gaps in time, where 0.1 from row to row is usual: episodes are cut there" in told
-    assert main(["inspect", str(file), "--table.episode=bird", "--table.gaps=keep"]) == 0
+    assert main(["inspect", str(file), "--table.episode=bird", "--gaps=keep"]) == 0
     told = capsys.readouterr().out
     assert "Play data: 2 episodes, 8 environment steps (4 to 4 an episode" in told
     assert "2 gaps in time, where 0.1 from row to row is usual: the rows are joined" in told
@@ -235,3 +238,24 @@ def test_data_that_cannot_be_read_is_told_so(
     assert main(["inspect", f"{tmp_path}/nothing", f"--out={tmp_path}/out"]) == 2
     assert "neither a folder" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "latin-1"])
+def test_an_inspection_can_be_written_in_any_encoding(encoding: str) -> None:
+    found = inspect_data(Dataset(random_walks().episodes, {}, Columns(("x", "höhe"))))
+    told = writable(as_text(found), encoding)
+    assert told.encode(encoding).decode(encoding) == told
+    assert ("---" in told) == (encoding != "utf-8")
+    assert ("höhe" in told) == (encoding != "ascii")
+
+
+def test_a_redirected_inspection_is_written(tmp_path: Path) -> None:
+    (tmp_path / "asc.csv").write_text("id,time,x,y\n0,0,0.5,0\n0,1,1.5,1\n0,2,2.5,4\n0,3,3.5,9\n")
+    page = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    with contextlib.redirect_stdout(page):
+        assert main(["inspect", str(tmp_path / "asc.csv"), f"--out={tmp_path}/o"]) == 0
+    page.flush()
+    told = page.buffer.getvalue().decode("cp1252")
+    assert "Play data: 1 episodes, 3 environment steps" in told
+    assert "\x1b" not in told
+    assert (tmp_path / "o/inspection.json").exists()

@@ -237,7 +237,7 @@ def test_a_known_reward_is_evaluated_in_environment_units(action_diffuser: Diffu
     spec, normalizer = action_diffuser.spec, action_diffuser.normalizer
     known = KnownReward(lambda observations: observations[..., 0] ** 2, normalizer, spec)
     plans = windows(spec)
-    expected = normalizer.unnormalize(plans)[..., 0] ** 2
+    expected = (normalizer.unnormalize(plans)[..., 0] ** 2).float()
     torch.testing.assert_close(known.step_rewards(plans), expected)
     torch.testing.assert_close(known(plans), expected.mean(1))
 

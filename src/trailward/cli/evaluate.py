@@ -19,7 +19,7 @@ from trailward.cli.flags import (
     settings_of,
     with_environment,
 )
-from trailward.data.dataset import Dataset, agreed_columns
+from trailward.data.dataset import Dataset, agreed_columns, check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Environment, Evaluation
@@ -137,4 +137,7 @@ def _read_to_judge(command: Evaluate, learnt: LearntReward) -> tuple[Dataset, Da
     )
     columns = {command.play: play.columns, command.demonstrations: demonstrations.columns}
     agreed_columns({"what the reward was learnt from": learnt.columns, **columns})
+    check_time_steps(
+        {"the play data": play.provenance, "the demonstrations": demonstrations.provenance}
+    )
     return play, demonstrations

@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from trailward.checkpoint import CheckpointError
-from trailward.data.dataset import Dataset, check_entries, read_dataset
+from trailward.data.dataset import Dataset, check_entries, read_dataset, with_choices
 from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
 from trailward.data.plan import PlanSpec
@@ -96,6 +96,7 @@ def read_for(source: str, spec: PlanSpec, layout: TableLayout) -> Dataset:
     """A dataset of which plans can be made; an error names the source."""
     dataset = read_dataset(source, layout)
     try:
+        dataset = with_choices(dataset, spec.action_dim)
         check_entries(dataset, spec)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None

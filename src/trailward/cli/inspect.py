@@ -1,6 +1,7 @@
 """The verb ``inspect``: what is in data, in text and as a picture."""
 
 import io
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +47,7 @@ class Inspect:
         if self.demonstrations is not None:
             demonstrations = read_dataset(self.demonstrations, self.table)
         found = inspect_data(play, demonstrations)
-        say(as_text(found))
+        say(writable(as_text(found), sys.stdout.encoding))
         if self.out is not None:
             asked = {"data": self.data, "demonstrations": self.demonstrations}
             with own_folder(self.out, "inspection", run=asked) as out:
@@ -55,6 +56,16 @@ class Inspect:
                 write_figure(out / "inspection.png", picture, dpi=130)
             say(f"picture -> {self.out / 'inspection.png'}")
         return found
+
+
+def writable(text: str, encoding: str | None) -> str:
+    """Text as a stream can write it: redirected output often is of few characters."""
+    try:
+        text.encode(encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        plain = text.replace("\N{BOX DRAWINGS LIGHT HORIZONTAL}", "-")
+        return plain.encode(encoding or "ascii", "replace").decode(encoding or "ascii")
+    return text
 
 
 def as_text(inspection: Inspection) -> str:

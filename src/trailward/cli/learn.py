@@ -6,7 +6,9 @@ from pathlib import Path
 
 from trailward.checkpoint import provenance
 from trailward.cli.flags import Preset, Say, read_for, usable_device
+from trailward.data.dataset import check_time_steps
 from trailward.data.formats.table import TableLayout
+from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.folders import own_folder
 from trailward.learning.learn_reward import STATE, learn_reward
@@ -51,6 +53,10 @@ class Learn:
         diffuser = Diffuser.load(model_folder(self.diffuser), device=usable_device(self.device))
         demonstrations = read_for(self.demonstrations, diffuser.spec, self.table)
         play = None if self.play is None else read_for(self.play, diffuser.spec, self.table)
+        given = {"the play data": diffuser.provenance.get("play") or {}}
+        check_time_steps(given | {"the demonstrations": demonstrations.provenance})
+        for told in uninformative(demonstrations):
+            say(f"warning: of the demonstrations: {told}")
         facts = provenance(
             self.learning.seed,
             demonstrations=demonstrations.provenance,

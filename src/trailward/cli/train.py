@@ -8,6 +8,7 @@ from trailward.cli.flags import Preset, Say, usable_device
 from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
 from trailward.data.plan import PlanSpec
+from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
 from trailward.folders import own_folder
@@ -46,6 +47,8 @@ class Train:
         spec = PlanSpec(
             self.horizon, self.stride, play.observation_dim, play.action_dim, self.with_actions
         )
+        for told in uninformative(play, num_observations=spec.num_observations):
+            say(f"warning: {told}")
         facts = provenance(self.training.seed, play=play.provenance, training=asdict(self.training))
         with progress("training", self.training.num_steps) as report:
             diffuser = train_diffuser(

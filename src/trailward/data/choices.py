@@ -31,7 +31,7 @@ class Choices:
 
 def named_choices(columns: Columns, values: tuple[int, ...]) -> Columns:
     """Columns with an entry of actions for each choice."""
-    name = columns.actions[0] if len(columns.actions) == 1 else "action"
+    name = columns.actions[0].partition("=")[0] if columns.actions else "action"
     return replace(columns, actions=tuple(f"{name}={v}" for v in values), choices=values)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from trailward.data.choices import named_choices
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.formats import Format, read_recording
 from trailward.data.formats.minari_folder import check_minari_name, dataset_folder, write_minari
@@ -281,7 +282,8 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
             if name in known.observations or name in actions:
                 units.setdefault(name, unit)
                 told_by.setdefault(name, what)
-    return Columns(known.observations, actions, units)
+    choices = next((columns.choices for columns in given.values() if columns.actions), ())
+    return Columns(known.observations, actions, units, choices)
 
 
 def read_dataset(
@@ -354,9 +356,22 @@ def joined(given: Mapping[str, Dataset]) -> Dataset:
     if first.time_step is not None:
         provenance["time_step"] = first.time_step
     episodes = [episode for data in given.values() for episode in data.episodes]
-    return Dataset(
-        episodes, provenance, replace(columns, choices=first.columns.choices), attributes
-    )
+    return Dataset(episodes, provenance, columns, attributes)
+
+
+def with_choices(dataset: Dataset, count: int) -> Dataset:
+    """Discrete actions with an entry for each of ``count`` choices, not for those made alone.
+
+    Data in which the last choices were never made has fewer; other data is given back as it is.
+    """
+    choices, missing = dataset.columns.choices, count - dataset.action_dim
+    if not choices or missing <= 0:
+        return dataset
+    every = (*choices, *range(choices[-1] + 1, choices[-1] + 1 + missing))
+    episodes = [
+        replace(e, actions=np.pad(e.actions, ((0, 0), (0, missing)))) for e in dataset.episodes
+    ]
+    return replace(dataset, episodes=episodes, columns=named_choices(dataset.columns, every))
 
 
 def check_time_steps(given: Mapping[str, Mapping[str, Any]]) -> None:
@@ -380,7 +395,7 @@ def check_time_steps(given: Mapping[str, Mapping[str, Any]]) -> None:
             other, before = known.setdefault((column, unit), (what, float(step)))
             if abs(step - before) > _SAME_STEP * max(step, before):
                 counted = f" of '{column}'" if column else ""
-                remedy = f"read it with --table.resample {before:g}, or resample the other"
+                remedy = f"read it with --resample {before:g}, or resample the other"
                 msg = (
                     f"{what} has {step:g}{unit}{counted} from row to row, {other} {before:g}{unit}"
                     f"; {remedy}"

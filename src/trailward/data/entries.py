@@ -181,7 +181,7 @@ def _words(name: str) -> list[str]:
     words = re.findall(r"[a-z]+|\d+", apart.lower())
     if _EVERY_AXIS & set(words):
         return words
-    return [part for word in words for part in _PREFIXED.get(word, word).split()]
+    return [part for word in words for part in str(_PREFIXED.get(word, word)).split()]
 
 
 def _axis_of(name: str) -> tuple[str, tuple[str, ...]] | None:

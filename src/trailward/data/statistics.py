@@ -291,8 +291,8 @@ def _findings(facts: DataFacts) -> list[str]:
 
 
 _TREATED = {
-    "cut": "episodes are cut there (--table.gaps keep joins the rows, interpolate fills them in)",
-    "kept": "the rows are joined (--table.gaps cut ends episodes there)",
+    "cut": "episodes are cut there (--gaps keep joins the rows, interpolate fills them in)",
+    "kept": "the rows are joined (--gaps cut ends episodes there)",
     "filled": "the rows that are missing are filled in",
 }
 
@@ -313,7 +313,7 @@ def told_by(provenance: Mapping[str, Any]) -> list[str]:
         shares = ", ".join(f"{step} in {_numbered(episodes)}" for step, episodes in steps.items())
         found.append(
             f"episodes have different steps from row to row: {shares}; windows of them reach over "
-            "different times: bring all to one step with --table.resample"
+            "different times: bring all to one step with --resample"
         )
     if cuts := provenance.get("cuts"):
         found.append(

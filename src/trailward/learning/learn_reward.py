@@ -29,6 +29,7 @@ from torch import nn
 
 from trailward.checkpoint import check_of_finished, load_state, save_state
 from trailward.data.dataset import Dataset, Windows, agreed_columns
+from trailward.data.entries import entry_numbers
 from trailward.data.episode import Columns
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import tune_diffuser
@@ -137,6 +138,12 @@ def learn_reward(
             "the demonstrations": demonstrations.columns,
         }
     )
+    if reward_config.features is not None and not all(
+        isinstance(each, int) for each in reward_config.features
+    ):
+        count, names = diffuser.spec.observation_dim, columns.observations
+        numbers = entry_numbers(reward_config.features, names, count, what="features")
+        reward_config = replace(reward_config, features=numbers)
     check_learning_memory(diffuser, sampling, config, reward_config.num_members)
     folder = Path(folder)
     kept = Dataset(demonstrations.episodes[:num_learnt])

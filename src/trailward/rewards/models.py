@@ -286,8 +286,8 @@ class RewardConfig:
     Attributes:
         model: ``additive``; ``staged``, which learning makes ``additive`` if the demonstrations
             call for no memory; ``linear``, ``mlp`` or ``conv``.
-        features: entries of the observation that the reward may see; all if None (not for
-            ``linear``, ``mlp`` and ``conv``, which see all).
+        features: entries of the observation that the reward may see, by number or, where they have
+            names, by name; all if None (not for ``linear``, ``mlp`` and ``conv``, which see all).
         sees_actions: whether ``additive`` and ``staged`` see actions too; the others see all.
         hidden: widths of the hidden layers of ``additive`` and ``staged`` (64, 64 if None), of
             ``mlp`` (384, 128, 64 if None: the thesis's) and of ``conv`` (32, 64, 128 if None).
@@ -300,7 +300,7 @@ class RewardConfig:
     """
 
     model: str = "additive"
-    features: tuple[int, ...] | None = None
+    features: tuple[int | str, ...] | None = None
     sees_actions: bool = False
     hidden: tuple[int, ...] | None = None
     num_local: int = 0

@@ -69,6 +69,7 @@ def read_recording(
         UnknownPartError: if there is no format of that name.
     """
     path = Path(source).expanduser()
+    format = format or layout.format  # noqa: A001
     if format is not None:
         found = FORMATS.find(format) if isinstance(format, str) else format
         return _read(found, path, layout)

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from trailward.data.episode import DataError
 from trailward.data.formats.rows import split_unit
@@ -28,6 +30,9 @@ NEITHER = (
     "visible", "sensor_type", "done", "dones", "terminal", "terminals", "terminated", "truncated",
     "timeout", "timeouts", "is_first", "is_last", "is_terminal", "discount", "success",
 )  # fmt: skip
+_PLAIN = tyro.conf.arg(prefix_name=False)
+"""Flags of all data, not of tables alone: ``--gaps``, not ``--table.gaps``."""
+
 _STATES = ("observation.state", "observation.environment_state")
 
 
@@ -47,6 +52,8 @@ class TableLayout:
         gaps: what becomes of gaps in time: cut ends the episode there, keep joins the rows,
             interpolate fills in the rows that are missing.
         resample: rows get this far apart in the frame column's unit (seconds, if it holds dates).
+        format: the name of a format, or module:Name of one of your own; told by the path if not
+            given.
     """
 
     episode: Sequence[str] = ()
@@ -54,8 +61,9 @@ class TableLayout:
     observations: Sequence[str] = ()
     actions: Sequence[str] = ()
     rewards: str | None = None
-    gaps: Literal["cut", "keep", "interpolate"] = "cut"
-    resample: float | None = None
+    gaps: Annotated[Literal["cut", "keep", "interpolate"], _PLAIN] = "cut"
+    resample: Annotated[float | None, _PLAIN] = None
+    format: Annotated[str | None, _PLAIN] = None
 
     def __post_init__(self) -> None:
         for name in ("episode", "observations", "actions"):
