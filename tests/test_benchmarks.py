@@ -121,6 +121,24 @@ def test_the_benchmark_of_much_data_prints_its_figures() -> None:
     assert 0 < figures["peak_memory_gb"] < 4
 
 
+def test_the_layout_is_as_promised(run: Callable[..., Figures]) -> None:
+    figures = run("house")
+    assert figures["imports_that_run_up"] <= 1
+    assert figures["public_names"] >= 30
+    assert figures["public_names_undocumented"] == 0
+    assert figures["modules_loaded_by_import"] == 0
+
+
+@pytest.mark.slow
+def test_the_import_and_the_first_page_of_help_load_next_to_nothing(
+    run: Callable[..., Figures],
+) -> None:
+    figures = run("startup")
+    assert figures["import"] <= 5
+    assert figures["help"] <= 5
+    assert figures["learn_help"] > figures["help"]
+
+
 @functools.cache
 def committed() -> Comparison:
     """What the project's lines of results show."""
