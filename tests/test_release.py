@@ -1,0 +1,79 @@
+"""What a release consists of, and that it works where nothing else is."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    text = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {PROJECT['version']}\n" in text
+    assert f"\nlicense: {PROJECT['license']}\n" in text
+
+
+def test_every_dependency_is_listed_with_its_bounds_and_why() -> None:
+    page = (ROOT / "SECURITY.md").read_text()
+    listed = dict(re.findall(r"^\| ([\w-]+) \| ([<>=\d., ]+) \| \w", page, re.MULTILINE))
+    asked = {}
+    for requirement in PROJECT["dependencies"]:
+        name, bounds = re.match(r"([\w-]+)(.*)", requirement).groups()
+        asked[name] = bounds.replace(",", ", ")
+    assert listed == asked
+
+
+def test_the_bill_of_materials_names_versions_and_licences() -> None:
+    command = [sys.executable, ROOT / "benchmarks/bill_of_materials.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    bill = json.loads(done.stdout)
+    found = {part["name"]: part for part in bill["components"]}
+    asked = [each for each in requires("trailward") or [] if "extra ==" not in each]
+    assert {re.match(r"[\w-]+", each).group() for each in asked} <= set(found)
+    assert bill["metadata"]["component"]["name"] == "trailward"
+    assert found["torch"]["purl"].startswith("pkg:pypi/torch@2.")
+    assert all(part["version"] and part["licenses"] for part in found.values())
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    """Built by hatchling as it is installed here; what it depends on is this environment's."""
+    build = (
+        "from hatchling.build import *; import sys; build_sdist('{0}'); print(build_wheel('{0}'))"
+    )
+    code = [sys.executable, "-c", build.format(tmp_path)]
+    subprocess.run(code, cwd=ROOT, check=True, capture_output=True)
+    (wheel,), (sdist,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "trailward/pretrained/umaze/weights.safetensors" in names
+    assert not [name for name in names if name.startswith(("trailward_benchmark", "tests"))]
+    with tarfile.open(sdist) as archive:
+        assert any(name.endswith("pyproject.toml") for name in archive.getnames())
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", venv], check=True)
+    here = next(path for path in map(Path, sys.path) if path.name == "site-packages")
+    (next(venv.glob("lib/python*/site-packages")) / "base.pth").write_text(f"{here}\n")
+    pip = [venv / "bin/python", "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*pip, "--force-reinstall", wheel], check=True, capture_output=True)
+
+    def run(*command: str) -> str:
+        clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        asked = [venv / "bin" / command[0], *command[1:]]
+        return subprocess.run(
+            asked, cwd=tmp_path, env=clean, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert run("trailward", "--version") == f"trailward {PROJECT['version']}\n"
+    planned = json.loads(run("trailward", "plan", "--start", "1", "-1", "0", "0"))
+    assert planned["plans"][0][0] == pytest.approx([1, -1, 0, 0], abs=1e-4)
+    assert str(venv) in run("python", "-c", "import trailward; print(trailward.__file__)")
