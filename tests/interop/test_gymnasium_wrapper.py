@@ -19,6 +19,7 @@ from tiny import tiny_diffuser, tiny_reward
 from trailward.data.episode import DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
+from trailward.interop.running_reward import true_reward
 
 MOVES = np.random.default_rng(0).uniform(-1, 1, (5, 2))
 
@@ -97,3 +98,86 @@ def test_rewards_that_cannot_be_told_step_by_step_are_refused() -> None:
         LearntRewardWrapper(Walk(), whole_plans())
     with pytest.raises(TypeError, match="sees the actions of 2 environment steps"):
         LearntRewardWrapper(Walk(), several_actions())
+
+
+def normalised(env: gymnasium.Env) -> gymnasium.Env:
+    return gymnasium.wrappers.NormalizeObservation(env)
+
+
+def rescaled(env: gymnasium.Env) -> gymnasium.Env:
+    return gymnasium.wrappers.RescaleObservation(env, np.float64(-1), np.float64(1))
+
+
+def transformed(env: gymnasium.Env) -> gymnasium.Env:
+    return gymnasium.wrappers.TransformObservation(env, lambda seen: seen / 2, None)
+
+
+@pytest.mark.parametrize("wrap", [normalised, rescaled, transformed])
+def test_observations_that_were_changed_are_refused(wrap) -> None:
+    for env in (wrap(Walk()), gymnasium.wrappers.TimeLimit(wrap(Walk()), 5)):
+        with pytest.raises(DataError) as found:
+            LearntRewardWrapper(env, additive())
+        assert found.value.value in str(type(wrap(Walk())))
+        assert "inside" in found.value.remedy
+    _, rewards, _ = walk(LearntRewardWrapper(Walk(), additive()), 1)
+    outside = wrap(LearntRewardWrapper(Walk(), additive()))
+    outside.reset(seed=1)
+    found = [outside.step(move)[1] for move in MOVES]
+    np.testing.assert_allclose(found, rewards)
+
+
+@pytest.mark.parametrize(
+    ("own", "told"), [(np.array([1.5]), 1.5), (np.float32(2), 2.0), (3, 3.0), (None, np.nan)]
+)
+def test_the_true_reward_may_be_any_single_number_or_none(own, told: float) -> None:
+    class Paying(Walk):
+        def step(self, action):
+            observation, _, *others = super().step(action)
+            return (observation, own, *others)
+
+    env = LearntRewardWrapper(Paying(), additive())
+    env.reset(seed=0)
+    np.testing.assert_equal(env.step(MOVES[0])[4]["true_reward"], told)
+
+
+def test_a_true_reward_of_several_numbers_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the environment's reward is \(2,\)"):
+        true_reward(np.zeros(2))
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_step_that_only_resets_is_worth_nothing(name: str) -> None:
+    learnt = REWARDS[name]()
+    env = LearntRewardWrapper(gymnasium.wrappers.Autoreset(Walk()), learnt)
+    alone = LearntRewardWrapper(Walk(), learnt)
+    env.reset(seed=0)
+    alone.reset(seed=0)
+    for _ in range(2):
+        expected_rewards = [alone.step(move)[1] for move in MOVES]
+        np.testing.assert_allclose([env.step(move)[1] for move in MOVES], expected_rewards)
+        assert env.step(MOVES[0])[1] == 0
+        alone.reset()
+
+
+def test_many_environments_at_once_are_wrapped_one_by_one() -> None:
+    many = gymnasium.vector.SyncVectorEnv([Walk] * 2)
+    with pytest.raises(DataError) as found:
+        LearntRewardWrapper(many, additive())
+    assert "SyncVectorEnv([lambda: LearntRewardWrapper" in found.value.remedy
+    learnt = additive()
+    works = gymnasium.vector.SyncVectorEnv([lambda: LearntRewardWrapper(Walk(), learnt)] * 2)
+    works.reset(seed=0)
+    assert works.step(np.zeros((2, 2)))[1].shape == (2,)
+
+
+def test_an_entry_may_be_taken_out_of_dictionaries() -> None:
+    keyed, space = Walk(keyed=True), Walk().observation_space
+    flat = gymnasium.wrappers.TransformObservation(keyed, lambda seen: seen["observation"], space)
+    LearntRewardWrapper(flat, additive())
+
+
+def test_a_wrapper_can_be_made_anew_from_its_arguments() -> None:
+    learnt = additive()
+    env = LearntRewardWrapper(Walk(), learnt, scale=2.0)
+    again = LearntRewardWrapper(Walk(), **env._saved_kwargs)
+    assert (again._reward.scale, again._reward.learnt) == (2.0, learnt)

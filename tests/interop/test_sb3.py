@@ -3,10 +3,11 @@
 import importlib
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from walking import REWARDS, Walk, additive, staged, whole_plans
 
 from tiny import tiny_diffuser, tiny_reward
@@ -101,3 +102,37 @@ def test_without_the_library_the_error_names_the_command(monkeypatch: pytest.Mon
     monkeypatch.delitem(sys.modules, "trailward.interop.sb3")
     with pytest.raises(MissingExtraError, match=r"pip install 'trailward\[rl\]'"):
         importlib.import_module("trailward.interop.sb3")
+
+
+def test_a_normaliser_belongs_outside() -> None:
+    learnt = additive()
+    normalised = lambda: gymnasium.wrappers.NormalizeObservation(Walk())
+    for venv in (VecNormalize(DummyVecEnv([Walk] * 2)), DummyVecEnv([normalised] * 2)):
+        with pytest.raises(DataError) as found:
+            LearntRewardVecEnv(venv, learnt)
+        assert "Normalize" in found.value.value
+        assert "around the reward's wrapper" in found.value.remedy
+    LearntRewardVecEnv(VecNormalize(DummyVecEnv([Walk] * 2), norm_obs=False), learnt)
+    plain, outside = (LearntRewardVecEnv(DummyVecEnv([Walk] * 2), learnt) for _ in range(2))
+    outside = VecNormalize(outside, norm_reward=False)
+    for env in (plain, outside):
+        env.seed(0)
+        env.reset()
+    moves = np.full((2, 2), 0.2, np.float32)
+    np.testing.assert_allclose(plain.step(moves)[1], outside.step(moves)[1])
+
+
+def test_a_last_observation_that_is_missing_is_named() -> None:
+    class Forgetting(DummyVecEnv):
+        def step_wait(self):
+            observations, rewards, dones, infos = super().step_wait()
+            for info in infos:
+                info.pop("terminal_observation", None)
+            return observations, rewards, dones, infos
+
+    env = LearntRewardVecEnv(Forgetting([lambda: Walk(2)] * 2), additive())
+    env.reset()
+    moves = np.zeros((2, 2), np.float32)
+    env.step(moves)
+    with pytest.raises(DataError, match="no 'terminal_observation'"):
+        env.step(moves)

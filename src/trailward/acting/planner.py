@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trailward.data.choices import decode
 from trailward.data.episode import DataError, as_numbers, at_least
 from trailward.data.plan import check_batch
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
@@ -163,7 +164,8 @@ class Planner:
             deterministic: plays no part: the noise of the plans follows from ``seed``.
 
         Returns:
-            Actions, environment units, not clipped to any bounds; and the state.
+            Actions, environment units, not clipped to any bounds, or the numbers of discrete ones;
+            and the state.
 
         Raises:
             ValueError: if the observation has another shape than the diffuser was trained on, or a
@@ -188,7 +190,7 @@ class Planner:
             begins = torch.as_tensor(np.atleast_1d(episode_start), device=self.diffuser.device)
             if self._remembered is not None and len(self._remembered) == len(begins):
                 self._remembered = self._remembered & ~begins.bool()
-        actions = self(observations)
+        actions = decode(self.diffuser.columns, self(observations))
         return (actions if values.ndim == 2 else actions[0]), state
 
     @torch.no_grad()

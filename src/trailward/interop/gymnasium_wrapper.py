@@ -5,11 +5,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from trailward.interop.running_reward import RunningReward
+from trailward.interop.running_reward import (
+    RunningReward,
+    check_environment,
+    layers_of,
+    true_reward,
+)
 from trailward.learning.learnt_reward import LearntReward
 
 
-class LearntRewardWrapper(gymnasium.Wrapper):
+class LearntRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     """Rewards every step as learnt; the environment's own reward is ``info["true_reward"]``.
 
     A step is worth what :meth:`~trailward.learning.learnt_reward.LearntReward.transition_rewards`
@@ -24,7 +29,8 @@ class LearntRewardWrapper(gymnasium.Wrapper):
 
     Raises:
         TypeError: if the reward is of whole plans, or sees actions of several environment steps.
-        DataError: if observations or actions are not those that the reward was learnt on.
+        DataError: if observations or actions are not those that the reward was learnt on, also
+            because a wrapper inside normalises them.
     """
 
     def __init__(
@@ -36,7 +42,20 @@ class LearntRewardWrapper(gymnasium.Wrapper):
         scale: float = 1.0,
         shift: float = 0.0,
     ) -> None:
-        super().__init__(env)
+        check_environment(env)
+        gymnasium.utils.RecordConstructorArgs.__init__(
+            self,
+            learnt=learnt,
+            observation_key=observation_key,
+            scale=scale,
+            shift=shift,
+            _disable_deepcopy=True,
+        )
+        gymnasium.Wrapper.__init__(self, env)
+        self._resets_itself = any(
+            isinstance(layer, gymnasium.wrappers.Autoreset) for layer in layers_of(env)
+        )
+        self._has_ended = False
         self._reward = RunningReward(
             learnt, env.observation_space, env.action_space, observation_key, scale, shift
         )
@@ -47,13 +66,18 @@ class LearntRewardWrapper(gymnasium.Wrapper):
         """Begin an episode, and with it what the reward remembers."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._reward.begin(self._reward.entries(observation)[None])
+        self._has_ended = False
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One environment step with its learnt reward."""
-        observation, true_reward, terminated, truncated, info = self.env.step(action)
-        (reward,) = self._reward.step(
-            np.asarray(action)[None], self._reward.entries(observation)[None]
-        )
-        info = {**info, "true_reward": float(true_reward)}
+        observation, own, terminated, truncated, info = self.env.step(action)
+        seen = self._reward.entries(observation)[None]
+        if self._resets_itself and self._has_ended:  # this step has only begun an episode
+            self._reward.begin(seen)
+            reward = 0.0
+        else:
+            (reward,) = self._reward.step(np.asarray(action)[None], seen)
+        self._has_ended = terminated or truncated
+        info = {**info, "true_reward": true_reward(own)}
         return observation, float(reward), terminated, truncated, info

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Bool, Float
 
-from trailward.data.episode import DataError
+from trailward.data.episode import DataError, as_numbers
 from trailward.learning.learnt_reward import LearntReward
 from trailward.typing import Observations
 
@@ -62,7 +62,7 @@ class RunningReward:
         """What the reward is of: a copy, for environments may write into theirs."""
         if self.observation_key is not None:
             observations = observations[self.observation_key]
-        return np.array(observations, dtype=np.float64)
+        return as_numbers("observations", np.array(observations))
 
     def begin(
         self, observations: Observations, where: Bool[np.ndarray, "batch"] | None = None
@@ -98,6 +98,59 @@ class RunningReward:
         self._remembered = self.learnt.remember(path, self._remembered)[:, -1]
         self._now = arrived
         return self.scale * rewards + self.shift
+
+
+def true_reward(given: Any) -> float:
+    """An environment's own reward as a number; NaN if it has none.
+
+    Raises:
+        DataError: if it is several numbers.
+    """
+    if given is None:
+        return float("nan")
+    values = np.asarray(given, dtype=np.float64)
+    if values.size != 1:
+        remedy = "an environment gives one number a step"
+        raise DataError(place="the environment's reward", value=values.shape, remedy=remedy)
+    return float(values.reshape(()))
+
+
+def check_environment(env: Any) -> None:
+    """Refuse environments whose observations are not those that a reward was learnt on.
+
+    Args:
+        env: of Gymnasium, with all wrappers inside, or vectorised of Gymnasium.
+
+    Raises:
+        DataError: if it is vectorised, or normalises, rescales or transforms observations.
+    """
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        remedy = (
+            "wrap each environment: SyncVectorEnv([lambda: LearntRewardWrapper(make(), reward)])"
+        )
+        msg = f"{env} holds many environments; {remedy}"
+        raise DataError(msg, place="env", value=str(env), remedy=remedy)
+    for layer in layers_of(env):
+        changes = type(layer) is gymnasium.wrappers.TransformObservation and not isinstance(
+            layer.env.observation_space, gymnasium.spaces.Dict
+        )
+        if changes or isinstance(layer, NORMALISERS):
+            name = type(layer).__name__
+            remedy = f"put the reward's wrapper inside {name}, next to the environment"
+            msg = f"{name} changes observations before the reward sees them; {remedy}"
+            raise DataError(msg, place="env", value=name, remedy=remedy)
+
+
+NORMALISERS = (gymnasium.wrappers.NormalizeObservation, gymnasium.wrappers.RescaleObservation)
+
+
+def layers_of(env: Any) -> list[Any]:
+    """An environment's wrappers, the outermost first."""
+    found = []
+    while isinstance(env, gymnasium.Wrapper):
+        found.append(env)
+        env = env.env
+    return found
 
 
 def _check_shape(what: str, space: gymnasium.Space, entries: int) -> None:

@@ -4,7 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from trailward.interop.running_reward import RunningReward
+from trailward.data.episode import DataError
+from trailward.interop.running_reward import (
+    NORMALISERS,
+    RunningReward,
+    check_environment,
+    true_reward,
+)
 from trailward.learning.learnt_reward import LearntReward
 from trailward.optional import import_extra
 
@@ -30,7 +36,8 @@ class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
 
     Raises:
         TypeError: if the reward is of whole plans, or sees actions of several environment steps.
-        DataError: if observations or actions are not those that the reward was learnt on.
+        DataError: if observations or actions are not those that the reward was learnt on, also
+            because a wrapper inside normalises them.
     """
 
     def __init__(
@@ -42,6 +49,8 @@ class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
         scale: float = 1.0,
         shift: float = 0.0,
     ) -> None:
+        check_environment(venv)
+        _check_not_normalised(venv)
         super().__init__(venv)
         self._reward = RunningReward(
             learnt, venv.observation_space, venv.action_space, observation_key, scale, shift
@@ -65,11 +74,29 @@ class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
         now = self._reward.entries(observations)
         arrived = now.copy()
         for index in np.flatnonzero(dones):
+            if "terminal_observation" not in infos[index]:
+                remedy = "put the last observation of an episode there, as Stable-Baselines3 does"
+                place = f"infos[{index}]"
+                msg = f"{place} has no 'terminal_observation' where an episode ends; {remedy}"
+                raise DataError(msg, place=place, remedy=remedy)
             arrived[index] = self._reward.entries(infos[index]["terminal_observation"])
         rewards = self._reward.step(self._actions, arrived)
         self._reward.begin(now, where=dones)
         infos = [
-            {**info, "true_reward": float(reward)}
+            {**info, "true_reward": true_reward(reward)}
             for info, reward in zip(infos, true_rewards, strict=True)
         ]
         return observations, rewards.astype(np.float32), dones, infos
+
+
+def _check_not_normalised(venv: Any) -> None:
+    names = [kind.__name__ for kind in NORMALISERS if any(venv.env_is_wrapped(kind))]
+    layer = venv
+    while isinstance(layer, _vec_env.VecEnvWrapper):
+        if isinstance(layer, _vec_env.VecNormalize) and layer.norm_obs:
+            names.append("VecNormalize")
+        layer = layer.venv
+    if names:
+        remedy = f"put {names[0]} around the reward's wrapper instead"
+        msg = f"{names[0]} changes observations before the reward sees them; {remedy}"
+        raise DataError(msg, place="venv", value=names[0], remedy=remedy)
