@@ -48,8 +48,10 @@ class Collect:
             check_memory(_STEP_BYTES * steps * size, f"{name} {size}", "lower it")
 
     def _run(self, say: Say) -> Path:
-        with progress("collecting", _num_steps(self.recipe)) as report:
-            found = self.recipe.record(self.environment, seed=self.seed, progress=report)
+        total = _num_steps(self.recipe)
+        with progress("collecting", total) as report:
+            tell = lambda done: report(min(done, total))  # whole episodes go past the total
+            found = self.recipe.record(self.environment, seed=self.seed, progress=tell)
         dataset = replace(found, provenance=provenance(self.seed, **found.provenance))
         folder = write_dataset(dataset, self.out, env_id=self.environment.name)
         say(f"{len(dataset.episodes)} episodes, {dataset.num_steps:,} steps -> {folder}")
