@@ -24,7 +24,7 @@ ROOMS = (
 )  # fmt: skip
 """In the order in which they may import one another: only what stands before."""
 ENVIRONMENTS = re.compile("halfcheetah|pointmaze|maze", re.IGNORECASE)
-MAY_NAME = ("environments/", "cli/presets.py", "pretrained/")
+MAY_NAME = ("environments/", "cli/preset", "pretrained/")
 
 
 def main() -> None:

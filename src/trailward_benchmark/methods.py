@@ -13,9 +13,9 @@ from jaxtyping import Float
 from trailward.acting.planner import Planner, Policy
 from trailward.baselines.adversarial import (
     AIRL,
-    AIRL_HALFCHEETAH,
+    AIRL_TUNED,
     GAIL,
-    GAIL_HALFCHEETAH,
+    GAIL_TUNED,
     AdversarialResult,
     Budget,
     Recipe,
@@ -49,8 +49,8 @@ NUM_BEST_OF = 8
 _ENV_STEPS = {"umaze": 200_000, "large": 200_000, "halfcheetah": 800_000}
 """What GAIL and AIRL may spend in the environment: the thesis's budgets."""
 
-_GAIL = {"umaze": (GAIL, 256), "large": (GAIL, 256), "halfcheetah": (GAIL_HALFCHEETAH, 512)}
-_AIRL = {"umaze": (AIRL, 256), "large": (AIRL, 256), "halfcheetah": (AIRL_HALFCHEETAH, 1024)}
+_GAIL = {"umaze": (GAIL, 256), "large": (GAIL, 256), "halfcheetah": (GAIL_TUNED, 512)}
+_AIRL = {"umaze": (AIRL, 256), "large": (AIRL, 256), "halfcheetah": (AIRL_TUNED, 1024)}
 """Recipe, and steps of a round in each of 8 environments. On HalfCheetah both are the library's,
 tuned to it. In mazes, for which it has none, its examples' numbers with its scripts' rounds of
 2048 steps: of the 16,384 of its examples, the budget is 12 rounds, too few."""

@@ -18,8 +18,8 @@ from adversaries import ENVIRONMENTS, METHODS, TINY, demonstrations, train, trai
 
 from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import (
-    AIRL_HALFCHEETAH,
-    GAIL_HALFCHEETAH,
+    AIRL_TUNED,
+    GAIL_TUNED,
     Budget,
     NetworkReward,
     Recipe,
@@ -81,9 +81,7 @@ def test_weights_are_those_of_the_librarys_own_script(
     assert benchmark["identical"](trainer, result)
 
 
-@pytest.mark.parametrize(
-    ("method", "recipe"), [("gail", GAIL_HALFCHEETAH), ("airl", AIRL_HALFCHEETAH)]
-)
+@pytest.mark.parametrize(("method", "recipe"), [("gail", GAIL_TUNED), ("airl", AIRL_TUNED)])
 def test_settings_tuned_to_halfcheetah_are_those_of_the_librarys_file(
     method: str, recipe: Recipe
 ) -> None:
@@ -113,9 +111,7 @@ def test_settings_tuned_to_halfcheetah_are_those_of_the_librarys_file(
     assert compared["num_envs"] * compared["rollout_steps"] == tuned["rl"]["batch_size"]
 
 
-@pytest.mark.parametrize(
-    ("method", "recipe"), [("gail", GAIL_HALFCHEETAH), ("airl", AIRL_HALFCHEETAH)]
-)
+@pytest.mark.parametrize(("method", "recipe"), [("gail", GAIL_TUNED), ("airl", AIRL_TUNED)])
 def test_a_normalized_recipe_learns_from_normalised_observations(
     method: str, recipe: Recipe
 ) -> None:

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from trailward.cli.demo import _claim
-from trailward.cli.flags import Preset
 from trailward.cli.main import main
+from trailward.cli.preset_names import Preset
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset, write_dataset
 from trailward.data.episode import Columns, DataError

@@ -157,7 +157,7 @@ class Planner:
 
         Args:
             observation: environment units, of one environment, (observation,), or of many; or a
-                dictionary with an entry ``observation``, as PointMaze returns.
+                dictionary with an entry ``observation``, as environments with goals return.
             state: handed back as it is; the planner itself keeps its plans and what it remembers.
             episode_start: True where an episode begins: there the past is forgotten. All
                 environments are then planned for anew, since their plans are of one age.

@@ -145,7 +145,7 @@ AIRL = Recipe(
     batch_size=2048,
 )
 _TUNED = {**_GENERATOR, "clip_range": 0.1, "max_grad_norm": 0.8, "vf_coef": 0.11483689492120866}
-GAIL_HALFCHEETAH = Recipe(
+GAIL_TUNED = Recipe(
     GAIL.trainer,
     GAIL.reward_net,
     {
@@ -157,10 +157,10 @@ GAIL_HALFCHEETAH = Recipe(
     batch_size=8192,
     normalized=True,
 )
-"""The library's, tuned to HalfCheetah: ``tuned_hps/gail_seals_half_cheetah_best_hp_eval.json``.
+"""The library's, tuned to one gait: ``tuned_hps/gail_seals_half_cheetah_best_hp_eval.json``.
 
 Its rounds are of 4096 steps."""
-AIRL_HALFCHEETAH = Recipe(
+AIRL_TUNED = Recipe(
     AIRL.trainer,
     AIRL.reward_net,
     {
@@ -324,7 +324,7 @@ def _run(trainer: Any, budget: Budget, progress: Callable[[int], None]) -> None:
             raise
         msg = (
             "episodes of the environment differ in length, which would tell the discriminator the "
-            "outcome; make one that never ends by itself, such as make_env of a maze"
+            "outcome; make one that never ends by itself"
         )
         raise ValueError(msg) from error
 

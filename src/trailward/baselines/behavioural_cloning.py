@@ -34,7 +34,7 @@ def clone(
     Gaussian over actions whose log-likelihood is maximised with an entropy bonus of 0.001, Adam
     with learning rate 0.001, batches of 32. With a ``width`` the network is another: two hidden
     layers of so many tanh units on the normalised observation; normalising is as in the library's
-    tuned settings for HalfCheetah, the width is not.
+    tuned settings, the width is not.
 
     Args:
         demonstrations: environment units; at least 32 steps in all.

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from trailward.checkpoint import provenance
-from trailward.cli.flags import DEFAULT_ENVIRONMENT, Say, flag_value, settings_of, with_environment
+from trailward.cli.flags import Say, flag_value, settings_of, with_environment
 from trailward.data.dataset import free_folder, write_dataset
 from trailward.data.episode import MAX_SEED, DataError, at_most
-from trailward.environments import Environment, Recipe
+from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Recipe
 from trailward.folders import own_file
 from trailward.limits import check_memory
 from trailward.progress import progress
@@ -26,7 +26,7 @@ class Collect:
     out: Path
     """Folder of the dataset; '-v0' is appended if the name has no version."""
     environment: Environment
-    """Where: maze, halfcheetah, an id of Gymnasium such as Hopper-v5, or module:Name."""
+    """Where."""
     recipe: Recipe
     """What, and how much of it."""
     seed: int = 0

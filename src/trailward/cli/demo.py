@@ -10,7 +10,8 @@ import tyro
 
 from trailward.checkpoint import CheckpointError, read_json
 from trailward.cli.collect import Collect
-from trailward.cli.flags import Preset, Say
+from trailward.cli.flags import Say
+from trailward.cli.preset_names import DEFAULT_PRESET, Preset
 from trailward.cli.presets import (
     PRESETS,
     Settings,
@@ -34,11 +35,11 @@ class Demo:
 
     out: Path = Path("runs/demo")
     """Folder of everything made; run again, it goes on where it was."""
-    preset: Preset = "umaze"
+    preset: Preset = DEFAULT_PRESET
     """Which settings are used."""
     task: str | None = None
     """The true reward that is demonstrated and judged by, of those that the environment has; the
-    usual one if not given. In a maze: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
+    usual one if not given."""
     environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
     """Another environment than the preset's, in which its settings are used; the diffuser is
     trained too."""

@@ -10,8 +10,6 @@ from trailward.acting.planner import Policy
 from trailward.checkpoint import fingerprint_of, provenance
 from trailward.cli.collect import check_made_for
 from trailward.cli.flags import (
-    DEFAULT_ENVIRONMENT,
-    Preset,
     Say,
     flag_value,
     load_reward,
@@ -19,10 +17,10 @@ from trailward.cli.flags import (
     settings_of,
     with_environment,
 )
+from trailward.cli.preset_names import Preset
 from trailward.data.dataset import Dataset, agreed_columns, check_time_steps
 from trailward.data.formats.table import TableLayout
-from trailward.diffusion.diffuser import Diffuser
-from trailward.environments import Environment, Evaluation
+from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Evaluation
 from trailward.files import write_arrays, write_json
 from trailward.folders import own_folder
 from trailward.judging.config import EvaluationConfig
@@ -30,7 +28,6 @@ from trailward.judging.evaluate import evaluate
 from trailward.judging.place_map import read_walls
 from trailward.judging.without_truth import judge_without_truth
 from trailward.learning.learnt_reward import LearntReward
-from trailward.pretrained import model_folder
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,13 @@ class Evaluate:
     out: Path
     """Folder that gets evaluation.json and evaluation.npz."""
     environment: Environment | None
-    """Where: maze, halfcheetah, an id of Gymnasium, module:Name; none to judge by data alone."""
-    diffuser: str = "umaze"
-    """A diffuser's folder, or the name of a packaged one."""
+    """Where; none to judge by data alone."""
+    diffuser: str | None = None
+    """A diffuser's folder, or the name of a packaged one; the one that the reward was learnt with
+    if not given."""
     task: str | None = None
     """The true reward: the task that the demonstrations name, or the environment's usual one, if
-    not given. In a maze: corner, goal:ROW,COLUMN or ordered:ROW,COLUMN-ROW,COLUMN."""
+    not given."""
     policies: Path | None = None
     """The ladder of policies to find the demonstrator among; the packaged one if not given."""
     preset: Preset | None = None
@@ -66,7 +64,7 @@ class Evaluate:
         environment = self.environment
         settings = asdict(self.evaluation) | {
             "reward": fingerprint_of(self.reward),
-            "diffuser": Path(self.diffuser).name,
+            "diffuser": None if self.diffuser is None else Path(self.diffuser).name,
             "play data": Path(self.play).name,
             "demonstrations": Path(self.demonstrations).name,
             "environment": "none" if environment is None else environment.name,
@@ -87,8 +85,7 @@ class Evaluate:
         return evaluation.figures
 
     def _evaluation(self, stage: Say) -> Evaluation:
-        diffuser = Diffuser.load(model_folder(self.diffuser))
-        learnt = load_reward(self.reward, diffuser)
+        learnt, diffuser = load_reward(self.reward, self.diffuser)
         play, demonstrations = _read_to_judge(self, learnt)
         judged = (learnt, diffuser, play, demonstrations, self.evaluation)
         if self.environment is None:

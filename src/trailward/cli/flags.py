@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -15,19 +15,12 @@ from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
-from trailward.environments import Environment, find_environment
+from trailward.environments import ENVIRONMENTS, Environment, find_environment
 from trailward.learning.learnt_reward import LearntReward
+from trailward.pretrained import model_folder
 
 Say = Callable[[str], None]
 """Tells people something; a line at a time."""
-
-Preset = Literal[
-    "umaze", "umaze-goal", "large", "halfcheetah", "thesis-umaze", "thesis-halfcheetah"
-]
-"""Names of settings known to work; every flag can still be given."""
-
-DEFAULT_ENVIRONMENT = "maze"
-"""Where, if neither a flag nor a preset says so."""
 
 
 def flag_value(arguments: Sequence[str], *flags: str) -> str | None:
@@ -63,7 +56,8 @@ def with_environment(
     hint = Annotated[type(environment), tyro.conf.arg(name="")]
     if not settings or any(not isinstance(value, str | int | float) for value in settings.values()):
         hint = Annotated[Any, tyro.conf.Suppress]
-    help_text = "Where: maze, halfcheetah, an id of Gymnasium such as Hopper-v5, or module:Name."
+    names = ", ".join(ENVIRONMENTS)
+    help_text = f"Where: {names}, an id of Gymnasium such as Hopper-v5, or module:Name of a class."
     flag = tyro.conf.arg(name="env", aliases=["--environment"], help=help_text)
     annotations = {"environment": hint, "env_name": Annotated[str, flag]}
     space = {"__annotations__": annotations, "__doc__": kind.__doc__, "env_name": name}
@@ -103,14 +97,28 @@ def read_for(source: str, spec: PlanSpec, layout: TableLayout) -> Dataset:
     return dataset
 
 
-def load_reward(folder: Path, diffuser: Diffuser) -> LearntReward:
-    """A reward to plan with.
+def load_reward(folder: Path, diffuser: str | None) -> tuple[LearntReward, Diffuser]:
+    """A reward to plan with, and its diffuser.
+
+    Args:
+        folder: the reward's.
+        diffuser: folder or packaged name; None for the one that the reward says it was learnt with.
 
     Raises:
-        CheckpointError: if it was learnt with another diffuser.
+        CheckpointError: if it was learnt with another diffuser, or that is not there.
     """
     learnt = LearntReward.load(folder)
-    if learnt.diffuser_fingerprint != diffuser.fingerprint:
+    name = diffuser or learnt.provenance.get("diffuser")
+    if name is None:
+        raise CheckpointError(f"the reward in {folder} names no diffuser; give it: --diffuser")
+    try:
+        found = Diffuser.load(model_folder(str(name)))
+    except CheckpointError as error:
+        if diffuser is not None:
+            raise
+        msg = f"{error}; the reward in {folder} was learnt with it: say where it is, --diffuser"
+        raise CheckpointError(msg) from None
+    if learnt.diffuser_fingerprint != found.fingerprint:
         msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
         raise CheckpointError(msg)
-    return learnt
+    return learnt, found

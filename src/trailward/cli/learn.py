@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trailward.checkpoint import provenance
-from trailward.cli.flags import Preset, Say, read_for, usable_device
+from trailward.cli.flags import Say, read_for, usable_device
+from trailward.cli.preset_names import Preset
 from trailward.data.dataset import check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import uninformative

@@ -30,28 +30,23 @@ class Plan:
     """Environment that a start is drawn from, with the seed, if none is given."""
     reward: Path | None = None
     """A learnt reward's folder; unguided plans without it."""
-    diffuser: str = "umaze"
-    """A diffuser's folder, or the name of a packaged one."""
+    diffuser: str | None = None
+    """A diffuser's folder, or the name of a packaged one; required without a reward, otherwise the
+    one that the reward was learnt with if not given."""
     num_plans: int = 1
-    """How many."""
+    """Number of plans to sample."""
     seed: int = 0
-    """Of the plans' noise."""
+    """Seed for the plans' noise."""
 
     def run(self, say: Say) -> list[list[list[float]]]:
         """Sample plans and say their observations as JSON."""
-        diffuser = Diffuser.load(model_folder(self.diffuser))
         start = self._start()
+        planner = self._planner()
+        diffuser = planner.diffuser
         expected = diffuser.spec.observation_dim
         if len(start) != expected:
             msg = f"start has {len(start)} entries; the diffuser's observations have {expected}"
             raise ValueError(msg)
-        learnt = None if self.reward is None else load_reward(self.reward, diffuser)
-        if learnt is None:
-            sampling = SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
-            planner = Planner(diffuser, sampling, replan_every=1, seed=self.seed)
-        else:
-            config = EvaluationConfig(replan_every=1, seed=self.seed)
-            planner = config.planner(diffuser, learnt, guided=True)
         plans = planner.plan(np.tile(start, (self.num_plans, 1)))
         points = plan_observations(diffuser, plans)
         found = {"stride": diffuser.spec.stride, "plans": points.tolist()}
@@ -63,6 +58,18 @@ class Plan:
             raise ValueError(f"the plans of {self.diffuser} are not finite; train it again")
         say(json.dumps(found, allow_nan=False))
         return found["plans"]
+
+    def _planner(self) -> Planner:
+        """Guided by the reward, or unguided."""
+        if self.reward is not None:
+            learnt, diffuser = load_reward(self.reward, self.diffuser)
+            config = EvaluationConfig(replan_every=1, seed=self.seed)
+            return config.planner(diffuser, learnt, guided=True)
+        if self.diffuser is None:
+            raise ValueError("give a reward, a diffuser, or both: --reward, --diffuser")
+        diffuser = Diffuser.load(model_folder(self.diffuser))
+        sampling = SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
+        return Planner(diffuser, sampling, replan_every=1, seed=self.seed)
 
     def _start(self) -> np.ndarray:
         if self.start is not None:

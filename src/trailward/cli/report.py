@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from trailward.checkpoint import read_json, readable
-from trailward.cli.flags import DEFAULT_ENVIRONMENT, Say
-from trailward.environments import find_environment
+from trailward.cli.flags import Say
+from trailward.environments import DEFAULT_ENVIRONMENT, find_environment
 from trailward.folders import own_folder, run_of
 from trailward.report.page import write_report
 

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from trailward.checkpoint import provenance
-from trailward.cli.flags import Preset, Say, usable_device
+from trailward.cli.flags import Say, usable_device
+from trailward.cli.preset_names import Preset
 from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
 from trailward.data.plan import PlanSpec

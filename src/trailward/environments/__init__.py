@@ -207,6 +207,9 @@ ENVIRONMENTS: Registry[Callable[..., Environment]] = Registry(
 )
 """Environments with more than Gymnasium knows of them, by name."""
 
+DEFAULT_ENVIRONMENT = "maze"
+"""Where, if nothing else is asked for."""
+
 
 def find_environment(name: str, *, may_import: bool = True) -> Environment:
     """An environment by name, with its usual settings.

@@ -1,7 +1,7 @@
 """Recipes of data by roll-outs of policies: a ladder of them, from untrained to good, or one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,9 @@ ROLL_OUTS: Mapping[str, type[Recipe]] = {
 
 
 class Recorder:
-    """Records episodes of policies in one environment; what is drawn follows from the seed.
+    """Records episodes of policies in one environment, with the true rewards of its usual task.
+
+    What is drawn follows from the seed.
 
     Args:
         environment: where.
@@ -254,7 +256,8 @@ class Recorder:
         )
         self.steps_done += sum(len(episode) for episode in found)
         self.progress(self.steps_done)
-        return found
+        task = self.environment.task()
+        return [replace(episode, rewards=task.step_rewards(episode)) for episode in found]
 
     def dataset(self, what: str, episodes: list[Episode], **facts: Any) -> Dataset:
         """The episodes shuffled, with what is known of them."""

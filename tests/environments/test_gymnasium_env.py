@@ -1,0 +1,145 @@
+"""Any environment of Gymnasium: spaces, early ends, and data recorded with a ladder."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete, Text
+from gymnasium.spaces import Dict as DictSpace
+
+import falling
+from falling import Falling
+from trailward.acting.network_policy import BOUNDS, NetworkPolicy, save_ladder
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode
+from trailward.environments.gymnasium_env import GymnasiumEnvironment, flat
+from trailward.environments.recipes import ROLL_OUTS
+
+FALLING = GymnasiumEnvironment(falling.ID)
+
+
+def with_spaces(observations: gymnasium.Space, actions: gymnasium.Space) -> gymnasium.Env:
+    env = Falling()
+    env.observation_space, env.action_space = observations, actions
+    return env
+
+
+def test_a_dictionary_is_flattened_and_gives_names() -> None:
+    env = FALLING.make()
+    assert FALLING.columns.observations == ("place 0", "place 1", "velocity")
+    now, _ = env.reset(seed=3)
+    x = env.unwrapped.x  # pyright: ignore[reportAttributeAccessIssue]
+    np.testing.assert_allclose(now, [x, x**2, 0], rtol=1e-6)
+
+
+def test_a_flat_observation_has_no_names() -> None:
+    assert GymnasiumEnvironment("Hopper-v5").columns.observations == ()
+
+
+FLAT = Box(-1, 1, (2,))
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "words"),
+    [
+        (FLAT, Discrete(3), r"actions of 'Odd' are Discrete\(3\).*ActionWrapper.*module:Env-v0"),
+        (FLAT, Box(-1, 1, (2, 2)), "the actions of 'Odd' are Box"),
+        (Box(0, 255, (8, 8, 3), np.uint8), FLAT, "the observations of 'Odd' is Box.*FlattenObs"),
+        (Discrete(4), FLAT, r"the observations of 'Odd' is Discrete\(4\)"),
+        (DictSpace({"a": FLAT, "word": Text(3)}), FLAT, "part 'word' of the observations"),
+        (DictSpace({"a": DictSpace({"b": FLAT})}), FLAT, "part 'a' of the observations"),
+    ],
+    ids=["discrete", "matrix", "picture", "number", "text", "nested"],
+)
+def test_other_spaces_are_refused_with_what_to_do(
+    observations: gymnasium.Space, actions: gymnasium.Space, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        flat(with_spaces(observations, actions), "Odd")
+
+
+def test_discrete_actions_of_a_registered_environment_are_refused() -> None:
+    with pytest.raises(DataError, match=r"actions of 'CartPole-v1' are Discrete\(2\)"):
+        GymnasiumEnvironment("CartPole-v1").make()
+
+
+def test_an_id_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DataError, match=r"'Hoper-v5' cannot be made: .*check the id"):
+        GymnasiumEnvironment("Hoper-v5").make()
+
+
+def test_recorded_rewards_are_the_task_and_data_without_them_cannot_be_judged() -> None:
+    episode = Episode(np.zeros((3, 2)), np.zeros((2, 1)), np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(FALLING.task().step_rewards(episode), [1, 2])
+    bare = Episode(np.zeros((3, 2)), np.zeros((2, 1)))
+    with pytest.raises(DataError, match=r"no recorded rewards.*--env none"):
+        FALLING.task().step_rewards(bare)
+
+
+def policy(gain: float, mean_return: float, step: int) -> NetworkPolicy:
+    """Pushes against the place by a gain, within the environment's bounds."""
+    layers = [
+        (np.array([[-gain, 0, 0]], np.float32), np.zeros(1, np.float32)),
+    ]
+    facts = {"step": step, "return": {"mean": mean_return}, BOUNDS: [[-2.0], [2.0]]}
+    return NetworkPolicy(layers, facts)
+
+
+LADDER = [policy(-6.0, 3.0, 0), policy(-1.0, 9.0, 1), policy(3.0, 24.0, 2)]
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> Path:
+    return save_ladder(tmp_path / "ladder", LADDER, {}, environment=falling.ID)
+
+
+def recorded(what: str, ladder: Path, **settings) -> Dataset:
+    return ROLL_OUTS[what](**{"policies": ladder}, **settings).record(FALLING, seed=0)
+
+
+def test_play_has_as_many_steps_of_each_policy_though_episodes_end_early(ladder: Path) -> None:
+    play = recorded("play", ladder, num_steps=400, action_noise=0.05)
+    assert play.num_steps >= 400
+    lengths = np.array([len(episode) for episode in play.episodes])
+    assert lengths.min() < 10
+    first, second = play.provenance["policies"]
+    assert first["episodes"] > 1.5 * second["episodes"]  # they are shorter
+    assert (first["episodes"] + second["episodes"]) == len(play.episodes)
+    assert all(episode.terminated for episode in play.episodes if len(episode) < 25)
+    assert all(np.abs(episode.actions).max() <= 2 for episode in play.episodes)
+    assert max(np.abs(episode.actions).max() for episode in play.episodes) > 1
+
+
+def test_the_best_of_a_mixture_have_three_percent_of_its_steps(ladder: Path) -> None:
+    mixture = recorded("mixture", ladder, num_steps=2000)
+    best = mixture.provenance["best"]
+    assert best == {"step": 2, "return": 24.0, "episodes": 2}
+    whole = [episode for episode in mixture.episodes if len(episode) == 25]
+    assert len(whole) >= 2
+
+
+def test_returns_of_data_are_of_whole_episodes(ladder: Path) -> None:
+    expert = recorded("expert", ladder, num_episodes=4)
+    sums = [episode.rewards.sum() for episode in expert.episodes if episode.rewards is not None]
+    assert expert.provenance["returns"]["mean"] == pytest.approx(np.mean(sums))
+    assert "score" not in expert.provenance["returns"]
+    assert expert.provenance["environment"] == falling.ID
+
+
+def test_a_ladder_of_another_environment_is_refused(ladder: Path) -> None:
+    other = GymnasiumEnvironment("Hopper-v5")
+    with pytest.raises(DataError, match="are of 'falling:Falling-v0', not of 'Hopper-v5'"):
+        ROLL_OUTS["expert"](**{"policies": ladder}).record(other, seed=0)
+
+
+def test_without_a_ladder_the_command_that_makes_one_is_named() -> None:
+    with pytest.raises(DataError, match="trailward policies --env Hopper-v5"):
+        ROLL_OUTS["play"]().record(GymnasiumEnvironment("Hopper-v5"), seed=0)
+
+
+def test_episodes_that_never_end_need_a_limit() -> None:
+    from trailward.environments.pointmaze.environment import PointMaze
+
+    with pytest.raises(DataError, match="have no usual end"):
+        ROLL_OUTS["policy"]().record(PointMaze(), seed=0)
