@@ -57,7 +57,7 @@ def save_model(
     folder: str | os.PathLike[str], weights: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> Path:
     """Write a model folder; each file is replaced in one move."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     write_file(folder / WEIGHTS, save({k: v.contiguous() for k, v in weights.items()}))
     write_json(folder / CONFIG, {**config, "versions": _versions()})
     return folder
@@ -73,7 +73,7 @@ def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     Raises:
         CheckpointError: if the folder is missing, incomplete, damaged or of another kind.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder} holds no model: there is no {CONFIG} in it")
     config = read_json(folder / CONFIG)

@@ -67,3 +67,20 @@ def test_flags_of_all_data_stand_without_a_prefix(
     capsys.readouterr()
     assert main(["inspect", str(play), "--format=unheard:Of"]) == 2
     assert "'unheard:Of' is not there" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_a_tilde_is_the_home_folder_in_every_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    tracks(home / "play.csv")
+    assert main(["train", "--play=~/play.csv", "--out=~/d", *TRAIN]) == 0
+    learn = ["learn", "--diffuser=~/d", "--demonstrations", "~/play.csv", "--out", "~/r", *LEARN]
+    assert main(learn) == 0
+    assert LearntReward.load("~/r").spec.observation_dim == 3
+    assert list(work.iterdir()) == []

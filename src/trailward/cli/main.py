@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGTERM, which schedulers of clusters send, interrupts as Ctrl-C does.
     """
     arguments_given = arguments
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = [_at_home(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     verb = arguments[0] if arguments else "--help"
     if verb in ("--help", "-h", "help"):
         sys.stdout.write(_first_page())
@@ -70,6 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_program:
             os._exit(130)  # all is kept, and what is left to take down takes seconds
         return 130
+
+
+def _at_home(argument: str) -> str:
+    """An argument with ``~`` for what it stands for, which shells do not after ``=``."""
+    flag, equals, value = argument.partition("=")
+    if equals and flag.startswith("--") and value.startswith("~"):
+        return f"{flag}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument) if argument.startswith("~") else argument
 
 
 def _say_interrupted(verb: str) -> None:

@@ -27,8 +27,9 @@ def model_folder(name_or_folder: str, kind: str = "diffuser") -> Path:
     Raises:
         CheckpointError: if it is neither.
     """
-    if (Path(name_or_folder) / CONFIG).is_file():
-        return Path(name_or_folder)
+    folder = Path(name_or_folder).expanduser()
+    if (folder / CONFIG).is_file():
+        return folder
     if name_or_folder in packaged(kind):
         return _HERE / name_or_folder
     known = ", ".join(packaged(kind))
