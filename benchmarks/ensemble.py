@@ -30,6 +30,7 @@ from trailward.environments.pointmaze.recipes import collect_demonstrations, col
 from trailward.environments.pointmaze.tasks import CornerTask
 from trailward.judging.erc import episode_return_correlation
 from trailward.learning.disagreement import agreement, disagreement, members
+from trailward.rewards import EnsembleSettings
 
 Figures = Mapping[str, float]
 
@@ -85,9 +86,17 @@ def learn(
         Diffuser.load(model_folder("umaze")),
         shown,
         folder,
-        reward_config=replace(settings.reward, num_members=num_members),
+        reward=(
+            settings.reward
+            if num_members == 1
+            else EnsembleSettings(member=settings.reward, num_members=num_members)
+        ),
         sampling=settings.sampling,
-        config=replace(settings.learning, seed=seed, patience=settings.learning.num_steps),
+        config=replace(
+            settings.learning,
+            seed=seed,
+            selection=replace(settings.learning.selection, patience=settings.learning.num_steps),
+        ),
     )
     return learnt, time.process_time() - began
 

@@ -52,12 +52,12 @@ from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfi
 from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
 from trailward.folders import own_folder
 from trailward.judging.place_map import read_walls
+from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import STATE as LEARNING
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
 from trailward.logs import read_curve
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings
 from trailward_benchmark.grid import read_results
 
 SECONDS = 10.0
@@ -69,7 +69,9 @@ DENOISER = DenoiserConfig(network="mlp", width=8, depth=1, num_diffusion_steps=4
 TRAINING = TrainingConfig(
     num_steps=2, batch_size=2, optimizer="adam", checkpoint_every=1, num_inverse_dynamics_steps=1
 )
-LEARNING_CONFIG = LearningConfig(num_steps=2, batch_size=2, evaluate_every=1, num_held_out=0)
+LEARNING_CONFIG = LearningConfig(
+    num_steps=2, batch_size=2, selection=SelectionConfig(evaluate_every=1, num_held_out=0)
+)
 HOSTILE: list[Any] = [
     None, True, False, 0, 1, -1, 2, 3, 255, -(2**31), 2**31, 2**63, 10**12, 10**30, 1e308, -1e-308,
     0.5, float("nan"), float("inf"), "", "x", "1", "evil:Thing", "../../etc/passwd", "\0", "\ud800",
@@ -185,7 +187,7 @@ def learn() -> None:
         Diffuser.load("diffuser"),
         walks(1, 2),
         "reward",
-        reward_config=RewardConfig(hidden=(4,)),
+        reward=AdditiveSettings(hidden=(4,)),
         sampling=SamplingConfig(num_steps=2, stop_step=0),
         config=LEARNING_CONFIG,
     )

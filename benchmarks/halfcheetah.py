@@ -37,7 +37,7 @@ from trailward.environments.halfcheetah.environment import ENV_ID, make_env
 from trailward.environments.recipes import ROLL_OUTS
 from trailward.judging.erc import episode_return_correlation
 from trailward.judging.statistics import bootstrap
-from trailward.learning.problem import STARTS
+from trailward.learning.config import STARTS
 from trailward.pretrained import model_folder
 
 
@@ -116,7 +116,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
         regime.diffuser,
         reward,
         play=str(play),
-        objective=settings.learning.objective,
+        objective=settings.objective,
         seed=seed,
     )
     job.run(_silent)
@@ -152,8 +152,8 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
 def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
     """ERC distance over whole episodes in mixture, with plans that start there while learning."""
     regime, folder = REGIMES["mixture"], out / f"starts-{starts}-{seed}"
-    untuned = replace(settings.learning.tuning, num_steps=0)
-    learning = replace(settings.learning, starts=starts, tuning=untuned)
+    untuned = replace(settings.learning.fine_tuning, num_steps=0)
+    learning = replace(settings.learning, starts=starts, fine_tuning=untuned)
     settings = replace(settings, learning=learning)
     kept, now = folder / "cell.json", _settings(settings, regime)
     if kept.exists():
@@ -168,7 +168,7 @@ def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
         regime.diffuser,
         folder / "reward",
         play=str(play),
-        objective=settings.learning.objective,
+        objective=settings.objective,
         seed=seed,
     )
     learnt, judged = job.run(_silent), read_dataset(play)

@@ -69,11 +69,13 @@ def write(path: Path, num_steps: int, *, seed: int) -> None:
 def measure(folder: Path, began: float, tell: Connection) -> None:
     """Train and learn, and tell what it took."""
     from trailward import (
+        AdditiveSettings,
         DenoiserConfig,
         LearningConfig,
         PlanSpec,
-        RewardConfig,
+        SelectionConfig,
         TrainingConfig,
+        ValueSchedule,
         learn_reward,
         read_dataset,
         train_diffuser,
@@ -95,8 +97,12 @@ def measure(folder: Path, began: float, tell: Connection) -> None:
         read_dataset(folder / "demonstrations.npz"),
         folder / "reward",
         play=play,
-        reward_config=RewardConfig(hidden=(32,)),
-        config=LearningConfig(num_steps=4, evaluate_every=2, num_rounds=2),
+        reward=AdditiveSettings(hidden=(32,)),
+        config=LearningConfig(
+            num_steps=4,
+            selection=SelectionConfig(evaluate_every=2),
+            value=ValueSchedule(num_rounds=2),
+        ),
     )
     unit = 1 if sys.platform == "darwin" else 1024
     tell.send(

@@ -121,7 +121,7 @@ def _cell(
         "large",
         folder / "reward",
         play=str(play),
-        objective=settings.learning.objective,
+        objective=settings.objective,
         seed=seed,
     )
     job.run(_silent)

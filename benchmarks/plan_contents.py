@@ -21,6 +21,7 @@ from trailward.cli.presets import PRESETS
 from trailward.environments.pointmaze.maze import make_env, parse_maze
 from trailward.environments.pointmaze.recipes import collect_play, run_from
 from trailward.judging.dynamics import dynamics_error, windows_of
+from trailward.learning.config import PlanningConfig
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def main(benchmark: Benchmark) -> None:
         )
         seconds = time.perf_counter() - began
         followed = dynamics_error(
-            Planner(diffuser, settings.sampling, replan_every=1),
+            Planner(diffuser, settings.sampling, planning=PlanningConfig(replan_every=1)),
             starts,
             lambda policy, where, count: run_from(envs, policy, where, count),
             entries=(0, 1),

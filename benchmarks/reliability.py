@@ -54,9 +54,9 @@ JUDGED = ["--reward=reward", "--diffuser=diffuser", "--env=none"]
 JUDGE = ["--evaluation.num-plans=4", "--evaluation.num-windows=40", "--evaluation.num-episodes=2"]
 LEARN = [
     "--diffuser=diffuser", "--learning.num-steps=6", "--learning.batch-size=4",
-    "--learning.evaluate-every=2", "--learning.tuning.num-steps=4",
-    "--learning.tuning.batch-size=4", "--sampling.num-steps=2", "--sampling.stop-step=0",
-    "--reward.hidden=8", "--learning.num-held-out=1",
+    "--learning.selection.evaluate-every=2", "--learning.fine-tuning.num-steps=4",
+    "--learning.fine-tuning.batch-size=4", "--sampling.num-steps=2", "--sampling.stop-step=0",
+    "--reward.hidden=8", "--learning.selection.num-held-out=1",
 ]  # fmt: skip
 POLICIES = [
     "--num-steps=60", "--snapshot-every=20", "--num-envs=2", "--num-random-steps=10", "--width=8",

@@ -231,7 +231,7 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
         world.demonstrations,
         _reward_folder(problem, seed, out),
         play=world.play,
-        reward_config=settings.reward,
+        reward=settings.reward,
         sampling=settings.sampling,
         config=replace(settings.learning, seed=seed),
     )

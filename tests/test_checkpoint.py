@@ -83,10 +83,13 @@ def test_sizes_are_compared_with_the_weights_before_memory_is_taken(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"reward__hidden": [60_000, 20_000]}, r"asks for a tensor of shape"),
-        ({"reward__num_local": 400_000_000}, "num_local is 4e.08, more than"),
-        ({"reward__num_local": 900_000}, "asks for a tensor of shape"),
-        ({"reward__num_members": 200_000}, "num_members is 2e.05, more than the 64 that"),
+        ({"reward__settings__hidden": [60_000, 20_000]}, r"asks for a tensor of shape"),
+        ({"reward__settings__num_local": 400_000_000}, "num_local is 4e.08, more than"),
+        ({"reward__settings__num_local": 900_000}, "asks for a tensor of shape"),
+        (
+            {"reward__settings__num_members": 200_000},
+            "num_members is 2e.05, more than the 64 that",
+        ),
         ({"sampling__num_steps": 10**12}, "sampling.num_steps is 1e.12"),
     ],
 )

@@ -12,8 +12,8 @@ from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
 from trailward.diffusion.training import TrainingConfig, train_diffuser
 from trailward.judging.config import EvaluationConfig
+from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import learn_reward
-from trailward.learning.problem import LearningConfig
 from trailward.limits import available_memory, check_memory
 
 SPEC = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=2)
@@ -59,7 +59,7 @@ def test_a_learning_that_does_not_fit_says_so_at_once(tmp_path: Path) -> None:
             random_walks(),
             tmp_path / "out",
             sampling=SamplingConfig(num_steps=4),
-            config=LearningConfig(batch_size=10**8, num_held_out=0),
+            config=LearningConfig(batch_size=10**8, selection=SelectionConfig(num_held_out=0)),
         )
     assert not (tmp_path / "out").exists()
 

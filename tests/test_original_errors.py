@@ -1,5 +1,6 @@
 """Errors of the thesis's code that must stay gone, each on data like HalfCheetah's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from trailward.judging.behaviour import judge_behaviour
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import reward_pairs
 from trailward.learning import learn_reward as reward_learning
+from trailward.learning.config import LearningConfig, PlanningConfig, SelectionConfig
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
 from trailward.objectives.matching import OBJECTIVES
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings
 
 SPEC = PlanSpec(4, 1, 17, 6, with_actions=True)
 DIFFUSER = tiny_diffuser(SPEC)
@@ -32,13 +33,15 @@ SAMPLING = SamplingConfig("ddpm", 3, "noisy", 0.7, 1, 3, temperature=0.6)
 
 
 def learn(folder: Path, **changes) -> LearntReward:
-    settings = {"num_steps": 3, "batch_size": 6, "num_held_out": 0, "objective": "mmd_gaussian"}
+    settings = {"num_steps": 3, "batch_size": 6, "selection": SelectionConfig(num_held_out=0)}
+    objective = changes.pop("objective", "mmd_gaussian")
     return reward_learning.learn_reward(
         DIFFUSER,
         DEMONSTRATIONS,
         folder,
         play=PLAY,
-        reward_config=RewardConfig(hidden=(8,)),
+        objective=objective,
+        reward=AdditiveSettings(hidden=(8,)),
         sampling=SAMPLING,
         config=LearningConfig(**settings | changes),
     )
@@ -46,7 +49,7 @@ def learn(folder: Path, **changes) -> LearntReward:
 
 @pytest.mark.parametrize("starts", ["demonstrations", "both"])
 def test_demonstrations_are_normalised_once_and_as_the_play_data_was(
-    starts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    starts: str, tmp_path: Path
 ) -> None:
     seen, usual = [], OBJECTIVES["mmd_gaussian"]
 
@@ -54,8 +57,7 @@ def test_demonstrations_are_normalised_once_and_as_the_play_data_was(
         seen.extend(demonstrations)
         return usual(plans, demonstrations, mask)
 
-    monkeypatch.setitem(OBJECTIVES, "mmd_gaussian", note)
-    learnt = learn(tmp_path, starts=starts)
+    learnt = learn(tmp_path, starts=starts, objective=note)
     shifts, scales = (
         torch.cat([getattr(DIFFUSER.observation_normalizer, name),
                    getattr(DIFFUSER.action_normalizer, name)])
@@ -88,7 +90,8 @@ def test_plans_are_guided_in_planning_as_they_were_in_learning(
     monkeypatch.setattr(Diffuser, "sample_plans", watching)
     learn(tmp_path)
     back = LearntReward.load(tmp_path)
-    planner = EvaluationConfig(num_candidates=2).planner(DIFFUSER, back, guided=True)
+    back = replace(back, planning=PlanningConfig(num_candidates=2))
+    planner = EvaluationConfig().planner(DIFFUSER, back, guided=True)
     planner(PLAY.episodes[0].observations[:3])
     assert back.sampling == SAMPLING
     assert len(used) == 4

@@ -1,10 +1,10 @@
 """Data and models small enough for a test, made without training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
@@ -13,7 +13,15 @@ from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.inverse_dynamics import InverseDynamics
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.models import RewardConfig, StagedReward
+from trailward.rewards import (
+    AdditiveSettings,
+    RewardModel,
+    RewardSettings,
+    StagedReward,
+    StagedSettings,
+    build_reward,
+)
+from trailward.rewards.staged import Memory
 
 
 def random_walks(
@@ -69,41 +77,81 @@ def tiny_diffuser(spec: PlanSpec, *, config: DenoiserConfig | None = None) -> Di
     denoiser, schedule = config.build(spec)
     inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
     return Diffuser(
-        spec,
-        _fit([episode.observations for episode in data.episodes]),
-        _fit([episode.actions for episode in data.episodes]),
-        shake(denoiser).requires_grad_(False),
-        schedule,
-        None if spec.with_actions else shake(inverse, seed=1).requires_grad_(False),
-        config,
-        {"seed": 0},
+        spec=spec,
+        observation_normalizer=_fit([episode.observations for episode in data.episodes]),
+        action_normalizer=_fit([episode.actions for episode in data.episodes]),
+        denoiser=shake(denoiser).requires_grad_(False),
+        schedule=schedule,
+        inverse_dynamics=None
+        if spec.with_actions
+        else shake(inverse, seed=1).requires_grad_(False),
+        config=config,
+        provenance={"seed": 0},
     )
 
 
-def tiny_reward(diffuser: Diffuser, config: RewardConfig | None = None) -> LearntReward:
+def tiny_reward(diffuser: Diffuser, config: RewardSettings | str | None = None) -> LearntReward:
     """A reward of the diffuser's plans whose weights are noise."""
-    config = config or RewardConfig(hidden=(8,))
+    config = config or AdditiveSettings(hidden=(8,))
     return LearntReward(
-        model=shake(config.build(diffuser.spec), seed=2),
-        spec=diffuser.spec,
+        model=shake(build_reward(config, diffuser.spec), seed=2),
         observation_normalizer=diffuser.observation_normalizer,
         action_normalizer=diffuser.action_normalizer,
-        config=config,
         sampling=SamplingConfig(num_steps=3, stop_step=0),
         diffuser_fingerprint=diffuser.fingerprint,
         provenance={"objective": "mse"},
     )
 
 
-STAGED = RewardConfig("staged", hidden=(8,), memory_radius=0.7)
+STAGED = StagedSettings(hidden=(8,), memory_radius=0.7)
 
 
-def tiny_staged_reward(diffuser: Diffuser, config: RewardConfig = STAGED) -> LearntReward:
+def tiny_staged_reward(diffuser: Diffuser, config: RewardSettings = STAGED) -> LearntReward:
     """The same with two stages; the second begins near the middle of model space."""
     reward = tiny_reward(diffuser, config)
     assert isinstance(reward.model, StagedReward)
     reward.model.memory.place.zero_()
     return reward
+
+
+class ToldReward(RewardModel):
+    """A reward by a function of plans: a number a step or, with a memory, one a step and stage."""
+
+    def __init__(
+        self, rewards: Callable[[Tensor], Tensor], spec: PlanSpec, memory: Memory | None = None
+    ) -> None:
+        super().__init__(spec, inputs=range(spec.observation_dim))
+        self.rewards, self.memory = rewards, memory
+        self.num_stages = 1 if memory is None else 2
+
+    def observe(self, steps: Tensor, past: Tensor | None = None) -> Tensor:
+        if self.memory is None:
+            return super().observe(steps, past)
+        return self.memory.visited(steps, None if past is None else past > 0).long()
+
+    def step_rewards(self, plan: Tensor, past: Tensor | None = None) -> Tensor:
+        if self.memory is None:
+            return self.rewards(plan)
+        stage = self.observe(plan) if past is None else past.expand(plan.shape[:2])
+        return self.rewards(plan).gather(-1, stage.unsqueeze(-1)).squeeze(-1)
+
+
+class ToldWholeReward(RewardModel):
+    """A reward of whole plans by a function of them."""
+
+    per_step = False
+
+    def __init__(self, rewards: Callable[[Tensor], Tensor], spec: PlanSpec) -> None:
+        super().__init__(spec)
+        self.rewards = rewards
+
+    def forward(self, plan: Tensor, past: Tensor | None = None) -> Tensor:
+        return self.rewards(plan)
+
+
+def given(model: RewardModel, visited: Tensor) -> Callable[[Tensor], Tensor]:
+    """The reward of plans before which a place has been visited, or not."""
+    return lambda plan: model(plan, visited.long().unsqueeze(1))
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from trailward.files import StorageError, write_file, write_json
 from trailward.limits import AllocationLimit
+from trailward.logs import CurveLog
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 _PACKAGES = ("trailward", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
@@ -408,3 +409,86 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_tuples(each) for key, each in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+class RunFolder:
+    """Where a training keeps its state and its curves; nowhere if there is no folder.
+
+    Args:
+        folder: of the run; None keeps everything in memory.
+        name: of the file that holds the state.
+        modules: as of :func:`save_state`, and so are the next two.
+        optimizers: their per-parameter tensors.
+        identity: JSON values that must be the same when training goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        name: str,
+        *,
+        modules: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        identity: Mapping[str, Any],
+    ) -> None:
+        self.folder = folder
+        self.state = None if folder is None else folder / name
+        self._kept: dict[str, Any] = {
+            "modules": modules,
+            "optimizers": optimizers,
+            "identity": identity,
+        }
+        self._log: CurveLog | None = None
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.state is not None and self.state.exists()
+
+    def load(self, *, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Restore the state, and return its facts; nothing if there is none.
+
+        Args:
+            like: facts of any values; those in the file must be of the same kinds.
+
+        Raises:
+            CheckpointError: if the file is damaged or is of other data or settings.
+        """
+        if self.state is None or not self.state.exists():
+            return {}
+        return load_state(self.state, **self._kept, like=like)
+
+    def save(self, facts: Mapping[str, Any]) -> None:
+        """Write the state, and the curves so far.
+
+        Args:
+            facts: JSON values; ``step`` is the number of steps done.
+        """
+        if self._log is not None:
+            self._log.flush()
+        if self.state is not None:
+            save_state(self.state, **self._kept, facts=facts)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add values to curves, by their names."""
+        if self.folder is None:
+            return
+        if self._log is None:
+            self._log = CurveLog(self.folder, purge_step=step)
+        for name, value in values.items():
+            self._log.add_scalar(name, value, step)
+
+    def last_good(self, what: str) -> str:
+        """For errors: where the last good one is kept, if there is one."""
+        if self.folder is None:
+            return f"no {what} is kept without a folder"
+        if self.has_state:
+            return f"the last good {what} is kept in {self.folder}"
+        return f"there was no {what} in {self.folder} yet"
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._log is not None:
+            self._log.__exit__(kind)

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 
 class UnknownPartError(ValueError):
@@ -17,6 +17,7 @@ class UnknownPartError(ValueError):
 
 
 T = TypeVar("T")
+Part = TypeVar("Part")
 
 
 class Registry(Mapping[str, T]):
@@ -33,11 +34,11 @@ class Registry(Mapping[str, T]):
         self.family = family
         self._parts: dict[str, Any] = dict(parts or {})
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Part], Part]:
         """A decorator that adds a part; a name that is taken is given to the new part."""
 
-        def added(part: T) -> T:
-            self._parts[name] = part
+        def added(part: Part) -> Part:
+            self._parts[name] = cast("T", part)
             return part
 
         return added

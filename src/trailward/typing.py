@@ -7,7 +7,7 @@
 ``observation``  entries of one observation
 ``action``       entries of one action
 ``time``         environment steps of one episode
-``stage``        before a reward's memory has been set, and after; rewards without one have one
+``stage``        of a reward that remembers: before its place has been visited, and after
 
 Model space is what lies between ``normalize`` and ``unnormalize``; everything else is in
 environment units.
@@ -33,7 +33,16 @@ StepRewards = Float[Tensor, "batch horizon"]
 """One reward for each plan step."""
 
 StageRewards = Float[Tensor, "batch horizon stage"]
-"""The reward that each plan step has in each stage of a trajectory."""
+"""The reward that each plan step has in each stage."""
+
+Past = Int[Tensor, "batch"]
+"""The stage that each plan begins in: what a reward remembers of what came before it."""
+
+Stages = Int[Tensor, "batch time"]
+"""The stage at each of a sequence of plan steps or observations."""
+
+StagesOfSteps = Int[Tensor, "batch #horizon"]
+"""The stage that each plan step is judged in, or one for all steps of a plan."""
 
 PerPlan = Float[Tensor, "batch"]
 """One number for each plan."""

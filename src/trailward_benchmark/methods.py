@@ -30,10 +30,11 @@ from trailward.baselines.regression import SCALE_FACTORS, RegressionConfig, regr
 from trailward.cli.presets import Settings
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
-from trailward.diffusion.fine_tuning import TuningConfig, tune_diffuser
+from trailward.diffusion.fine_tuning import FineTuningConfig, fine_tune_diffuser
+from trailward.learning.config import LearningConfig, PlanningConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
+from trailward.objectives import DirectObjective, find_objective
 from trailward.pretrained import model_folder
 from trailward.registry import Registry
 from trailward.typing import Actions, Observations
@@ -158,20 +159,21 @@ def _labels(make: Labels, world: World, folder: Path) -> Outcome:
     """Label play data, learn the labels, and plan with what was learnt."""
     began = time.perf_counter()
     settings, reward = world.settings, make(world.demonstrations)
-    learning = _learning(settings.learning.objective, settings)
+    learning = _learning(settings.objective, settings)
     labels = [reward(episode) for episode in world.play.episodes]
     learnt = regress_reward(
         labels,
         world.play,
         world.diffuser,
         world.demonstrations,
-        reward_config=settings.reward,
+        reward=settings.reward,
         sampling=settings.sampling,
         learning=replace(learning, seed=world.seed),
         config=replace(_regression(world.problem), seed=world.seed),
     )
-    if learning.tuning.num_steps:
-        learnt = replace(learnt, tuned=_tuned(world, learnt.mean_reward, learning.tuning, folder))
+    if learning.fine_tuning.num_steps:
+        tuned = _fine_tuned(world, learnt.mean_reward, learning.fine_tuning, folder)
+        learnt = replace(learnt, fine_tuned=tuned)
     seconds = time.perf_counter() - began
     exact = reward if isinstance(reward, TransitionReward) else ArrivalReward(learnt)
     planned = _planned(world, learnt, seconds)
@@ -183,26 +185,26 @@ def _bc_denoiser(world: World, folder: Path) -> Outcome:
     """The diffuser trained further on demonstrations alone; its plans are followed unguided."""
     began = time.perf_counter()
     config = _cloning_by_denoiser(world.problem, world.settings)
-    tuned = _tuned(world, lambda episode: 0.0, config, folder)
+    tuned = _fine_tuned(world, lambda episode: 0.0, config, folder)
     return Outcome(_follower(world, tuned), seconds=time.perf_counter() - began)
 
 
 def _follower(world: World, diffuser: Diffuser) -> Planner:
     """Follows a diffuser's plans as they come."""
-    evaluation, sampling = world.evaluation, world.settings.sampling
-    every = evaluation.replan_every
-    return Planner(diffuser, sampling, replan_every=every, seed=evaluation.seed)
+    settings = world.settings
+    planning, seed = settings.learning.planning, world.evaluation.seed
+    return Planner(diffuser, settings.sampling, planning=planning, seed=seed)
 
 
-def _tuned(
-    world: World, mean_reward: Callable[[Episode], float], config: TuningConfig, folder: Path
+def _fine_tuned(
+    world: World, mean_reward: Callable[[Episode], float], config: FineTuningConfig, folder: Path
 ) -> Diffuser:
-    return tune_diffuser(
+    return fine_tune_diffuser(
         world.diffuser,
         mean_reward,
         world.play,
         world.demonstrations,
-        folder / "tuned",
+        folder / "fine_tuned",
         config=config,
         seed=world.seed,
     )
@@ -217,7 +219,8 @@ def _guided(objective: str, world: World, folder: Path, *, sees_all: bool = Fals
         world.demonstrations,
         folder / "reward",
         play=world.play,
-        reward_config=settings.reward,
+        objective=objective,
+        reward=settings.reward,
         sampling=settings.sampling,
         config=replace(config, seed=world.seed),
     )
@@ -230,10 +233,12 @@ def _planned(world: World, learnt: LearntReward, seconds: float) -> Outcome:
         world.diffuser,
         replace(learnt.sampling, scale=0.0),
         learnt.guide_model,
-        NUM_BEST_OF,
-        evaluation.replan_every,
+        PlanningConfig(
+            num_candidates=NUM_BEST_OF,
+            choose="reward",
+            replan_every=learnt.planning.replan_every,
+        ),
         evaluation.seed,
-        "reward",
     )
     reward = ArrivalReward(learnt)
     policy = evaluation.planner(world.diffuser, learnt, guided=True)
@@ -249,11 +254,11 @@ def _budget(problem: Problem, settings: Settings, rollout_steps: int) -> Budget:
 
 
 def _planner_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
-    evaluation = settings.evaluation
+    planning = settings.learning.planning
     return {
         "diffuser": _fingerprint(str(settings.packaged)),
         "sampling": asdict(settings.sampling),
-        "planner": [evaluation.num_candidates, evaluation.choose, evaluation.replan_every],
+        "planner": [planning.num_candidates, planning.choose, planning.replan_every],
     }
 
 
@@ -271,7 +276,7 @@ def _learning_settings(
     objective: str, problem: Problem, settings: Settings, *, sees_all: bool = False
 ) -> dict[str, Any]:
     settings = _seeing_all(settings) if sees_all else settings
-    learning = asdict(_learning(objective, settings))
+    learning = asdict(_learning(objective, settings)) | {"objective": objective}
     reward = asdict(settings.reward)
     best_of = {"num_best_of": NUM_BEST_OF}
     return _planner_settings(problem, settings) | best_of | {"learning": learning, "reward": reward}
@@ -280,22 +285,22 @@ def _learning_settings(
 def _label_settings(make: Labels, problem: Problem, settings: Settings) -> dict[str, Any]:
     own = {each.name: each.default for each in fields(make) if each.default is not MISSING}
     return {
-        **_learning_settings(settings.learning.objective, problem, settings),
+        **_learning_settings(settings.objective, problem, settings),
         "regression": asdict(_regression(problem)),
         "scale_factors": SCALE_FACTORS,
         "labels": own,
     }
 
 
-def _cloning_by_denoiser(problem: Problem, settings: Settings) -> TuningConfig:
+def _cloning_by_denoiser(problem: Problem, settings: Settings) -> FineTuningConfig:
     num_steps = 4 if problem.quick else _CLONING_STEPS[problem.environment]
     weight = settings.training.action_weight
-    return TuningConfig(num_steps=num_steps, action_weight=weight, demonstration_share=1.0)
+    return FineTuningConfig(num_steps=num_steps, action_weight=weight, demonstration_share=1.0)
 
 
 def _cloning_by_denoiser_settings(problem: Problem, settings: Settings) -> dict[str, Any]:
-    tuning = asdict(_cloning_by_denoiser(problem, settings))
-    return _planner_settings(problem, settings) | {"tuning": tuning}
+    told = asdict(_cloning_by_denoiser(problem, settings))
+    return _planner_settings(problem, settings) | {"fine_tuning": told}
 
 
 def _regression(problem: Problem) -> RegressionConfig:
@@ -303,15 +308,18 @@ def _regression(problem: Problem) -> RegressionConfig:
 
 
 def _learning(objective: str, settings: Settings) -> LearningConfig:
-    """The preset's, but that a diffuser is tuned to the reward alone, without demonstrations.
+    """The preset's, but that a diffuser is fine-tuned to the reward alone, without demonstrations.
 
     Direct objectives have their guide's scale chosen as labels have, where plans are guided.
     """
-    tuning = replace(settings.learning.tuning, demonstration_share=0.0)
-    config = replace(settings.learning, objective=objective, tuning=tuning)
-    if config.direct is None or tuning.num_steps:
+    learning = settings.learning
+    tuning = replace(learning.fine_tuning, demonstration_share=0.0)
+    config = replace(learning, fine_tuning=tuning)
+    if tuning.num_steps or not isinstance(find_objective(objective), DirectObjective):
         return config
-    return replace(config, num_held_out=max(1, config.num_held_out), scale_factors=SCALE_FACTORS)
+    held_out = max(1, learning.selection.num_held_out)
+    selection = replace(learning.selection, num_held_out=held_out, scale_factors=SCALE_FACTORS)
+    return replace(config, selection=selection)
 
 
 def _adversarial_settings(recipes: Recipes, problem: Problem, settings: Settings) -> dict[str, Any]:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from oracles import GaussianWorld
-from tiny import seeded, tiny_diffuser, tiny_reward
+from tiny import ToldReward, ToldWholeReward, given, seeded, tiny_diffuser, tiny_reward
+from trailward import randomness
 from trailward.acting.planner import PlanFollower, Planner, Policy
 from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.schedule import cosine_schedule
-from trailward.rewards.memory import Memory, WithMemory
+from trailward.learning.config import PlanningConfig
+from trailward.rewards.staged import Memory
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
 OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 2))
@@ -63,7 +65,9 @@ def normalized(diffuser: Diffuser) -> Tensor:
 def test_a_planner_acts_in_every_environment(
     name: str, num_envs: int, request: pytest.FixtureRequest
 ) -> None:
-    planner = Planner(request.getfixturevalue(name), SAMPLING, replan_every=2)
+    planner = Planner(
+        request.getfixturevalue(name), SAMPLING, planning=PlanningConfig(replan_every=2)
+    )
     assert isinstance(planner, Policy)
     for _ in range(3):
         actions = planner(OBSERVATIONS[:num_envs])
@@ -92,7 +96,11 @@ def test_it_replans_as_often_as_it_was_told(
     replan_every: int, num_plans: int, diffuser: Diffuser
 ) -> None:
     denoiser = Counting(diffuser.denoiser)
-    planner = Planner(replace(diffuser, denoiser=denoiser), SAMPLING, replan_every=replan_every)
+    planner = Planner(
+        replace(diffuser, denoiser=denoiser),
+        SAMPLING,
+        planning=PlanningConfig(replan_every=replan_every),
+    )
     for _ in range(7):
         planner(OBSERVATIONS)
     assert denoiser.calls == num_plans * SAMPLING.num_steps
@@ -109,8 +117,10 @@ def test_unless_told_otherwise_it_replans_at_every_plan_step(stride: int) -> Non
 
 
 def test_between_plans_it_takes_the_planned_actions(action_diffuser: Diffuser) -> None:
-    planner = Planner(action_diffuser, SAMPLING, replan_every=5, seed=3)
-    plans = Planner(action_diffuser, SAMPLING, replan_every=5, seed=3).plan(OBSERVATIONS)
+    planner = Planner(action_diffuser, SAMPLING, planning=PlanningConfig(replan_every=5), seed=3)
+    plans = Planner(
+        action_diffuser, SAMPLING, planning=PlanningConfig(replan_every=5), seed=3
+    ).plan(OBSERVATIONS)
     actions = action_diffuser.spec.split(plans)[1].flatten(1, 2)
     expected = action_diffuser.action_normalizer.unnormalize(actions).numpy()
     for time in range(5):
@@ -157,8 +167,10 @@ def test_the_best_of_the_candidates_is_kept(
     num_candidates: int, choose: str, diffuser: Diffuser
 ) -> None:
     reward = tiny_reward(diffuser).model.requires_grad_(False)
-    planner = Planner(diffuser, SAMPLING, reward, num_candidates, seed=2, choose=choose)
-    generator = seeded(2)
+    planner = Planner(
+        diffuser, SAMPLING, reward, PlanningConfig(num_candidates=num_candidates, choose=choose), 2
+    )
+    generator = randomness.generator(2, "planner: noise")
     candidates = diffuser.sample_plans(
         normalized(diffuser).repeat_interleave(num_candidates, 0),
         SAMPLING,
@@ -182,9 +194,11 @@ def test_it_chooses_the_plausible_plan_unless_told_otherwise(diffuser: Diffuser)
     usual, plausible, rewarding = (
         planner.plan(OBSERVATIONS)
         for planner in (
-            Planner(diffuser, SAMPLING, reward, 5),
-            Planner(diffuser, SAMPLING, reward, 5, choose="plausible"),
-            Planner(diffuser, SAMPLING, reward, 5, choose="reward"),
+            Planner(diffuser, SAMPLING, reward, PlanningConfig(num_candidates=5)),
+            Planner(
+                diffuser, SAMPLING, reward, PlanningConfig(num_candidates=5, choose="plausible")
+            ),
+            Planner(diffuser, SAMPLING, reward, PlanningConfig(num_candidates=5, choose="reward")),
         )
     )
     assert torch.equal(usual, plausible)
@@ -193,7 +207,7 @@ def test_it_chooses_the_plausible_plan_unless_told_otherwise(diffuser: Diffuser)
 
 def test_an_unknown_choice_is_refused(diffuser: Diffuser) -> None:
     with pytest.raises(ValueError, match="choose is 'best'; it can be 'plausible' or 'reward'"):
-        Planner(diffuser, SAMPLING, choose="best")
+        PlanningConfig(choose="best")
 
 
 def test_a_plan_that_the_denoiser_gives_back_is_not_implausible(action_diffuser: Diffuser) -> None:
@@ -237,14 +251,14 @@ def test_plans_off_the_play_data_are_less_plausible(spec: PlanSpec) -> None:
 
 
 def test_the_reward_guides_the_plans(diffuser: Diffuser) -> None:
-    reward = lambda plan: plan.mean((1, 2))
+    reward = ToldWholeReward(lambda plan: plan.mean((1, 2)), diffuser.spec)
     unguided, guided = (Planner(diffuser, SAMPLING, r).plan(OBSERVATIONS) for r in (None, reward))
     assert (reward(guided) > reward(unguided)).all()
 
 
 def test_the_same_seed_gives_the_same_actions(diffuser: Diffuser) -> None:
     def actions(seed: int) -> np.ndarray:
-        planner = Planner(diffuser, SAMPLING, replan_every=1, seed=seed)
+        planner = Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=1), seed=seed)
         return np.stack([planner(OBSERVATIONS) for _ in range(3)])
 
     np.testing.assert_array_equal(actions(1), actions(1))
@@ -252,7 +266,7 @@ def test_the_same_seed_gives_the_same_actions(diffuser: Diffuser) -> None:
 
 
 def test_a_reset_planner_acts_as_at_first(diffuser: Diffuser) -> None:
-    planner = Planner(diffuser, SAMPLING, replan_every=2)
+    planner = Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=2))
     first = [planner(OBSERVATIONS) for _ in range(3)]
     planner.reset()
     np.testing.assert_array_equal(first, [planner(OBSERVATIONS) for _ in range(3)])
@@ -268,12 +282,14 @@ def test_replanning_later_than_a_plan_reaches_is_refused(
     replan_every: int, diffuser: Diffuser
 ) -> None:
     with pytest.raises(ValueError, match=f"is {replan_every} environment.* so choose 1 to 8"):
-        Planner(diffuser, SAMPLING, replan_every=replan_every)
+        Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=replan_every))
 
 
 def test_another_number_of_environments_gets_new_plans() -> None:
     planner = Planner(
-        tiny_diffuser(PlanSpec(4, 2, 2, 2)), SamplingConfig(num_steps=2), replan_every=2
+        tiny_diffuser(PlanSpec(4, 2, 2, 2)),
+        SamplingConfig(num_steps=2),
+        planning=PlanningConfig(replan_every=2),
     )
     assert planner(np.zeros((4, 2))).shape == (4, 2)
     assert planner(np.zeros((2, 2))).shape == (2, 2)
@@ -281,30 +297,39 @@ def test_another_number_of_environments_gets_new_plans() -> None:
 
 def test_no_candidates_are_refused() -> None:
     with pytest.raises(ValueError, match="num_candidates is 0; it must be at least 1"):
-        Planner(tiny_diffuser(PlanSpec(4, 2, 2, 2)), SamplingConfig(), num_candidates=0)
+        PlanningConfig(num_candidates=0)
 
 
 def test_guidance_that_would_never_act_is_refused() -> None:
     diffuser = tiny_diffuser(PlanSpec(4, 2, 2, 2))
     sampling = SamplingConfig(num_steps=2, stop_step=diffuser.schedule.num_steps)
     with pytest.raises(ValueError, match="no move would be guided"):
-        Planner(diffuser, sampling, lambda plan: plan.sum((1, 2)), replan_every=2)(np.zeros((1, 2)))
+        Planner(diffuser, sampling, ToldWholeReward(lambda plan: plan.sum((1, 2)), diffuser.spec))(
+            np.zeros((1, 2))
+        )
 
 
-def two_stages(diffuser: Diffuser) -> WithMemory:
+def two_stages(diffuser: Diffuser) -> ToldReward:
     """To the right before the origin (environment units) has been visited, then to the left."""
     memory = Memory((0, 1), radius=0.01)
     memory.place.copy_(diffuser.observation_normalizer.normalize(torch.zeros(2)))
-    return WithMemory(memory, lambda plan: torch.stack([plan[..., 0], -plan[..., 0]], -1))
+    rewards = lambda plan: torch.stack([plan[..., 0], -plan[..., 0]], -1)
+    return ToldReward(rewards, diffuser.spec, memory)
 
 
 def actions_in(diffuser: Diffuser, visited: list[bool], walk: list[np.ndarray]) -> np.ndarray:
     """The actions of a planner whose reward knows which environment has been at the origin."""
     model = two_stages(diffuser)
-    given = lambda plan: model.given(
-        torch.tensor(visited).repeat_interleave(len(plan) // len(visited))
+    known = lambda plan: given(
+        model, torch.tensor(visited).repeat_interleave(len(plan) // len(visited))
     )(plan)
-    planner = Planner(diffuser, SAMPLING, given, num_candidates=3, replan_every=1)
+    reward = ToldWholeReward(known, diffuser.spec)
+    planner = Planner(
+        diffuser,
+        SAMPLING,
+        reward,
+        planning=PlanningConfig(num_candidates=3, replan_every=1),
+    )
     return np.stack([planner(observations) for observations in walk])
 
 
@@ -313,7 +338,12 @@ VISIT[1] = 0  # the second of four environments is at the origin
 
 
 def test_a_planner_remembers_what_each_environment_has_visited(diffuser: Diffuser) -> None:
-    planner = Planner(diffuser, SAMPLING, two_stages(diffuser), num_candidates=3, replan_every=1)
+    planner = Planner(
+        diffuser,
+        SAMPLING,
+        two_stages(diffuser),
+        planning=PlanningConfig(num_candidates=3, replan_every=1),
+    )
     walk = [OBSERVATIONS, VISIT, OBSERVATIONS, OBSERVATIONS]
     actions = [planner(observations) for observations in walk]
     none, second = (actions_in(diffuser, [False, at, False, False], walk) for at in (False, True))
@@ -325,7 +355,9 @@ def test_a_planner_remembers_what_each_environment_has_visited(diffuser: Diffuse
 def test_a_planner_remembers_visits_between_plans(diffuser: Diffuser) -> None:
     plans = []
     for between in (OBSERVATIONS, VISIT):
-        planner = Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=3)
+        planner = Planner(
+            diffuser, SAMPLING, two_stages(diffuser), planning=PlanningConfig(replan_every=3)
+        )
         for observations in (OBSERVATIONS, between, OBSERVATIONS):
             planner(observations)
         plans.append(planner.plan(OBSERVATIONS))
@@ -335,17 +367,22 @@ def test_a_planner_remembers_visits_between_plans(diffuser: Diffuser) -> None:
 
 
 def test_a_reset_planner_has_visited_nothing(diffuser: Diffuser) -> None:
-    planner = Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=1)
+    planner = Planner(
+        diffuser, SAMPLING, two_stages(diffuser), planning=PlanningConfig(replan_every=1)
+    )
     planner(VISIT)
     planner.reset()
-    fresh = Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=1)
+    fresh = Planner(
+        diffuser, SAMPLING, two_stages(diffuser), planning=PlanningConfig(replan_every=1)
+    )
     np.testing.assert_array_equal(planner(OBSERVATIONS), fresh(OBSERVATIONS))
 
 
 def test_other_environments_have_visited_nothing(diffuser: Diffuser) -> None:
     """After a change of their number nobody knows which is which."""
     planner, fresh = (
-        Planner(diffuser, SAMPLING, two_stages(diffuser), replan_every=1) for _ in range(2)
+        Planner(diffuser, SAMPLING, two_stages(diffuser), planning=PlanningConfig(replan_every=1))
+        for _ in range(2)
     )
     planner(VISIT)
     fresh(OBSERVATIONS)
@@ -358,18 +395,18 @@ def test_the_planner_of_a_reward_is_guided_by_it_or_has_the_diffuser_tuned_to_it
     spec, wider = (PlanSpec(4, 2, 2, actions) for actions in (1, 2))
     diffuser, other = tiny_diffuser(spec), tiny_diffuser(wider)
     learnt = tiny_reward(diffuser)
-    planner = Planner.for_reward(
-        learnt, diffuser, num_candidates=3, replan_every=2, seed=4, choose="reward"
-    )
-    by_hand = Planner(diffuser, learnt.sampling, learnt.guide_model, 3, 2, 4, "reward")
+    planning = PlanningConfig(num_candidates=3, replan_every=2, choose="reward")
+    planner = Planner.for_reward(replace(learnt, planning=planning), diffuser, seed=4)
+    by_hand = Planner(diffuser, learnt.sampling, learnt.guide_model, planning, 4)
     np.testing.assert_array_equal(planner(OBSERVATIONS), by_hand(OBSERVATIONS))
 
     tuned = replace(
-        learnt, tuned=tiny_diffuser(spec, config=DenoiserConfig(width=8, num_diffusion_steps=8))
+        learnt,
+        fine_tuned=tiny_diffuser(spec, config=DenoiserConfig(width=8, num_diffusion_steps=8)),
     )
-    planner = Planner.for_reward(tuned, diffuser, num_candidates=3, seed=4)
-    assert tuned.tuned is not None
-    by_hand = Planner(tuned.tuned, learnt.sampling, seed=4)
+    planner = Planner.for_reward(tuned, diffuser, planning=PlanningConfig(num_candidates=3), seed=4)
+    assert tuned.fine_tuned is not None
+    by_hand = Planner(tuned.fine_tuned, learnt.sampling, seed=4)
     np.testing.assert_array_equal(planner(OBSERVATIONS), by_hand(OBSERVATIONS))
 
     with pytest.raises(ValueError, match=f"learnt with the diffuser {diffuser.fingerprint}"):
@@ -392,7 +429,10 @@ def test_the_planner_of_a_reward_is_guided_by_it_or_has_the_diffuser_tuned_to_it
 def test_what_is_no_observation_is_refused_and_forgotten(
     given: object, value: object, diffuser: Diffuser
 ) -> None:
-    planner, fresh = (Planner(diffuser, SAMPLING, replan_every=3, seed=1) for _ in range(2))
+    planner, fresh = (
+        Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=3), seed=1)
+        for _ in range(2)
+    )
     with pytest.raises(DataError) as caught:
         planner(given)  # pyright: ignore[reportArgumentType]
     assert caught.value.place.startswith("observations")
@@ -404,7 +444,7 @@ def test_what_is_no_observation_is_refused_and_forgotten(
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_after_a_bad_observation_all_is_planned_anew(diffuser: Diffuser) -> None:
-    planner = Planner(diffuser, SAMPLING, replan_every=3)
+    planner = Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=3))
     good = np.array([[0.1, 0.2]])
     planner(good)
     with pytest.raises(DataError, match=r"observations\[0, 0\] is nan; every value must be finite"):
@@ -417,5 +457,5 @@ def test_after_a_bad_observation_all_is_planned_anew(diffuser: Diffuser) -> None
 def test_a_big_endian_or_reversed_array_is_taken(diffuser: Diffuser) -> None:
     good = np.array([[0.1, 0.2], [0.3, 0.4]])
     expected = Planner(diffuser, SAMPLING)(good)
-    for given in (good.astype(">f8"), good[::-1].copy()[::-1]):
-        np.testing.assert_array_equal(Planner(diffuser, SAMPLING)(given), expected)
+    for same in (good.astype(">f8"), good[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(Planner(diffuser, SAMPLING)(same), expected)

@@ -10,8 +10,8 @@ from trailward.baselines.regression import SCALE_FACTORS, RegressionConfig, regr
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.learning.problem import LearningConfig
-from trailward.rewards.models import RewardConfig
+from trailward.learning.config import LearningConfig, ValueSchedule
+from trailward.rewards import StagedSettings
 from trailward.rewards.value import DISCOUNTED
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
@@ -55,8 +55,8 @@ def test_a_value_is_fitted_where_learning_has_one(
     walks = tiny.corridor_walks(0.5, count=8)
     play = Dataset([Episode(e.observations.round(1), e.actions) for e in walks.episodes])
     for learning, discount in (
-        (LearningConfig(num_rounds=2), 0.0),
-        (LearningConfig(value_discount=0.9), 0.9),
+        (LearningConfig(value=ValueSchedule(num_rounds=2)), 0.0),
+        (LearningConfig(value=ValueSchedule(discount=0.9)), 0.9),
     ):
         learnt = regress_reward(
             labels_of(play), play, diffuser, tiny.random_walks(), sampling=SAMPLING,
@@ -72,10 +72,10 @@ def test_a_staged_reward_becomes_an_additive_one_and_one_demonstration_is_enough
     play = tiny.random_walks((30, 30))
     learnt = regress_reward(
         labels_of(play), play, diffuser, tiny.random_walks((20,)), sampling=SAMPLING,
-        reward_config=RewardConfig("staged", hidden=(8,)),
+        reward=StagedSettings(hidden=(8,)),
         config=RegressionConfig(num_steps=2, batch_size=8),
     )  # fmt: skip
-    assert learnt.config.model == "additive"
+    assert learnt.model.name == "additive"
     assert learnt.sampling == SAMPLING
 
 

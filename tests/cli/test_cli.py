@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(
         "learn", f"--demonstrations={folder}/demonstrations", f"--out={folder}/reward",
         f"--diffuser={folder}/diffuser", "--learning.num-steps=2", "--learning.batch-size=4",
-        "--learning.evaluate-every=1",
+        "--learning.selection.evaluate-every=1",
     )  # fmt: skip
     run(
         "evaluate", f"--reward={folder}/reward", f"--play={folder}/play",
@@ -133,6 +133,13 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["demo", "--out={}/new", "--objective=kl"], "objective 'kl' is unknown"),
+        (
+            [
+                "learn", "--demonstrations=nothing", "--out={}/new", "--diffuser=umaze",
+                "--objective=kl",
+            ],
+            "objective 'kl' is unknown",
+        ),
         (["demo", "--out={}/new", "--task=goal:0,0"], "not a free cell"),
         (["benchmark", "--out={}/new", "--seeds=-1"], "seeds are (-1,); they must be at least 0"),
         (["benchmark", "--out={}/new", "--cpus-per-cell=0"], "cpus_per_cell is 0.0; it must be"),
@@ -140,7 +147,7 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         (
             [
                 "learn", "--demonstrations={}/demonstrations", "--out={}/new",
-                "--diffuser={}/diffuser", "--learning.num-rounds=2",
+                "--diffuser={}/diffuser", "--learning.value.num-rounds=2",
             ],
             "need play data",
         ),
@@ -162,7 +169,6 @@ def test_bad_input_gets_a_clear_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
-        ("--learning.objective=kl", "objective 'kl' is unknown"),
         ("--learning.num-steps=0", "num_steps is 0"),
         ("--sampling.sampler=euler", "sampler 'euler' is unknown"),
         ("--learning.adjoint=none", "adjoint 'none' is unknown"),
@@ -362,7 +368,7 @@ def test_a_reward_is_learnt_judged_and_reported_on_halfcheetah(
     run(
         "learn", given, f"--play={tmp_path}/play", f"--out={tmp_path}/reward",
         f"--diffuser={tmp_path}/diffuser", "--learning.num-steps=2", "--learning.batch-size=4",
-        "--learning.evaluate-every=1", "--learning.starts=both", "--sampling.num-steps=3",
+        "--learning.selection.evaluate-every=1", "--learning.starts=both", "--sampling.num-steps=3",
     )  # fmt: skip
     run(
         "evaluate", cheetah, f"--reward={tmp_path}/reward", f"--play={tmp_path}/play", given,

@@ -13,18 +13,18 @@ from trailward.diffusion.conditioning import condition_on
 from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import (
-    TuningConfig,
+    FineTuningConfig,
     _window_weights,
     episode_weights,
-    tune_diffuser,
+    fine_tune_diffuser,
 )
 from trailward.judging.config import EvaluationConfig
+from trailward.learning.config import LearningConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings
 
-SHORT = TuningConfig(num_steps=40, batch_size=32)
+SHORT = FineTuningConfig(num_steps=40, batch_size=32)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
 
 
@@ -97,37 +97,39 @@ def test_it_comes_to_know_what_the_reward_likes_and_leaves_the_other_as_it_was(
     away, towards = (tiny.random_walks((30,) * 6, drift=d, seed=1) for d in (-0.8, 0.8))
     play, shown = Dataset([*away.episodes, *towards.episodes]), tiny.random_walks(drift=0.8)
     before = weights_of(diffuser)
-    config = TuningConfig(num_steps=300, batch_size=32, demonstration_share=0.0)
-    tuned = tune_diffuser(diffuser, drift, play, shown, tmp_path, config=config)
+    config = FineTuningConfig(num_steps=300, batch_size=32, demonstration_share=0.0)
+    tuned = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path, config=config)
     assert torch.equal(weights_of(diffuser), before)
     liked = tiny.random_walks((30,) * 6, drift=0.8, seed=2)
     disliked = tiny.random_walks((30,) * 6, drift=-0.8, seed=2)
     assert loss_on(tuned, liked) < 0.5 * loss_on(diffuser, liked)
     assert loss_on(tuned, liked) < loss_on(tuned, disliked)
-    assert tuned.provenance["tuned_from"] == diffuser.fingerprint
+    assert tuned.provenance["fine_tuned_from"] == diffuser.fingerprint
     assert tuned.fingerprint != diffuser.fingerprint
 
 
 def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: Path) -> None:
     play, shown = tiny.random_walks(), tiny.random_walks(drift=0.5)
-    config = TuningConfig(num_steps=1100, batch_size=4)
+    config = FineTuningConfig(num_steps=1100, batch_size=4)
 
     def stop(done: int, **figures: float) -> None:
         if done > 1000:
             raise KeyboardInterrupt
 
-    whole = tune_diffuser(diffuser, drift, play, shown, tmp_path / "a", config=config)
+    whole = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "a", config=config)
     with pytest.raises(KeyboardInterrupt):
-        tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config, report=stop)
-    gone_on = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
+        fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config, report=stop)
+    gone_on = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     assert torch.equal(weights_of(whole), weights_of(gone_on))
     longer = replace(config, num_steps=1102, learning_rate=1e-4)
-    further = tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
+    further = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
     assert not torch.equal(weights_of(further), weights_of(gone_on))
     with pytest.raises(ValueError, match=r"1102 steps done, .* num_steps 1100 instead of 1102"):
-        tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
+        fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     with pytest.raises(ValueError, match="was written with episode weights"):
-        tune_diffuser(diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config)
+        fine_tune_diffuser(
+            diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config
+        )
 
 
 @pytest.mark.parametrize("starts", ["demonstrations", "both"])
@@ -141,40 +143,42 @@ def test_a_learnt_reward_keeps_its_tuned_diffuser_and_the_planner_takes_it(
         shown,
         tmp_path,
         play=play,
-        reward_config=RewardConfig(hidden=(8,)),
+        reward=AdditiveSettings(hidden=(8,)),
         sampling=SAMPLING,
-        config=LearningConfig(num_steps=num_steps, batch_size=4, starts=starts, tuning=tuning),
-        report=lambda done, **figures: told.append(done),
+        config=LearningConfig(num_steps=num_steps, batch_size=4, starts=starts, fine_tuning=tuning),
+        on_step=lambda state: told.append(state.step),
     )
-    plain = learn(TuningConfig())
-    assert plain.tuned is None
+    plain = learn(FineTuningConfig())
+    assert plain.fine_tuned is None
     told.clear()
     learnt = learn(SHORT)
     assert told == sorted(told)
     assert told[-1] == 2 + SHORT.num_steps
     loaded = LearntReward.load(tmp_path)
-    assert learnt.tuned is not None
-    assert loaded.tuned is not None
-    assert torch.equal(weights_of(loaded.tuned), weights_of(learnt.tuned))
-    planner = EvaluationConfig(replan_every=1).planner(diffuser, loaded, guided=True)
-    assert planner.diffuser is loaded.tuned
+    assert learnt.fine_tuned is not None
+    assert loaded.fine_tuned is not None
+    assert torch.equal(weights_of(loaded.fine_tuned), weights_of(learnt.fine_tuned))
+    planner = EvaluationConfig().planner(diffuser, loaded, guided=True)
+    assert planner.diffuser is loaded.fine_tuned
     assert planner.reward_model is None
     assert EvaluationConfig().planner(diffuser, loaded, guided=False).diffuser is diffuser
     with pytest.raises(ValueError, match=r"nothing is left .* num_steps 1 instead of 40"):
         learn(replace(SHORT, num_steps=1))
     kept = LearntReward.load(tmp_path)
-    assert kept.tuned is not None
+    assert kept.fine_tuned is not None
     assert kept.known_region is not None
-    assert learn(TuningConfig()).tuned is None
-    assert LearntReward.load(tmp_path).tuned is None
-    anew = learn(SHORT, num_steps=4).tuned
+    assert learn(FineTuningConfig()).fine_tuned is None
+    assert LearntReward.load(tmp_path).fine_tuned is None
+    anew = learn(SHORT, num_steps=4).fine_tuned
     assert anew is not None
-    assert not torch.equal(weights_of(anew), weights_of(learnt.tuned))
+    assert not torch.equal(weights_of(anew), weights_of(learnt.fine_tuned))
 
 
 def test_tuning_needs_play_data(diffuser: Diffuser, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="and tuning need play data"):
-        learn_reward(diffuser, tiny.random_walks(), tmp_path, config=LearningConfig(tuning=SHORT))
+    with pytest.raises(ValueError, match="and fine-tuning need play data"):
+        learn_reward(
+            diffuser, tiny.random_walks(), tmp_path, config=LearningConfig(fine_tuning=SHORT)
+        )
 
 
 @pytest.mark.parametrize(
@@ -188,4 +192,4 @@ def test_tuning_needs_play_data(diffuser: Diffuser, tmp_path: Path) -> None:
 )
 def test_settings_that_make_no_sense_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TuningConfig(**options)
+        FineTuningConfig(**options)

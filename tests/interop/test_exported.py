@@ -44,7 +44,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_process_without_trailward_gets_the_same_rewards(tmp_path: Path) -> None:
     folder, generator = tmp_path / "new", np.random.default_rng(0)
     rewards = {name: replace(make(), columns=NAMED) for name, make in ALONE.items()}
-    num_parts = {name: 1 + learnt.config.sees_actions for name, learnt in rewards.items()}
+    num_parts = {name: 1 + learnt.sees_actions for name, learnt in rewards.items()}
     draw = lambda count: 4 * generator.standard_normal((count, 2), dtype=np.float32)
     batches = {
         name: {count: [draw(count) for _ in range(parts)] for count in (1, 2, 50)}
@@ -66,7 +66,7 @@ def test_a_process_without_trailward_gets_the_same_rewards(tmp_path: Path) -> No
         assert np.std(found[-1]) > 1e-3
         assert facts["columns"] == NAMED.to_config()
         assert facts["provenance"] == {"objective": "mse"}
-        assert facts["sees_actions"] == rewards[name].config.sees_actions
+        assert facts["sees_actions"] == rewards[name].sees_actions
 
 
 def test_a_program_that_differs_is_not_written(

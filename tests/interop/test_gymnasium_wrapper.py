@@ -50,7 +50,7 @@ def test_every_step_is_worth_what_it_is_in_the_whole_episode(name: str, keyed: b
         np.testing.assert_allclose(rewards, expected(learnt, episode), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(episode.rewards, episode.observations[1:].sum(1))
         assert all(type(info["true_reward"]) is float and info["a"] == 1 for info in infos)
-        stages |= set(learnt.remember(episode.observations[None])[0].tolist())
+        stages |= set(learnt.observe(episode.observations[None])[0].tolist())
     assert len(stages) == learnt.num_stages
 
 

@@ -45,13 +45,13 @@ def test_it_predicts_the_rewards_of_transitions(name: str) -> None:
 def test_gradients_pass_through_it(name: str) -> None:
     learnt = ALONE[name]()
     state, action, then, done = (torch.from_numpy(part).float() for part in PARTS)
-    seen = state if learnt.config.sees_actions else then
+    seen = state if learnt.sees_actions else then
     seen.requires_grad_()
     (slope,) = torch.autograd.grad(network(learnt)(state, action, then, done).sum(), seen)
     rewards = []
     for step in (-5e-3, 5e-3):
         moved = [part.copy() for part in PARTS[:3]]
-        moved[0 if learnt.config.sees_actions else 2][:, 1] += step
+        moved[0 if learnt.sees_actions else 2][:, 1] += step
         rewards.append(learnt.transition_rewards(*moved))
     np.testing.assert_allclose(slope[:, 1], (rewards[1] - rewards[0]) / 1e-2, rtol=1e-2, atol=1e-4)
     assert slope[:, 1].abs().max() > 1e-3

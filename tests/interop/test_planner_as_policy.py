@@ -15,13 +15,16 @@ import trailward as tw
 from tiny import tiny_diffuser, tiny_staged_reward
 from trailward.acting.planner import Planner
 from trailward.diffusion.diffuser import SamplingConfig
+from trailward.learning.config import PlanningConfig
 
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
 OBSERVATIONS = np.random.default_rng(0).standard_normal((4, 2))
 
 
 def planner(**options: object) -> Planner:
-    return Planner(tiny_diffuser(STATES), SAMPLING, replan_every=3, **options)
+    return Planner(
+        tiny_diffuser(STATES), SAMPLING, planning=PlanningConfig(replan_every=3), **options
+    )
 
 
 def count_plans(policy: Planner, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -56,7 +59,7 @@ def test_it_plans_anew_where_an_episode_begins(
     starts: list[int], num_plans: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For all environments, even if an episode begins in one of them only."""
-    policy = replace(planner(), replan_every=8)
+    policy = replace(planner(), planning=PlanningConfig(replan_every=8))
     counts = count_plans(policy, monkeypatch)
     for begins in starts:
         policy.predict(OBSERVATIONS, episode_start=np.array([False, bool(begins), False, False]))
@@ -69,13 +72,13 @@ def test_only_the_environments_that_begin_anew_forget() -> None:
     units = diffuser.observation_normalizer.unnormalize
     place, far = (units(torch.full((2,), value)).numpy() for value in (0.0, 5.0))
     policy.predict(np.stack([place, place, far]))
-    assert policy._remembered.tolist() == [True, True, False]
+    assert policy._stage.tolist() == [True, True, False]
     policy.predict(np.stack([far, far, far]), episode_start=np.array([False, True, True]))
-    assert policy._remembered.tolist() == [True, False, False]
+    assert policy._stage.tolist() == [True, False, False]
     policy.predict(np.stack([far, far, place]), episode_start=np.zeros(3, dtype=bool))
-    assert policy._remembered.tolist() == [True, False, True]
+    assert policy._stage.tolist() == [True, False, True]
     policy.predict(np.stack([far, place]), episode_start=np.ones(2, dtype=bool))
-    assert policy._remembered.tolist() == [False, True]
+    assert policy._stage.tolist() == [False, True]
 
 
 def test_it_refuses_observations_of_another_shape() -> None:

@@ -11,11 +11,11 @@ from tiny import STAGED, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.data.episode import Columns, Episode
 from trailward.data.plan import PlanSpec
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings, MLPSettings, StagedSettings
 
 STATES = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 ACTIONS = PlanSpec(horizon=4, stride=1, observation_dim=2, action_dim=2, with_actions=True)
-ACTING = RewardConfig(hidden=(8,), sees_actions=True)
+ACTING = AdditiveSettings(hidden=(8,), sees_actions=True)
 
 
 class Walk(gymnasium.Env):
@@ -79,7 +79,7 @@ def additive() -> LearntReward:
 
 
 def local() -> LearntReward:
-    return tiny_reward(tiny_diffuser(STATES), RewardConfig(features=(1, 0), num_local=6))
+    return tiny_reward(tiny_diffuser(STATES), AdditiveSettings(features=(1, 0), num_local=6))
 
 
 def acting() -> LearntReward:
@@ -91,9 +91,7 @@ def staged() -> LearntReward:
 
 
 def staged_acting() -> LearntReward:
-    config = RewardConfig(
-        "staged", hidden=(8,), memory_radius=STAGED.memory_radius, sees_actions=True
-    )
+    config = StagedSettings(hidden=(8,), memory_radius=STAGED.memory_radius, sees_actions=True)
     return tiny_staged_reward(tiny_diffuser(ACTIONS), config)
 
 
@@ -111,7 +109,7 @@ NAMED = Columns(("x", "y"), ("ax", "ay"), {"x": "m"})
 
 
 def whole_plans() -> LearntReward:
-    return tiny_reward(tiny_diffuser(STATES), RewardConfig("mlp", hidden=(4, 4, 4)))
+    return tiny_reward(tiny_diffuser(STATES), MLPSettings(hidden=(4, 4, 4)))
 
 
 def several_actions() -> LearntReward:
@@ -121,4 +119,4 @@ def several_actions() -> LearntReward:
 def expected(learnt: LearntReward, episode: Episode) -> np.ndarray:
     """What each of its transitions is worth, read off the whole episode."""
     rewards = learnt.episode_rewards(episode)
-    return rewards if learnt.config.sees_actions else rewards[1:]
+    return rewards if learnt.sees_actions else rewards[1:]

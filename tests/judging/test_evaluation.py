@@ -125,13 +125,13 @@ def teleporting_planner() -> Planner:
     actions = diffuser.action_normalizer.normalize(path)
     plan = spec.join(observations[:-1:2], actions[1:].unflatten(0, (4, 2)))
     fixed = Diffuser(
-        spec,
-        diffuser.observation_normalizer,
-        diffuser.action_normalizer,
-        FixedPlan(plan),
-        diffuser.schedule,
-        None,
-        diffuser.config,
+        spec=spec,
+        observation_normalizer=diffuser.observation_normalizer,
+        action_normalizer=diffuser.action_normalizer,
+        denoiser=FixedPlan(plan),
+        schedule=diffuser.schedule,
+        inverse_dynamics=None,
+        config=diffuser.config,
     )
     return Planner(fixed, SamplingConfig(num_steps=2))
 

@@ -13,7 +13,7 @@ from trailward.data.plan import PlanSpec
 from trailward.judging.place_map import map_arrays, read_walls, standing_plane
 from trailward.learning.disagreement import disagreement
 from trailward.learning.standing import standing_rewards
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings, EnsembleSettings
 
 SPEC = PlanSpec(horizon=4, stride=2, observation_dim=3, action_dim=2)
 PLAY = random_walks([60] * 8, observation_dim=3)
@@ -69,7 +69,9 @@ def test_the_map_is_the_reward_of_staying() -> None:
 
 
 def test_an_ensemble_has_a_map_of_where_its_members_disagree() -> None:
-    learnt = tiny_reward(tiny_diffuser(SPEC), RewardConfig(hidden=(8,), num_members=3))
+    learnt = tiny_reward(
+        tiny_diffuser(SPEC), EnsembleSettings(member=AdditiveSettings(hidden=(8,)), num_members=3)
+    )
     shake(learnt.model, seed=5)
     arrays = map_arrays(learnt, PLAY, PLAY, (0, 1))
     states, blank = standing_plane(PLAY, (0, 1), tuple(arrays["map_extent"].tolist()))

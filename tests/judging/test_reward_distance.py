@@ -22,7 +22,7 @@ from trailward.judging.epic import (
     transition_figures,
 )
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings, ConvSettings, RewardSettings
 
 GENERATOR = np.random.default_rng(0)
 GAUSSIAN = Transitions(
@@ -293,7 +293,7 @@ CONFIG = EvaluationConfig(num_transitions=40)
 WALKS = random_walks()
 AT_ONCE = PlanSpec(4, 1, 2, 2, with_actions=True)
 APART = PlanSpec(4, 2, 2, 2, with_actions=True)
-ACTING = RewardConfig(hidden=(8,), sees_actions=True)
+ACTING = AdditiveSettings(hidden=(8,), sees_actions=True)
 
 
 def rewarded(learnt: LearntReward, sign: float) -> Dataset:
@@ -303,8 +303,8 @@ def rewarded(learnt: LearntReward, sign: float) -> Dataset:
     return Dataset([Episode(e.observations, e.actions, found) for e, found in episodes])
 
 
-@pytest.mark.parametrize("config", [RewardConfig(hidden=(8,)), ACTING], ids=["plain", "acting"])
-def test_a_learnt_reward_is_its_own_best_match(config: RewardConfig) -> None:
+@pytest.mark.parametrize("config", [AdditiveSettings(hidden=(8,)), ACTING], ids=["plain", "acting"])
+def test_a_learnt_reward_is_its_own_best_match(config: RewardSettings) -> None:
     learnt = tiny_reward(tiny_diffuser(AT_ONCE), config)
     found = transition_figures(learnt, learnt.transition_rewards, rewarded(learnt, 1.0), CONFIG)
     assert found["epic"]["value"] == pytest.approx(0, abs=1e-6)
@@ -332,11 +332,11 @@ def test_without_a_true_reward_of_transitions_there_is_no_epic() -> None:
 
 @pytest.mark.parametrize(
     ("config", "spec"),
-    [(RewardConfig("linear"), AT_ONCE), (RewardConfig("conv"), AT_ONCE), (ACTING, APART)],
+    [("linear", AT_ONCE), (ConvSettings(), AT_ONCE), (ACTING, APART)],
     ids=["linear", "conv", "several actions"],
 )
 def test_rewards_that_are_not_of_transitions_have_no_figures(
-    config: RewardConfig, spec: PlanSpec
+    config: RewardSettings, spec: PlanSpec
 ) -> None:
     learnt = tiny_reward(tiny_diffuser(spec), config)
     found = transition_figures(learnt, curved, WALKS, CONFIG)

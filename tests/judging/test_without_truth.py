@@ -27,8 +27,8 @@ from trailward.judging.without_truth import (
     separation,
 )
 from trailward.learning.learnt_reward import LearntReward
+from trailward.rewards import AdditiveReward, AdditiveSettings
 from trailward.rewards.known_region import find_known_region
-from trailward.rewards.models import AdditiveReward, RewardConfig
 
 SPEC = PlanSpec(horizon=4, stride=2, observation_dim=4, action_dim=2)
 COLUMNS = Columns(("x", "y", "vx", "vy"), units={"x": "m", "y": "m"})
@@ -67,7 +67,7 @@ def diffuser() -> Diffuser:
 
 def linear_reward(*weights: float, features: tuple[int, ...] | None = None) -> LearntReward:
     """``sum of weight * entry`` in model space."""
-    learnt = tiny_reward(diffuser(), RewardConfig(hidden=(), features=features))
+    learnt = tiny_reward(diffuser(), AdditiveSettings(hidden=(), features=features))
     assert isinstance(learnt.model, AdditiveReward)
     (layer,) = learnt.model.network
     assert isinstance(layer, nn.Linear)
@@ -143,9 +143,7 @@ def test_what_a_reward_does_not_see_has_no_share() -> None:
 def test_rewards_of_whole_plans_have_shares_too(kind: str) -> None:
     spec = PlanSpec(horizon=4, stride=2, observation_dim=2, action_dim=2, with_actions=True)
     model = tiny_diffuser(spec)
-    learnt = (
-        tiny_staged_reward(model) if kind == "staged" else tiny_reward(model, RewardConfig(kind))
-    )
+    learnt = tiny_staged_reward(model) if kind == "staged" else tiny_reward(model, kind)
     shares = feature_shares(learnt, random_walks([40] * 5), count=100, seed=0)
     assert list(shares) == ["observation 0", "observation 1", "actions"]
     assert sum(shares.values()) == pytest.approx(1.0)
@@ -163,7 +161,7 @@ def test_guided_plans_are_nearer_if_the_reward_points_where_demonstrations_go() 
 
 def test_the_plans_of_a_tuned_diffuser_count_as_guided() -> None:
     fair = linear_reward(0.3, 0.0, 0.0, 0.0)
-    tuned = held_out_distance(replace(fair, tuned=diffuser()), diffuser(), PLAY, SHOWN)
+    tuned = held_out_distance(replace(fair, fine_tuned=diffuser()), diffuser(), PLAY, SHOWN)
     assert tuned["guided"] == tuned["unguided"]
 
 

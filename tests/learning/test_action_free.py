@@ -12,10 +12,10 @@ from trailward.data.episode import Columns, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import TrainingConfig, train_diffuser
+from trailward.learning.config import LearningConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings
 
 NAMES = Columns(("east", "north"), (), {"east": "m"})
 
@@ -41,7 +41,7 @@ def test_a_reward_is_learnt_and_plans_are_made_without_any_action(tmp_path: Path
         diffuser,
         demonstrations,
         tmp_path / "reward",
-        reward_config=RewardConfig(hidden=(8,)),
+        reward=AdditiveSettings(hidden=(8,)),
         sampling=SamplingConfig(num_steps=3, stop_step=0),
         config=LearningConfig(num_steps=2, batch_size=4),
     )

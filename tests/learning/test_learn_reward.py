@@ -1,6 +1,6 @@
 import math
 import signal
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +16,23 @@ from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.adjoint import checkpointed
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
-from trailward.diffusion.training import DivergedError, logged_losses
+from trailward.diffusion.fitting import DivergedError
+from trailward.diffusion.training import logged_losses
 from trailward.judging.without_truth import held_out_demonstrations
 from trailward.learning import learn_reward as reward_learning
 from trailward.learning import problem as matching
-from trailward.learning.learn_reward import STATE, LearningConfig, learn_reward
+from trailward.learning.config import LearningConfig, SelectionConfig
+from trailward.learning.learn_reward import STATE, learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem, matching_loss
-from trailward.objectives.matching import OBJECTIVES
-from trailward.rewards.models import RewardConfig, StagedReward
+from trailward.objectives.matching import MSE, OBJECTIVES
+from trailward.rewards import (
+    REWARDS,
+    AdditiveSettings,
+    MLPSettings,
+    StagedReward,
+    StagedSettings,
+)
 from trailward.rewards.value import DISCOUNTED, Value, ValueConfig, fit_discounted_value
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
@@ -34,10 +42,11 @@ OTHER_WAY = Dataset(
 )
 PLAY = random_walks([30] * 6, seed=3)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
-REWARD = RewardConfig(hidden=(8,))
+REWARD = AdditiveSettings(hidden=(8,))
 LOCAL = replace(REWARD, num_local=8)
-STAGED = replace(REWARD, model="staged", memory_radius=0.12)
-CONFIG = LearningConfig(objective="mse", num_steps=18, batch_size=8, evaluate_every=5, patience=99)
+STAGED = StagedSettings(hidden=(8,), memory_radius=0.12)
+SELECTION = SelectionConfig(evaluate_every=5, patience=99)
+CONFIG = LearningConfig(num_steps=18, batch_size=8, selection=SELECTION)
 KILLED_AT_STEP_13 = """
 import os, signal, sys
 import torch
@@ -54,16 +63,30 @@ learn(sys.argv[1], report=report)
 
 def learn(folder: Path | str, **changes) -> LearntReward:
     """A tiny run; ``changes`` are of its settings or, by other names, of its configuration."""
+    report = changes.pop("report", lambda done, **figures: None)
+    tell = changes.pop("on_step", lambda state: report(state.step, **state.figures))
     return learn_reward(
         changes.pop("diffuser", tiny_diffuser(SPEC)),
         changes.pop("demonstrations", DEMONSTRATIONS),
         folder,
         play=changes.pop("play", None),
-        reward_config=changes.pop("reward", REWARD),
+        objective=changes.pop("objective", "mse"),
+        reward=changes.pop("reward", REWARD),
         sampling=changes.pop("sampling", SAMPLING),
-        report=changes.pop("report", lambda done, **figures: None),
-        config=replace(CONFIG, **changes),
+        on_step=tell,
+        config=configured(**changes),
     )
+
+
+def configured(**changes) -> LearningConfig:
+    """The tiny run's configuration with changes, each in the group that it belongs to."""
+    config = CONFIG
+    for group in ("selection", "value", "expert", "fine_tuning", "planning"):
+        inside = getattr(config, group)
+        own = {each.name for each in fields(inside)} - {"num_steps", "batch_size", "learning_rate"}
+        given = {name: changes.pop(name) for name in own & set(changes)}
+        config = replace(config, **{group: replace(inside, **given)})
+    return replace(config, **changes)
 
 
 def corridor(*stops: float, count: int = 4, seed: int = 0) -> Dataset:
@@ -103,7 +126,9 @@ def local_size(learnt: LearntReward) -> torch.Tensor:
     """The mean square of the reward's local part over play data, of each stage if it has two."""
     windows, diffuser = Windows(PLAY, SPEC), tiny_diffuser(SPEC)
     plans, _ = windows.batch(torch.arange(len(windows)), diffuser.normalizer)
-    return learnt.model.local_rewards(plans).square().mean((0, 1))
+    model = learnt.model
+    parts = [model.before, model.after] if isinstance(model, StagedReward) else [model]
+    return torch.stack([part.local_rewards(plans).square().mean() for part in parts])
 
 
 def loss_of(reward: torch.nn.Module, objective: str = "mse", **options) -> torch.Tensor:
@@ -116,7 +141,7 @@ def loss_of(reward: torch.nn.Module, objective: str = "mse", **options) -> torch
         torch.arange(len(windows)).repeat(8),
         objective=OBJECTIVES[objective],
         sampling=SAMPLING,
-        generator=seeded(),
+        noise=seeded(),
         **options,
     )
 
@@ -149,7 +174,8 @@ def test_learning_with_the_noisy_guide_lowers_the_objective(tmp_path: Path) -> N
 def test_every_reward_model_can_be_learnt(model: str, tmp_path: Path) -> None:
     assert (
         improvement(
-            tmp_path, reward=RewardConfig(model, hidden=None if model == "linear" else (8, 8))
+            tmp_path,
+            reward=REWARDS[model].Settings(**{} if model == "linear" else {"hidden": (8, 8)}),
         )
         > 1e-3
     )
@@ -157,7 +183,7 @@ def test_every_reward_model_can_be_learnt(model: str, tmp_path: Path) -> None:
 
 def test_a_reward_knows_the_settings_that_it_was_learnt_with(tmp_path: Path) -> None:
     learnt = learn(tmp_path, num_held_out=1)
-    assert learnt.provenance["learning"] == asdict(replace(CONFIG, num_held_out=1))
+    assert learnt.provenance["learning"] == asdict(configured(num_held_out=1))
     held_out = held_out_demonstrations(LearntReward.load(tmp_path), DEMONSTRATIONS)
     assert held_out.episodes == DEMONSTRATIONS.episodes[-1:]
 
@@ -178,7 +204,7 @@ def test_learning_leaves_the_denoiser_as_it_is(tmp_path: Path) -> None:
     diffuser = tiny_diffuser(SPEC)
     before = {name: w.clone() for name, w in diffuser.denoiser.state_dict().items()}
     learn_reward(
-        diffuser, DEMONSTRATIONS, tmp_path, reward_config=REWARD, sampling=SAMPLING, config=CONFIG
+        diffuser, DEMONSTRATIONS, tmp_path, reward=REWARD, sampling=SAMPLING, config=CONFIG
     )
     assert all(torch.equal(w, before[n]) for n, w in diffuser.denoiser.state_dict().items())
     assert all(weight.grad is None for weight in diffuser.denoiser.parameters())
@@ -291,10 +317,10 @@ def test_the_first_round_does_not_use_up_the_patience_of_the_second(
 def test_a_discounted_value_is_fitted_to_the_reward_when_all_is_learnt(
     small_discounted_value: ValueConfig, tmp_path: Path
 ) -> None:
-    learnt = learn(tmp_path / "ours", play=PLAY, value_discount=0.9)
+    learnt = learn(tmp_path / "ours", play=PLAY, discount=0.9)
     assert_same_weights(learnt, learn(tmp_path / "theirs"))
     expected = fit_discounted_value(
-        learnt.model.step_rewards,
+        learnt.model,
         Windows(PLAY, SPEC),
         tiny_diffuser(SPEC).normalizer,
         discount=0.9,
@@ -312,28 +338,29 @@ def test_the_guide_is_scaled_for_the_discounted_value_not_the_reward(
 ) -> None:
     judged = []
     monkeypatch.setattr(
-        MatchingProblem, "best_sampling", lambda self, model: judged.append(model) or SAMPLING
+        reward_learning, "best_sampling", lambda problem, model: judged.append(model) or SAMPLING
     )
-    learnt = learn(tmp_path, play=PLAY, value_discount=0.9)
+    learnt = learn(tmp_path, play=PLAY, discount=0.9)
     assert judged == [learnt.value]
 
 
 @pytest.mark.parametrize(
     ("reward", "demonstrations"),
     [
-        (STAGED, TURNING),
-        (RewardConfig("mlp", hidden=(8, 8)), DEMONSTRATIONS),
-        (RewardConfig("conv"), DEMONSTRATIONS),
-        (RewardConfig("linear"), DEMONSTRATIONS),
+        ("staged", TURNING),
+        ("mlp", DEMONSTRATIONS),
+        ("conv", DEMONSTRATIONS),
+        ("linear", DEMONSTRATIONS),
     ],
     ids=["staged", "mlp", "conv", "linear"],
 )
 def test_a_discounted_value_of_anything_but_an_additive_reward_is_refused_before_learning(
-    reward: RewardConfig, demonstrations: Dataset, tmp_path: Path
+    reward: str, demonstrations: Dataset, tmp_path: Path
 ) -> None:
-    words = f"a discounted one an additive reward; '{reward.model}' is none: use 'additive'"
+    words = f"a discounted one an additive reward; '{reward}' is none: use 'additive'"
+    given = STAGED if reward == "staged" else reward
     with pytest.raises(ValueError, match=words):
-        learn(tmp_path, reward=reward, demonstrations=demonstrations, play=PLAY, value_discount=0.9)
+        learn(tmp_path, reward=given, demonstrations=demonstrations, play=PLAY, discount=0.9)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -366,14 +393,14 @@ def test_a_staged_reward_remembers_the_place_that_demonstrations_turn_at(tmp_pat
     assert 0 < facts["memory_error"] < 0.1 * facts["memory_error_without"]
     back = LearntReward.load(tmp_path)
     assert_same_weights(back, learnt)
-    assert (back.config, back.provenance["learnt"]) == (STAGED, facts)
+    assert (back.model.settings, back.provenance["learnt"]) == (STAGED, facts)
 
 
 def test_where_nothing_calls_for_a_memory_an_additive_reward_is_learnt(tmp_path: Path) -> None:
     straight = corridor(0.9, seed=4)
     ours = learn(tmp_path / "ours", reward=STAGED, demonstrations=straight)
     theirs = learn(tmp_path / "theirs", reward=REWARD, demonstrations=straight)
-    assert ours.config == replace(STAGED, model="additive")
+    assert ours.model.settings == REWARD
     facts = ours.provenance["learnt"]
     assert min(facts["memory_error"], facts["memory_error_without"]) > 0
     assert "memory_error" not in theirs.provenance["learnt"]
@@ -390,7 +417,7 @@ def test_held_out_demonstrations_do_not_decide_what_is_remembered(tmp_path: Path
     usual = learn(tmp_path / "b", reward=STAGED, demonstrations=TURNING, num_steps=1)
     assert torch.equal(learnt.model.memory.place, usual.model.memory.place)
     every = learn(tmp_path / "c", reward=STAGED, demonstrations=mixed, num_steps=1, num_held_out=0)
-    assert every.config.model == "additive"
+    assert every.model.name == "additive"
 
 
 @pytest.mark.parametrize("stopped_at", [5, 7, 10])
@@ -419,7 +446,7 @@ def test_learning_that_asked_for_stages_in_vain_goes_on(tmp_path: Path) -> None:
     resumed = []
     ours = learn(tmp_path / "stopped", **options, report=lambda done, **f: resumed.append(done))
     assert resumed[0] == 11
-    assert ours.config.model == "additive"
+    assert ours.model.name == "additive"
 
 
 def test_the_value_of_a_staged_reward_knows_the_stage(small_value: None, tmp_path: Path) -> None:
@@ -429,10 +456,8 @@ def test_the_value_of_a_staged_reward_knows_the_stage(small_value: None, tmp_pat
     assert back.value.num_stages == 2
     values = back.value.stage_rewards(plans)
     assert (values[..., 0] - values[..., 1]).abs().max() > 1e-2
-    for past in (torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)):
-        assert torch.equal(
-            back.guide_model.given(past)(plans), learnt.guide_model.given(past)(plans)
-        )
+    for past in (torch.zeros((3, 1), dtype=torch.long), torch.ones((3, 1), dtype=torch.long)):
+        assert torch.equal(back.guide_model(plans, past), learnt.guide_model(plans, past))
 
 
 def test_the_penalty_keeps_the_local_parts_of_both_stages_small(tmp_path: Path) -> None:
@@ -449,8 +474,15 @@ def test_the_penalty_of_stages_is_the_sum_of_those_of_both() -> None:
     model = shake(replace(STAGED, num_local=8).build(SPEC), size=1.0)
     assert isinstance(model, StagedReward)
     demonstrations, play = Windows(DEMONSTRATIONS, SPEC), Windows(PLAY, SPEC)
-    config = replace(CONFIG, local_penalty=2.0)
-    problem = MatchingProblem(tiny_diffuser(SPEC), demonstrations, play, 3, SAMPLING, config)
+    problem = MatchingProblem(
+        diffuser=tiny_diffuser(SPEC),
+        windows=demonstrations,
+        num_learnt=3,
+        play=play,
+        objective=MSE(),
+        sampling=SAMPLING,
+        config=replace(CONFIG, local_penalty=2.0),
+    )
     both, before, after = (problem.penalty(m, 0) for m in (model, model.before, model.after))
     torch.testing.assert_close(both, before + after)
     assert min(before, after) > 1e-4
@@ -467,13 +499,13 @@ def test_features_that_are_not_there_are_refused_in_stages_too(tmp_path: Path) -
         {"num_rounds": 2},
         {"reward": LOCAL},
         {"starts": "both", "objective": "energy"},
-        {"value_discount": 0.9},
+        {"discount": 0.9},
     ],
     ids=["rounds", "local part", "starts", "discounted value"],
 )
 def test_what_needs_play_data_is_refused_without(changes: dict, tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="a local part, starts elsewhere and tuning need play data; give"
+        ValueError, match="a local part, starts elsewhere and fine-tuning need play data; give"
     ):
         learn(tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
@@ -492,7 +524,7 @@ def test_the_penalty_keeps_the_local_part_small_on_play_data(tmp_path: Path) -> 
 
 
 def test_a_value_of_rewards_of_whole_plans_is_refused(small_value: None, tmp_path: Path) -> None:
-    reward = RewardConfig("mlp", hidden=(8, 8))
+    reward = MLPSettings(hidden=(8, 8))
     with pytest.raises(ValueError, match=r"needs a reward of single observations, .*'mlp' is none"):
         learn(tmp_path, **TWO_ROUNDS, reward=reward)
 
@@ -502,7 +534,7 @@ def test_a_value_of_rewards_of_whole_plans_is_refused(small_value: None, tmp_pat
 )
 def test_rounds_and_penalties_below_their_least_are_refused(changes: dict, least: int) -> None:
     with pytest.raises(ValueError, match=f"it must be at least {least}"):
-        LearningConfig(**changes)
+        configured(**changes)
 
 
 def test_a_checkpoint_of_other_play_data_is_refused(small_value: None, tmp_path: Path) -> None:
@@ -515,7 +547,7 @@ def test_the_reward_returned_is_the_reward_saved(tmp_path: Path) -> None:
     learnt = learn(tmp_path)
     back = LearntReward.load(tmp_path)
     assert_same_weights(back, learnt)
-    assert (back.config, back.sampling, back.spec) == (REWARD, SAMPLING, SPEC)
+    assert (back.model.settings, back.sampling, back.spec) == (REWARD, SAMPLING, SPEC)
     assert back.provenance["objective"] == "mse"
 
 
@@ -623,11 +655,11 @@ def test_a_gradient_above_the_limit_is_divergence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"objective": "mmd_gaussian"}, "learning"),
+        ({"objective": "mmd_gaussian"}, "objective"),
         ({"seed": 1}, "learning"),
         ({"num_held_out": 2}, "learning"),
-        ({"reward": RewardConfig(hidden=(9,))}, "reward"),
-        ({"reward": replace(REWARD, model="staged")}, "reward"),
+        ({"reward": AdditiveSettings(hidden=(9,))}, "reward"),
+        ({"reward": StagedSettings(hidden=(8,))}, "reward"),
         ({"sampling": replace(SAMPLING, scale=0.1)}, "sampling"),
         ({"diffuser": tiny_diffuser(SPEC, config=DenoiserConfig(width=24, depth=1))}, "diffuser"),
         ({"demonstrations": OTHER_WAY}, "demonstrations"),
@@ -663,7 +695,7 @@ def test_demonstrations_of_another_environment_are_refused(
             diffuser,
             random_walks(observation_dim=3),
             tmp_path,
-            reward_config=REWARD,
+            reward=REWARD,
             sampling=SAMPLING,
             config=CONFIG,
         )

@@ -11,6 +11,7 @@ import torch
 from processes import run_python
 from tiny import (
     STAGED,
+    given,
     random_walks,
     seeded,
     shake,
@@ -25,21 +26,27 @@ from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.memory import RemembersPast
-from trailward.rewards.models import KnownReward, RewardConfig, StepRewardModel
+from trailward.rewards import (
+    AdditiveSettings,
+    ConvSettings,
+    MLPSettings,
+    RewardSettings,
+    StagedSettings,
+    TrueReward,
+)
 from trailward.rewards.value import Value
 
 CONFIGS = [
-    RewardConfig(hidden=(8,)),
-    RewardConfig(features=(1,), hidden=(4, 4)),
-    RewardConfig(hidden=(8,), features=(1, 0), num_local=6, local_frequency=2.0),
+    AdditiveSettings(hidden=(8,)),
+    AdditiveSettings(features=(1,), hidden=(4, 4)),
+    AdditiveSettings(hidden=(8,), features=(1, 0), num_local=6, local_frequency=2.0),
     STAGED,
-    RewardConfig("staged", features=(1,), num_local=6, memory_radius=0.3),
-    RewardConfig("linear"),
-    RewardConfig("mlp", hidden=(8, 6, 4)),
-    RewardConfig("conv", hidden=(4, 6, 8)),
+    StagedSettings(features=(1,), num_local=6, memory_radius=0.3),
+    "linear",
+    MLPSettings(hidden=(8, 6, 4)),
+    ConvSettings(hidden=(4, 6, 8)),
 ]
-ACTING = RewardConfig(hidden=(8,), sees_actions=True)
+ACTING = AdditiveSettings(hidden=(8,), sees_actions=True)
 EPISODE = random_walks([9]).episodes[0]
 OBSERVATIONS = np.random.default_rng(0).standard_normal((6, 2))
 
@@ -65,10 +72,10 @@ def saved(diffuser: Diffuser, tmp_path: Path) -> Path:
 
 
 def test_only_rewards_of_steps_say_what_an_observation_is_worth(diffuser: Diffuser) -> None:
-    additive, linear = tiny_reward(diffuser), tiny_reward(diffuser, RewardConfig("linear"))
+    additive, linear = tiny_reward(diffuser), tiny_reward(diffuser, "linear")
     assert additive.is_additive
     assert not linear.is_additive
-    assert isinstance(KnownReward(torch.sum, diffuser.normalizer, diffuser.spec), StepRewardModel)
+    assert TrueReward(torch.sum, diffuser.normalizer, diffuser.spec).per_step
     with pytest.raises(TypeError, match="'linear' reward is of whole plans; learn an 'additive'"):
         linear.step_rewards(OBSERVATIONS)
 
@@ -94,12 +101,13 @@ def test_plan_rewards_take_environment_units(action_diffuser: Diffuser) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_a_saved_reward_comes_back_equal(
-    config: RewardConfig, diffuser: Diffuser, tmp_path: Path
+    config: RewardSettings, diffuser: Diffuser, tmp_path: Path
 ) -> None:
     reward, plans = tiny_reward(diffuser, config), windows(diffuser.spec)
     back = LearntReward.load(reward.save(tmp_path))
-    for name in ("spec", "config", "sampling", "diffuser_fingerprint", "provenance"):
+    for name in ("spec", "planning", "sampling", "diffuser_fingerprint", "provenance"):
         assert getattr(back, name) == getattr(reward, name)
+    assert back.model.to_config() == reward.model.to_config()
     np.testing.assert_array_equal(back.plan_rewards(plans), reward.plan_rewards(plans))
     assert not any(weight.requires_grad for weight in back.model.parameters())
 
@@ -141,7 +149,7 @@ def test_a_reward_saved_before_values_were_discounted_can_be_read(
 ) -> None:
     reward, plans = valued_reward(diffuser), windows(diffuser.spec)
     config = json.loads((reward.save(tmp_path) / "config.json").read_text())
-    del config["value"]["discount"], config["reward"]["sees_actions"]
+    del config["value"]["discount"], config["reward"]["settings"]["sees_actions"]
     del config["sampling"]["temperature"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     back = LearntReward.load(tmp_path)
@@ -205,8 +213,12 @@ def test_called_a_reward_that_sees_actions_judges_episodes_and_batches_of_them(
 ) -> None:
     """With an action for each observation, or for each but the last."""
     diffuser = tiny_diffuser(PlanSpec(4, stride, 2, 2, with_actions=True))
-    config = RewardConfig(model, hidden=(8,), sees_actions=True, memory_radius=0.7)
-    reward = (tiny_reward if model == "additive" else tiny_staged_reward)(diffuser, config)
+    staged = StagedSettings(hidden=(8,), sees_actions=True, memory_radius=0.7)
+    reward = (
+        tiny_reward(diffuser, AdditiveSettings(hidden=(8,), sees_actions=True))
+        if model == "additive"
+        else tiny_staged_reward(diffuser, staged)
+    )
     episodes = random_walks([9, 9, 9]).episodes
     expected = np.stack([reward.episode_rewards(episode) for episode in episodes])
     assert expected.shape == (3, 10 - stride)
@@ -247,7 +259,7 @@ def test_called_it_refuses_what_does_not_fit(diffuser: Diffuser, action_diffuser
     with pytest.raises(DataError, match="the episode has 1 actions; a plan step takes 2"):
         acting(EPISODE.observations[0], EPISODE.actions[0])
     with pytest.raises(TypeError, match="'mlp' reward is of whole plans"):
-        tiny_reward(diffuser, RewardConfig("mlp"))(OBSERVATIONS)
+        tiny_reward(diffuser, MLPSettings())(OBSERVATIONS)
     np.testing.assert_array_equal(reward([[1, 2]]), reward(np.array([[1.0, 2.0]])))
 
 
@@ -275,8 +287,8 @@ def test_rewards_of_steps_and_transitions_refuse_what_does_not_fit(
     with pytest.raises(DataError, match=r"^actions\[0, 0\] is nan"):
         at_once.transition_rewards(now, nothing, then)
     staged = tiny_staged_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2)))
-    with pytest.raises(DataError, match=r"remembered have shape \(5, 1\)"):
-        staged.transition_rewards(now, act, then, remembered=[False] * 5)
+    with pytest.raises(DataError, match=r"past have shape \(5, 1\)"):
+        staged.transition_rewards(now, act, then, past=np.zeros(5, int))
     with pytest.raises(TypeError, match="sees the actions of 2 environment steps"):
         acting.transition_rewards(now, act, then)
 
@@ -287,16 +299,16 @@ def test_transitions_told_one_by_one_make_up_a_staged_episode(acts: bool) -> Non
     config = replace(STAGED, sees_actions=acts)
     reward = tiny_staged_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2, with_actions=acts)), config)
     seen, acted = EPISODE.observations, EPISODE.actions
-    remembered = reward.remember(seen[None])[0]
-    assert set(remembered) == {False, True}
-    found = reward.transition_rewards(seen[:-1], acted, seen[1:], remembered=remembered[:-1])
+    remembered = reward.observe(seen[None])[0]
+    assert set(remembered) == {0, 1}
+    found = reward.transition_rewards(seen[:-1], acted, seen[1:], past=remembered[:-1])
     whole = reward.episode_rewards(EPISODE)
     np.testing.assert_allclose(found, whole if acts else whole[1:], rtol=1e-4)
     assert not reward.is_of_transitions
-    late = reward.remember(seen[None, 5:], remembered[5:6])[0]
+    late = reward.observe(seen[None, 5:], remembered[5:6])[0]
     np.testing.assert_array_equal(late, remembered[5:])
     without = tiny_reward(tiny_diffuser(PlanSpec(4, 1, 2, 2)))
-    assert not without.remember(seen[None]).any()
+    assert not without.observe(seen[None]).any()
 
 
 def parts(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -328,7 +340,7 @@ def test_rewards_that_are_not_of_transitions_say_what_to_do(
     diffuser: Diffuser, action_diffuser: Diffuser
 ) -> None:
     refused = [
-        (tiny_reward(diffuser, RewardConfig("mlp")), "'mlp' reward is of whole plans; learn an"),
+        (tiny_reward(diffuser, MLPSettings()), "'mlp' reward is of whole plans; learn an"),
         (tiny_staged_reward(diffuser), "a staged reward remembers what came before; judge episod"),
         (tiny_reward(action_diffuser, ACTING), "of 2 environment steps; .* plans of stride 1"),
     ]
@@ -350,7 +362,7 @@ def test_rewards_of_whole_plans_have_none_of_single_steps_of_an_episode(
     diffuser: Diffuser,
 ) -> None:
     with pytest.raises(TypeError, match="'conv' reward is of whole plans"):
-        tiny_reward(diffuser, RewardConfig("conv")).episode_rewards(EPISODE)
+        tiny_reward(diffuser, ConvSettings()).episode_rewards(EPISODE)
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
@@ -360,7 +372,7 @@ def test_the_mean_reward_of_whole_plans_is_that_of_windows_end_to_end(
 ) -> None:
     """Windows of 9 consecutive observations, of which 30 have room for 3."""
     owner = request.getfixturevalue("action_diffuser" if actions else "diffuser")
-    spec, reward = owner.spec, tiny_reward(owner, RewardConfig(name))
+    spec, reward = owner.spec, tiny_reward(owner, name)
     episode = random_walks([29]).episodes[0]
     observations, acted = units(episode)
     assert spec.num_observations == 9
@@ -380,20 +392,20 @@ def test_plans_of_a_staged_reward_are_guided_by_reward_and_value_of_their_stage(
     assert reward.value is not None
     both = reward.model.stage_rewards(plans) + reward.value.stage_rewards(plans)
     guide, seen = reward.guide_model, reward.model.memory.visited(plans)
-    assert isinstance(guide, RemembersPast)
+    assert guide.num_stages == 2
     torch.testing.assert_close(guide(plans), torch.where(seen, both[..., 1], both[..., 0]).mean(1))
     for stage in (0, 1):
-        given = guide.given(torch.full((3,), bool(stage)))
-        torch.testing.assert_close(given(plans), both[..., stage].mean(1))
-    assert torch.equal(guide.remember(plans), seen)
+        judge = given(guide, torch.full((3,), bool(stage)))
+        torch.testing.assert_close(judge(plans), both[..., stage].mean(1))
+    assert torch.equal(guide.observe(plans).bool(), seen)
     assert seen.any()
     assert not seen.all()
 
 
 def test_a_staged_reward_without_a_value_remembers_too(diffuser: Diffuser) -> None:
     reward = tiny_staged_reward(diffuser)
-    assert isinstance(reward.guide_model, RemembersPast)
-    assert not isinstance(tiny_reward(diffuser).guide_model, RemembersPast)
+    assert reward.guide_model.num_stages == 2
+    assert tiny_reward(diffuser).guide_model.num_stages == 1
 
 
 def test_a_staged_reward_judges_observations_by_those_before_them(diffuser: Diffuser) -> None:
@@ -462,7 +474,9 @@ def test_a_saved_staged_reward_comes_back_with_its_place_and_value(
         back.step_rewards(OBSERVATIONS), reward.step_rewards(OBSERVATIONS)
     )
     every = torch.ones(3, dtype=torch.bool)
-    assert torch.equal(back.guide_model.given(every)(plans), reward.guide_model.given(every)(plans))
+    assert torch.equal(
+        given(back.guide_model, every)(plans), given(reward.guide_model, every)(plans)
+    )
 
 
 def test_the_value_is_no_part_of_what_an_observation_is_worth(diffuser: Diffuser) -> None:
@@ -474,7 +488,7 @@ def test_the_value_is_no_part_of_what_an_observation_is_worth(diffuser: Diffuser
 
 def test_a_reward_saved_before_there_were_values_can_be_read(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
-    del config["value"], config["reward"]["num_local"], config["reward"]["local_frequency"]
+    del config["value"], config["reward"]["settings"]["num_local"]
     (saved / "config.json").write_text(json.dumps(config))
     assert LearntReward.load(saved).value is None
 
@@ -484,7 +498,7 @@ def test_a_reward_saved_before_there_were_stages_can_be_read(
 ) -> None:
     reward, plans = valued_reward(diffuser), windows(diffuser.spec)
     config = json.loads((reward.save(tmp_path) / "config.json").read_text())
-    del config["value"]["num_stages"], config["reward"]["memory_radius"]
+    del config["value"]["num_stages"], config["fine_tuned"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert torch.equal(LearntReward.load(tmp_path).guide_model(plans), reward.guide_model(plans))
 
@@ -556,15 +570,15 @@ def test_an_incomplete_configuration_is_refused(missing: str, saved: Path) -> No
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(saved: Path) -> None:
     config = json.loads((saved / "config.json").read_text())
-    config["reward"]["hidden"] = [9]
+    config["reward"]["settings"]["hidden"] = [9]
     (saved / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="weights and configuration disagree"):
         LearntReward.load(saved)
 
 
 def test_saving_again_replaces_the_model_whole(saved: Path, diffuser: Diffuser) -> None:
-    tiny_reward(diffuser, RewardConfig("linear")).save(saved)
-    assert LearntReward.load(saved).config.model == "linear"
+    tiny_reward(diffuser, "linear").save(saved)
+    assert LearntReward.load(saved).model.name == "linear"
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "weights.safetensors"]
 
 

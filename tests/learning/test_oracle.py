@@ -12,7 +12,7 @@ from trailward.diffusion.guide import CleanGuide, Guide, NoisyGuide
 from trailward.diffusion.sampler import ReverseStep, ddim_step, ddpm_step, sample
 from trailward.diffusion.schedule import cosine_schedule
 from trailward.objectives.matching import MSE, MMDGaussian, MMDMatern, Objective
-from trailward.rewards.models import LinearReward
+from trailward.rewards import LinearReward
 
 SPEC = PlanSpec(horizon=4, stride=1, observation_dim=2, action_dim=1)
 SCHEDULE, FINE = cosine_schedule(50), cosine_schedule(200)

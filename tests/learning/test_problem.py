@@ -8,20 +8,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from tiny import random_walks, seeded, shake, tiny_diffuser
+from tiny import ToldWholeReward, given, random_walks, seeded, shake, tiny_diffuser
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.learning.problem import STARTS, LearningConfig, MatchingProblem, matching_loss
+from trailward.learning.config import STARTS, LearningConfig, SelectionConfig, ValueSchedule
+from trailward.learning.problem import MatchingProblem, matching_loss
+from trailward.learning.selection import best_sampling
+from trailward.learning.validation import check_combination
 from trailward.objectives.matching import MSE, OBJECTIVES
-from trailward.rewards.models import RewardConfig, StagedReward
+from trailward.rewards import AdditiveSettings, StagedReward, StagedSettings
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 PLAY = random_walks([30] * 6, seed=3)
 DEMONSTRATIONS = random_walks([12, 12, 6, 12], drift=0.4, seed=7)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
-REWARD = RewardConfig(hidden=(8,))
+REWARD = AdditiveSettings(hidden=(8,))
 OPTIONS = {"objective": MSE(), "sampling": SAMPLING}
 PASSING = [-0.6, -0.6, -0.6, -0.3, 0.0, 0.3, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]
 """A walk that is at the remembered place at environment step 4 alone."""
@@ -39,7 +42,7 @@ def walks(*alongs: list[float]) -> Windows:
 
 def staged() -> StagedReward:
     """It remembers the origin of model space."""
-    model = shake(RewardConfig("staged", hidden=(8,), memory_radius=0.12).build(SPEC), size=1.0)
+    model = shake(StagedSettings(hidden=(8,), memory_radius=0.12).build(SPEC), size=1.0)
     assert isinstance(model, StagedReward)
     model.memory.place.zero_()
     return model
@@ -53,7 +56,7 @@ def mask_of(windows: Windows, index: int, reward: Callable[[Tensor], Tensor]) ->
         masks.append(torch.ones(plans.shape[:2], dtype=torch.bool) if mask is None else mask)
         return MSE()(plans, demonstrations, mask)
 
-    options = OPTIONS | {"objective": note, "generator": seeded()}
+    options = OPTIONS | {"objective": note, "noise": seeded()}
     matching_loss(tiny_diffuser(SPEC), reward, windows, torch.tensor([index]), **options)
     (mask,) = masks
     return mask[0].tolist()
@@ -74,7 +77,7 @@ def test_the_loss_is_the_objective_of_guided_plans_from_where_demonstrations_sta
         indices,
         objective=MSE(),
         sampling=SAMPLING,
-        generator=seeded(),
+        noise=seeded(),
     )
     torch.testing.assert_close(loss, (plans - demonstrations).square().mean())
 
@@ -88,7 +91,7 @@ def test_padded_steps_of_short_demonstrations_do_not_count() -> None:
     plans = diffuser.sample_plans(
         demonstrations[:, 0], SAMPLING, generator=seeded(), reward_model=reward
     )
-    options = {"objective": MSE(), "sampling": SAMPLING, "generator": seeded()}
+    options = {"objective": MSE(), "sampling": SAMPLING, "noise": seeded()}
     loss = matching_loss(diffuser, reward, windows, short, **options)
     torch.testing.assert_close(loss, (plans - demonstrations)[:, :4].square().mean())
 
@@ -129,11 +132,11 @@ def test_plans_are_given_the_stage_at_the_beginning_of_their_window() -> None:
             demonstrations[:, 0],
             SAMPLING,
             generator=seeded(),
-            reward_model=model.given(torch.tensor(past)),
+            reward_model=given(model, torch.tensor(past)),
         )
         return MSE()(plans, demonstrations, mask)
 
-    loss = matching_loss(diffuser, model, windows, picks, **OPTIONS, generator=seeded())
+    loss = matching_loss(diffuser, model, windows, picks, **OPTIONS, noise=seeded())
     torch.testing.assert_close(loss, expected([False, True, False]))
     for other in ([False] * 3, [True] * 3, [True, False, True]):
         assert abs(loss - expected(other)) > 1e-6
@@ -145,8 +148,9 @@ def test_plans_are_given_the_stage_at_the_beginning_of_their_window() -> None:
 
 
 def test_a_guide_without_weights_cannot_be_learnt() -> None:
-    windows, idle = Windows(DEMONSTRATIONS, SPEC), lambda plan: plan.sum((1, 2))
-    picks, options = torch.tensor([0]), OPTIONS | {"generator": seeded()}
+    windows = Windows(DEMONSTRATIONS, SPEC)
+    idle = ToldWholeReward(lambda plan: plan.sum((1, 2)), SPEC)
+    picks, options = torch.tensor([0]), OPTIONS | {"noise": seeded()}
     with pytest.raises(ValueError, match="no differentiated step is guided; give adjoint"):
         matching_loss(tiny_diffuser(SPEC), idle, windows, picks, **options)
     with torch.no_grad():
@@ -155,9 +159,18 @@ def test_a_guide_without_weights_cannot_be_learnt() -> None:
 
 def problem(**changes) -> MatchingProblem:
     """The last of four demonstrations is held out."""
-    config = LearningConfig(**{"batch_size": 7, "objective": "mmd_gaussian"} | changes)
-    demonstrations, play = Windows(DEMONSTRATIONS, SPEC), Windows(PLAY, SPEC)
-    return MatchingProblem(tiny_diffuser(SPEC), demonstrations, play, 3, SAMPLING, config)
+    objective = changes.pop("objective", OBJECTIVES["mmd_gaussian"])
+    chosen = {name: changes.pop(name) for name in [*changes] if name != "starts"}
+    config = LearningConfig(batch_size=7, selection=SelectionConfig(**chosen), **changes)
+    return MatchingProblem(
+        diffuser=tiny_diffuser(SPEC),
+        windows=Windows(DEMONSTRATIONS, SPEC),
+        num_learnt=3,
+        play=Windows(PLAY, SPEC),
+        objective=objective,
+        sampling=SAMPLING,
+        config=config,
+    )
 
 
 def beginnings(windows: Windows, keep: Callable[[Tensor], Tensor]) -> set[tuple[float, ...]]:
@@ -210,7 +223,7 @@ def test_half_of_the_plans_start_at_demonstrations_and_half_at_play(
 
 @pytest.mark.parametrize("starts", STARTS)
 def test_plans_are_compared_with_the_same_demonstrations_wherever_they_start(
-    starts: str, monkeypatch: pytest.MonkeyPatch
+    starts: str,
 ) -> None:
     seen, usual = [], OBJECTIVES["mmd_gaussian"]
 
@@ -218,9 +231,8 @@ def test_plans_are_compared_with_the_same_demonstrations_wherever_they_start(
         seen.append(demonstrations)
         return usual(plans, demonstrations, mask)
 
-    monkeypatch.setitem(OBJECTIVES, "mmd_gaussian", note)
     for asked in (starts, "demonstrations"):
-        problem(starts=asked).loss(REWARD.build(SPEC), 5)
+        problem(starts=asked, objective=note).loss(REWARD.build(SPEC), 5)
     assert torch.equal(*seen)
 
 
@@ -237,14 +249,14 @@ def test_the_loss_of_given_starts_is_that_of_plans_from_there() -> None:
     picks, reward = torch.tensor([0, 3]), REWARD.build(SPEC)
     starts = torch.randn((2, 2), generator=seeded(4))
     plans = diffuser.sample_plans(starts, SAMPLING, generator=seeded(), reward_model=reward)
-    options = OPTIONS | {"generator": seeded(), "starts": starts}
+    options = OPTIONS | {"noise": seeded(), "starts": starts}
     loss = matching_loss(diffuser, reward, windows, picks, **options)
     demonstrations, _ = windows.batch(picks, diffuser.normalizer)
     torch.testing.assert_close(loss, (plans - demonstrations).square().mean())
 
 
 def test_a_reward_that_remembers_is_learnt_from_where_demonstrations_start() -> None:
-    options = OPTIONS | {"generator": seeded(), "starts": torch.zeros(1, 2)}
+    options = OPTIONS | {"noise": seeded(), "starts": torch.zeros(1, 2)}
     with pytest.raises(ValueError, match="that remembers needs plans to start as demonstrations"):
         matching_loss(tiny_diffuser(SPEC), staged(), walks(PASSING), torch.tensor([0]), **options)
     with pytest.raises(ValueError, match="that remembers needs plans to start as demonstrations"):
@@ -259,7 +271,7 @@ def test_an_unknown_start_is_refused() -> None:
 @pytest.mark.parametrize("starts", ["play", "both"])
 def test_plans_compared_one_by_one_start_at_their_demonstrations(starts: str) -> None:
     with pytest.raises(ValueError, match=f"starts is '{starts}', but 'mse' compares each plan"):
-        LearningConfig(objective="mse", starts=starts)
+        check_combination(REWARD.build(SPEC), MSE(), LearningConfig(starts=starts))
 
 
 @pytest.mark.parametrize("stop_steps", [(0, 3, 6), ()])
@@ -277,7 +289,7 @@ def test_the_scale_and_stop_step_that_do_best_on_held_out_demonstrations_are_cho
         replace(asked, sampling=sampling).held_out_loss(model, num_windows=256)
         for sampling in tried
     ]
-    assert asked.best_sampling(model) == tried[int(np.argmin(losses))]
+    assert best_sampling(asked, model) == tried[int(np.argmin(losses))]
     assert len(set(losses)) == len(tried)
 
 
@@ -289,27 +301,28 @@ def test_the_lowest_loss_wins_wherever_it_is(
         return float((self.sampling.scale, self.sampling.stop_step) != best)
 
     monkeypatch.setattr(MatchingProblem, "held_out_loss", held_out_loss)
-    found = problem(stop_steps=(0, 3, 6), scale_factors=(1.0, 2.0)).best_sampling(staged())
+    asked = problem(stop_steps=(0, 3, 6), scale_factors=(1.0, 2.0))
+    found = best_sampling(asked, staged())
     assert found == replace(SAMPLING, scale=best[0], stop_step=best[1])
 
 
 def test_without_held_out_demonstrations_guidance_stays_as_it_is() -> None:
     asked = problem(stop_steps=(3, 6), scale_factors=(0.2, 4.0), num_held_out=0)
-    assert asked.best_sampling(REWARD.build(SPEC)) == SAMPLING
+    assert best_sampling(asked, REWARD.build(SPEC)) == SAMPLING
 
 
 def test_a_stop_step_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"stop_steps are \(0, -1\); none may be below 0"):
-        LearningConfig(stop_steps=(0, -1))
+        SelectionConfig(stop_steps=(0, -1))
 
 
 @pytest.mark.parametrize("discount", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_discount_that_is_none_is_refused(discount: float) -> None:
-    with pytest.raises(ValueError, match=r"value_discount is .*; it must be at least 0 and below"):
-        LearningConfig(value_discount=discount)
+    with pytest.raises(ValueError, match=r"discount is .*; it must be at least 0 and below"):
+        ValueSchedule(discount=discount)
 
 
 def test_a_discounted_value_and_one_of_rounds_are_refused_together() -> None:
-    with pytest.raises(ValueError, match=r"num_rounds is 2 and value_discount 0\.9: the value of"):
-        LearningConfig(num_rounds=2, value_discount=0.9)
-    assert LearningConfig(num_rounds=2).value_discount == 0
+    with pytest.raises(ValueError, match=r"num_rounds is 2 and discount 0\.9: the value of"):
+        ValueSchedule(num_rounds=2, discount=0.9)
+    assert ValueSchedule(num_rounds=2).discount == 0

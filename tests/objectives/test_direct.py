@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_learn_reward import corridor
+from test_learn_reward import configured, corridor
 from torch import Tensor, nn
 
 import oracles
@@ -25,19 +25,21 @@ from trailward.diffusion.schedule import Move, cosine_schedule
 from trailward.diffusion.training import TrainingConfig, train_diffuser
 from trailward.learning import learn_reward as reward_learning
 from trailward.learning import problem as matching
+from trailward.learning.config import ExpertConfig, LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import STATE, learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig, MatchingProblem
+from trailward.learning.problem import MatchingProblem
+from trailward.objectives import find_objective
 from trailward.objectives.direct import (
     DIRECT_OBJECTIVES,
     DirectObjective,
     GuidedDenoiser,
     Noised,
     direct_loss,
-    fine_tune,
     noise_windows,
 )
-from trailward.rewards.models import LinearReward, RewardConfig
+from trailward.objectives.expert import train_expert
+from trailward.rewards import AdditiveSettings, LinearReward, StagedSettings
 from trailward.rewards.value import DISCOUNTED, Value, ValueConfig
 
 SPEC = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=1)
@@ -220,7 +222,7 @@ def test_the_logit_of_two_normal_distributions_is_their_log_density_ratio(
 
 
 def test_what_the_clean_guide_adds_is_the_gradient_of_the_logit() -> None:
-    move, reward = MOVES[1], shake(RewardConfig(hidden=(8,)).build(SPEC), size=1.0).double()
+    move, reward = MOVES[1], shake(AdditiveSettings(hidden=(8,)).build(SPEC), size=1.0).double()
     batch = noised(windows_of(BASE, 4, 0), move)
     guided = GuidedDenoiser(BASE.denoiser, CLEAN, reward)
     plans = batch.estimate(BASE.denoiser).requires_grad_()
@@ -281,7 +283,7 @@ def test_a_loss_is_the_mean_over_the_moves_that_are_guided() -> None:
 def test_a_relative_reward_without_an_expert_is_refused() -> None:
     guided = GuidedDenoiser(BASE.denoiser, CLEAN, LinearReward(SPEC).double())
     batch = [noised(windows_of(BASE, 3, 0), MOVES[1])] * 2
-    with pytest.raises(ValueError, match="needs an expert denoiser; see fine_tune"):
+    with pytest.raises(ValueError, match="needs an expert denoiser; see train_expert"):
         DIRECT_OBJECTIVES["relative_reward"](guided, *batch)
 
 
@@ -289,14 +291,14 @@ LONG = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 PLAY = random_walks([30] * 6, seed=3)
 DEMONSTRATIONS = random_walks([12, 12, 6, 12], drift=0.4, seed=7)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.5)
-REWARD = RewardConfig(hidden=(8,))
+REWARD = AdditiveSettings(hidden=(8,))
 
 
 def expert_of(diffuser: Diffuser, **changes) -> nn.Module:
     windows = Windows(DEMONSTRATIONS, LONG)
     options = {"num_steps": 30, "batch_size": 8, "learning_rate": 3e-3, "seed": 0} | changes
     picks = windows.subset(lambda episode: episode < 3)
-    return fine_tune(diffuser, windows, picks, sampling=SAMPLING, **options)
+    return train_expert(diffuser, windows, picks, sampling=SAMPLING, **options)
 
 
 def test_an_expert_denoises_demonstrations_better_and_is_always_the_same() -> None:
@@ -327,9 +329,15 @@ def test_an_expert_denoises_demonstrations_better_and_is_always_the_same() -> No
 
 
 def problem(name: str, **changes) -> MatchingProblem:
-    config = LearningConfig(name, batch_size=7, num_expert_steps=3, **changes)
-    demonstrations, play = Windows(DEMONSTRATIONS, LONG), Windows(PLAY, LONG)
-    return MatchingProblem(tiny_diffuser(LONG), demonstrations, play, 3, SAMPLING, config)
+    return MatchingProblem(
+        diffuser=tiny_diffuser(LONG),
+        windows=Windows(DEMONSTRATIONS, LONG),
+        num_learnt=3,
+        play=Windows(PLAY, LONG),
+        objective=DIRECT_OBJECTIVES[name],
+        sampling=SAMPLING,
+        config=LearningConfig(batch_size=7, expert=ExpertConfig(num_steps=3), **changes),
+    )
 
 
 @pytest.mark.parametrize("name", DIRECT_OBJECTIVES)
@@ -363,24 +371,18 @@ def test_windows_are_drawn_from_what_may_be_learnt_from_and_from_play(
 
 
 def learn(folder: Path | str, objective: str, **changes) -> LearntReward:
-    config = LearningConfig(
-        objective,
-        num_steps=18,
-        batch_size=8,
-        evaluate_every=5,
-        patience=99,
-        weight_decay=0.0,
-        num_expert_steps=5,
-    )
+    expert = ExpertConfig(num_steps=changes.pop("num_expert_steps", 5))
+    report = changes.pop("report", lambda done, **figures: None)
     return learn_reward(
         tiny_diffuser(LONG),
         changes.pop("demonstrations", DEMONSTRATIONS),
         folder,
         play=changes.pop("play", PLAY),
-        reward_config=changes.pop("reward", REWARD),
+        reward=changes.pop("reward", REWARD),
+        objective=objective,
         sampling=SAMPLING,
-        report=changes.pop("report", lambda done, **figures: None),
-        config=replace(config, **changes),
+        on_step=lambda state: report(state.step, **state.figures),
+        config=configured(weight_decay=0.0, expert=expert, **changes),
     )
 
 
@@ -441,7 +443,9 @@ def test_the_loss_is_of_the_reward_alone_and_the_judgement_of_reward_and_value(
         lambda self, model: judged_by.append(type(model).__name__) or held_out_loss(self, model),
     )
     learnt = learn(tmp_path, name, num_rounds=2, num_steps=12, evaluate_every=3)
-    assert learnt.value is not None
+    facts = learnt.provenance["learnt"]
+    assert (learnt.value is None) == (facts["best_round"] == 0)
+    assert facts["best_loss"] == min(facts["round_losses"])
     assert {kind.__name__ for kind in learnt_by} == {"AdditiveReward"}
     assert judged_by == ["AdditiveReward"] * 2 + ["RewardToGo"] * 2
 
@@ -455,7 +459,7 @@ def test_where_sampled_plans_start_and_what_value_is_fitted_change_no_weights(
         matching, "DISCOUNTED", replace(DISCOUNTED, width=8, num_steps=20, batch_size=32)
     )
     usual = learn(tmp_path / "a", name, num_held_out=0)
-    other = learn(tmp_path / "b", name, num_held_out=0, starts="both", value_discount=0.9)
+    other = learn(tmp_path / "b", name, num_held_out=0, starts="both", discount=0.9)
     assert usual.value is None
     assert other.guide_model is other.value
     weights = other.model.state_dict()
@@ -479,12 +483,12 @@ def test_score_matching_needs_no_play_data(tmp_path: Path) -> None:
 def test_a_reward_that_remembers_is_refused_where_no_plans_are_sampled(
     name: str, tmp_path: Path
 ) -> None:
-    staged = replace(REWARD, model="staged", memory_radius=0.12)
+    staged = StagedSettings(hidden=(8,), memory_radius=0.12)
     with pytest.raises(ValueError, match=f"'{name}', but the .* remembers, .*: choose 'mmd_gauss"):
         learn(tmp_path, name, reward=staged, demonstrations=corridor(-0.9, 0.9))
     assert list(tmp_path.iterdir()) == []
     plain = learn(tmp_path, name, reward=staged, demonstrations=corridor(0.9, seed=4), num_steps=2)
-    assert plain.config.model == "additive"
+    assert plain.model.name == "additive"
 
 
 def test_another_expert_is_another_learning_only_where_there_is_one(tmp_path: Path) -> None:
@@ -495,20 +499,18 @@ def test_another_expert_is_another_learning_only_where_there_is_one(tmp_path: Pa
     assert learn(tmp_path / "b", "dlsm", num_expert_steps=6).provenance["learnt"]["step"] == 18
 
 
-@pytest.mark.parametrize(
-    "changes", [{"num_expert_steps": 0}, {"expert_learning_rate": -1.0}], ids=str
-)
+@pytest.mark.parametrize("changes", [{"num_steps": 0}, {"learning_rate": -1.0}], ids=str)
 def test_an_expert_that_cannot_be_is_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match=r"is (0|-1\.0); it must be at least"):
-        LearningConfig("relative_reward", **changes)
+        ExpertConfig(**changes)
 
 
 @pytest.mark.parametrize("preset", ["umaze", "large", "halfcheetah"])
 @pytest.mark.parametrize("name", DIRECT_OBJECTIVES)
 def test_presets_accept_another_objective_in_place(name: str, preset: str) -> None:
-    config = replace(PRESETS[preset].learning, objective=name)
-    assert config.direct is DIRECT_OBJECTIVES[name]
-    assert PRESETS[preset].learning.direct is None
+    settings = replace(PRESETS[preset], objective=name)
+    assert find_objective(settings.objective) is DIRECT_OBJECTIVES[name]
+    assert not isinstance(find_objective(PRESETS[preset].objective), DirectObjective)
 
 
 def walk(place: np.ndarray, generator: np.random.Generator) -> Episode:
@@ -546,15 +548,15 @@ def test_the_corner_that_was_demonstrated_is_rewarded_and_plans_go_there(
         shown,
         tmp_path,
         play=play,
-        reward_config=RewardConfig(hidden=(32,)),
+        reward=AdditiveSettings(hidden=(32,)),
         sampling=SamplingConfig(num_steps=4),
+        objective=name,
         config=LearningConfig(
-            name,
             num_steps=40,
             learning_rate=1e-2,
             weight_decay=0.0,
-            num_held_out=0,
-            num_expert_steps=60,
+            selection=SelectionConfig(num_held_out=0),
+            expert=ExpertConfig(num_steps=60),
         ),
     )
     corners = np.array([[0.8, 0.8], [-0.8, 0.8], [0.8, -0.8], [-0.8, -0.8]])

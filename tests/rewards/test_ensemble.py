@@ -30,19 +30,20 @@ from tiny import random_walks, seeded, shake, tiny_diffuser, tiny_reward
 from trailward.checkpoint import CheckpointError
 from trailward.cli.main import main
 from trailward.data.dataset import Windows, write_dataset
-from trailward.diffusion.training import DivergedError
+from trailward.diffusion.fitting import DivergedError
 from trailward.learning import learn_reward as reward_learning
 from trailward.learning import problem as matching
 from trailward.learning.disagreement import agreement, disagreement, members
 from trailward.learning.learn_reward import STATE
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem
-from trailward.objectives.matching import MSE, MMDGaussian
-from trailward.rewards.ensemble import Apart, EnsembleReward, member_seeds
-from trailward.rewards.models import AdditiveReward, RewardConfig
+from trailward.learning.selection import clip
+from trailward.objectives.matching import MSE, Apart, MMDGaussian
+from trailward.rewards import AdditiveReward, EnsembleSettings
+from trailward.rewards.ensemble import EnsembleReward, member_seeds
 from trailward.rewards.value import RewardToGo, Value, ValueConfig
 
-THREE = replace(REWARD, num_members=3)
+THREE = EnsembleSettings(member=REWARD, num_members=3)
 KILLED_AT_STEP_13 = """
 import os, signal, sys
 import torch
@@ -60,8 +61,10 @@ learn(sys.argv[1], reward=THREE, report=report)
 
 def ensemble(*, num_members: int = 3) -> LearntReward:
     """Members whose weights are noise, each member's another."""
-    learnt = tiny_reward(tiny_diffuser(SPEC), replace(REWARD, num_members=num_members))
-    for index, member in enumerate(learnt.model.members):
+    learnt = tiny_reward(
+        tiny_diffuser(SPEC), EnsembleSettings(member=REWARD, num_members=num_members)
+    )
+    for index, member in enumerate(learnt.model.members()):
         shake(member, seed=index, size=1.0)
     return learnt
 
@@ -87,9 +90,11 @@ def test_members_are_what_is_learnt_alone_with_their_seeds_and_half_the_batch(
     """Some windows of demonstrations are padded, so that masks are told apart too."""
     reward = options.get("reward", REWARD)
     common = options | {"num_held_out": 0, "seed": 5, "num_steps": 8}
-    joint = learn(tmp_path / "j", **common | {"reward": replace(reward, num_members=3)})
+    joint = learn(
+        tmp_path / "j", **common | {"reward": EnsembleSettings(member=reward, num_members=3)}
+    )
     assert isinstance(joint.model, EnsembleReward)
-    for seed, member in zip(member_seeds(5, 3), joint.model.members, strict=True):
+    for seed, member in zip(member_seeds(5, 3), joint.model.members(), strict=True):
         alone = learn(tmp_path / str(seed), **common | {"seed": seed, "batch_size": 4})
         for name, weight in alone.model.state_dict().items():
             found = member.state_dict()[name]
@@ -107,7 +112,7 @@ def test_members_differ_and_their_seeds_are_no_other_ensembles() -> None:
 def ensemble_of_fresh_weights() -> list[Tensor]:
     model = THREE.build(SPEC, seed=0)
     assert isinstance(model, EnsembleReward)
-    return [member.network[0].weight for member in model.members]
+    return [member.network[0].weight for member in model.members()]
 
 
 def test_an_odd_batch_is_halved_upwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +128,13 @@ def test_an_odd_batch_is_halved_upwards(tmp_path: Path, monkeypatch: pytest.Monk
     config = replace(CONFIG, batch_size=7)
     for num_members in (1, 3):
         problem = MatchingProblem(
-            tiny_diffuser(SPEC), demonstrations, None, 3, SAMPLING, config, num_members
+            diffuser=tiny_diffuser(SPEC),
+            windows=demonstrations,
+            num_learnt=3,
+            objective=MSE(),
+            sampling=SAMPLING,
+            config=config,
+            num_members=num_members,
         )
         problem.loss(reward, 0)
     assert seen == [7, 12]
@@ -134,7 +145,7 @@ def test_the_reward_is_the_mean_of_its_members() -> None:
     told = [member.step_rewards(walks) for member in members(learnt)]
     np.testing.assert_allclose(learnt.step_rewards(walks), np.mean(told, axis=0), atol=1e-6)
     plans = plans_of(4)
-    by_hand = torch.stack([member(plans) for member in learnt.model.members]).mean(0)
+    by_hand = torch.stack([member(plans) for member in learnt.model.members()]).mean(0)
     torch.testing.assert_close(learnt.model(plans), by_hand)
     torch.testing.assert_close(learnt.model.stage_rewards(plans)[..., 0].mean(1), by_hand)
     assert learnt.is_additive
@@ -143,8 +154,8 @@ def test_the_reward_is_the_mean_of_its_members() -> None:
 
 def test_apart_each_member_judges_its_own_part_of_the_batch() -> None:
     model, plans = ensemble().model, plans_of(6)
-    expected = torch.cat([m(plans[2 * i : 2 * i + 2]) for i, m in enumerate(model.members)])
-    torch.testing.assert_close(model.apart(plans), expected)
+    expected = torch.cat([m(plans[2 * i : 2 * i + 2]) for i, m in enumerate(model.members())])
+    torch.testing.assert_close(model.separately()(plans), expected)
 
 
 @pytest.mark.parametrize("objective", [MSE(), MMDGaussian()])
@@ -183,7 +194,7 @@ def test_an_ensemble_killed_and_started_again_ends_with_the_same_bits(tmp_path: 
 def test_an_ensemble_loads_as_it_was_saved(tmp_path: Path) -> None:
     learnt = learn(tmp_path, reward=THREE)
     back, plans = LearntReward.load(tmp_path), plans_of(3)
-    assert back.config == THREE
+    assert back.model.to_config() == learnt.model.to_config()
     assert torch.equal(back.guide_model(plans), learnt.guide_model(plans))
     walk = PLAY.episodes[0].observations
     assert np.array_equal(disagreement(back, walk), disagreement(learnt, walk))
@@ -195,8 +206,8 @@ def test_a_member_is_a_reward_of_its_own(tmp_path: Path) -> None:
     second = members(learnt)[1]
     second.save(tmp_path)
     back, plans = LearntReward.load(tmp_path), plans_of(3)
-    assert back.config == REWARD
-    assert torch.equal(back.model(plans), learnt.model.members[1](plans))
+    assert back.model.settings == REWARD
+    assert torch.equal(back.model(plans), learnt.model.members()[1](plans))
 
 
 def test_what_is_logged_is_the_mean_over_members(tmp_path: Path) -> None:
@@ -231,10 +242,11 @@ def test_one_value_is_fitted_to_the_mean_and_guides_every_member(
         "fit_value",
         lambda rewards, *a, **o: fitted.append(rewards) or fit(rewards, *a, **o),
     )
-    learnt = learn(tmp_path, **TWO_ROUNDS, reward=replace(LOCAL, num_members=3))
+    learnt = learn(tmp_path, **TWO_ROUNDS, reward=EnsembleSettings(member=LOCAL, num_members=3))
     assert [isinstance(guide, RewardToGo) for guide in guides] == 6 * [False] + 6 * [True]
-    assert isinstance(fitted[0].__self__, EnsembleReward)
-    assert guides[-1].value is learnt.value
+    assert isinstance(fitted[0], EnsembleReward)
+    for name, weight in guides[-1].value.state_dict().items():
+        assert torch.equal(learnt.value.state_dict()[name], weight)
     plans = plans_of(3)
     together = learnt.model(plans) + learnt.value(plans)
     torch.testing.assert_close(LearntReward.load(tmp_path).guide_model(plans), together)
@@ -243,11 +255,11 @@ def test_one_value_is_fitted_to_the_mean_and_guides_every_member(
 
 def test_gradients_are_scaled_down_member_by_member() -> None:
     model = EnsembleReward([shake(REWARD.build(SPEC), seed=seed) for seed in (0, 1)])
-    model.members[0].network[0].weight.grad = torch.full((8, 2), 100.0)
-    model.members[1].network[0].weight.grad = torch.full((8, 2), 0.01)
-    assert reward_learning._clip(model, 1.0) == pytest.approx(400.0)
-    assert model.members[0].network[0].weight.grad.norm() == pytest.approx(1.0, rel=1e-4)
-    assert torch.equal(model.members[1].network[0].weight.grad, torch.full((8, 2), 0.01))
+    model.members()[0].network[0].weight.grad = torch.full((8, 2), 100.0)
+    model.members()[1].network[0].weight.grad = torch.full((8, 2), 0.01)
+    assert clip(model, 1.0) == pytest.approx(400.0)
+    assert model.members()[0].network[0].weight.grad.norm() == pytest.approx(1.0, rel=1e-4)
+    assert torch.equal(model.members()[1].network[0].weight.grad, torch.full((8, 2), 0.01))
 
 
 def test_divergence_of_an_ensemble_is_an_error(tmp_path: Path) -> None:
@@ -257,7 +269,7 @@ def test_divergence_of_an_ensemble_is_an_error(tmp_path: Path) -> None:
 
 def test_members_that_are_the_same_agree_whatever_their_scale_and_shift() -> None:
     learnt, walk = ensemble(), PLAY.episodes[0].observations
-    first, second, third = learnt.model.members
+    first, second, third = learnt.model.members()
     for member in (second, third):
         member.load_state_dict(first.state_dict())
     with torch.no_grad():
@@ -295,7 +307,7 @@ def test_an_ensemble_disagrees_more_where_demonstrations_never_went(tmp_path: Pa
     learnt = ensemble(num_members=5)
     along = torch.linspace(-1, 1, 64)
     seen = torch.stack([along, torch.zeros(64)], -1).unsqueeze(0)
-    for seed, member in enumerate(learnt.model.members):
+    for seed, member in enumerate(learnt.model.members()):
         torch.manual_seed(seed)
         member.load_state_dict(REWARD.build(SPEC).state_dict())
         optimizer = torch.optim.Adam(member.parameters(), lr=0.02)
@@ -322,12 +334,12 @@ def test_a_plain_reward_has_no_members() -> None:
 @pytest.mark.parametrize("model", ["mlp", "conv", "linear"])
 def test_ensembles_of_rewards_of_whole_plans_are_refused(model: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"num_members is 3, but .* not of '{model}' ones"):
-        learn(tmp_path, reward=RewardConfig(model, num_members=3))
+        learn(tmp_path, reward=EnsembleSettings(member=model, num_members=3))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_ensemble_where_demonstrations_call_for_a_memory_is_refused(tmp_path: Path) -> None:
-    reward = replace(STAGED, num_members=3)
+    reward = EnsembleSettings(member=STAGED, num_members=3)
     with pytest.raises(ValueError, match=r"num_members is 3, but .* that remembers"):
         learn(tmp_path, reward=reward, demonstrations=TURNING)
     assert list(tmp_path.iterdir()) == []
@@ -335,15 +347,19 @@ def test_an_ensemble_where_demonstrations_call_for_a_memory_is_refused(tmp_path:
 
 def test_a_staged_ensemble_is_additive_where_nothing_calls_for_a_memory(tmp_path: Path) -> None:
     straight = corridor(0.9, seed=4)
-    found = learn(tmp_path / "a", reward=replace(STAGED, num_members=3), demonstrations=straight)
+    found = learn(
+        tmp_path / "a",
+        reward=EnsembleSettings(member=STAGED, num_members=3),
+        demonstrations=straight,
+    )
     asked = learn(tmp_path / "b", reward=THREE, demonstrations=straight)
     for name, weight in asked.model.state_dict().items():
         assert torch.equal(found.model.state_dict()[name], weight)
 
 
 def test_an_ensemble_of_less_than_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_members is 0; it must be at least 1"):
-        RewardConfig(num_members=0)
+    with pytest.raises(ValueError, match="num_members is 0; it must be at least 2"):
+        EnsembleSettings(num_members=0)
     with pytest.raises(ValueError, match="at least 2 members; there are 1"):
         EnsembleReward([AdditiveReward(SPEC)])
 
@@ -364,4 +380,4 @@ def test_the_flag_learns_an_ensemble(tmp_path: Path) -> None:
     )
     assert main(command.split()) == 0
     learnt = LearntReward.load(tmp_path / "reward")
-    assert len(members(learnt)) == learnt.config.num_members == 3
+    assert len(members(learnt)) == 3

@@ -14,19 +14,19 @@ from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
 from trailward.interop.exported import export_reward
+from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.disagreement import is_known
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
+from trailward.rewards import AdditiveSettings, EnsembleSettings, RewardSettings
 from trailward.rewards.known_region import KnownRegion, find_known_region
-from trailward.rewards.models import RewardConfig
 
 SPEC = PlanSpec(4, 1, 2, 2)
 WITH_ACTIONS = PlanSpec(4, 1, 2, 2, with_actions=True)
 PLAY, SHOWN = tiny.random_walks([20] * 60, seed=3), tiny.random_walks([20] * 2, seed=4)
 
 
-def reward_of(config: RewardConfig, spec: PlanSpec = SPEC) -> LearntReward:
+def reward_of(config: RewardSettings, spec: PlanSpec = SPEC) -> LearntReward:
     """A reward of noise that knows where the random walks are."""
     learnt = tiny.tiny_reward(tiny.tiny_diffuser(spec), config)
     region = find_known_region(
@@ -48,7 +48,7 @@ def test_a_step_is_known_within_the_limit_of_a_sample() -> None:
 
 
 def test_99_percent_of_play_data_from_elsewhere_is_known_and_so_are_the_demonstrations() -> None:
-    learnt = reward_of(RewardConfig(hidden=(8,)))
+    learnt = reward_of(AdditiveSettings(hidden=(8,)))
     more = tiny.random_walks([20] * 40, seed=9)
     normalize = learnt.observation_normalizer.normalize
     seen = lambda data: normalize(
@@ -66,16 +66,16 @@ def test_99_percent_of_play_data_from_elsewhere_is_known_and_so_are_the_demonstr
 @pytest.mark.parametrize(
     ("config", "spec"),
     [
-        (RewardConfig(hidden=(8,)), SPEC),
-        (RewardConfig(hidden=(8,), features=(1,)), SPEC),
-        (RewardConfig(hidden=(8,), num_members=3), SPEC),
-        (RewardConfig(hidden=(8,), sees_actions=True), WITH_ACTIONS),
+        (AdditiveSettings(hidden=(8,)), SPEC),
+        (AdditiveSettings(hidden=(8,), features=(1,)), SPEC),
+        (EnsembleSettings(member=AdditiveSettings(hidden=(8,)), num_members=3), SPEC),
+        (AdditiveSettings(hidden=(8,), sees_actions=True), WITH_ACTIONS),
         (tiny.STAGED, SPEC),
     ],
     ids=["all", "features", "ensemble", "actions", "staged"],
 )
 def test_a_pessimistic_reward_is_the_same_where_known_and_its_least_elsewhere(
-    config: RewardConfig, spec: PlanSpec, tmp_path: Path
+    config: RewardSettings, spec: PlanSpec, tmp_path: Path
 ) -> None:
     learnt = reward_of(config, spec)
     learnt.save(tmp_path)
@@ -92,20 +92,20 @@ def test_a_pessimistic_reward_is_the_same_where_known_and_its_least_elsewhere(
     np.testing.assert_allclose(back.episode_rewards(away), floor, rtol=1e-6)
     assert not np.allclose(learnt.episode_rewards(away), floor)
     assert not is_known(learnt, away.observations, away.actions).any()
-    if config.features == (1,):  # what it does not see is of no account
+    if getattr(config, "features", None) == (1,):  # what it does not see is of no account
         beside = Episode(episode.observations + np.array([90, 0]), episode.actions)
         np.testing.assert_array_equal(back.episode_rewards(beside), cautious)
 
 
 def test_the_floor_is_the_least_reward_of_the_sample() -> None:
-    learnt = reward_of(RewardConfig(hidden=(8,)))
+    learnt = reward_of(AdditiveSettings(hidden=(8,)))
     region = region_of(learnt)
     units = learnt.observation_normalizer.unnormalize(region.sample).numpy()
     assert region.floor.item() == pytest.approx(learnt.step_rewards(units).min(), abs=1e-5)
 
 
 def test_play_data_of_one_episode_will_do() -> None:
-    learnt = reward_of(RewardConfig(hidden=(8,)))
+    learnt = reward_of(AdditiveSettings(hidden=(8,)))
     one = Windows(Dataset(PLAY.episodes[:1]), SPEC)
     region = find_known_region(learnt.model, learnt._normalizer, one, Windows(SHOWN, SPEC))
     assert 0 <= region.limit.item() < 1
@@ -115,15 +115,17 @@ def test_learning_with_play_data_leaves_a_known_region(tmp_path: Path) -> None:
     diffuser = tiny.tiny_diffuser(SPEC)
 
     def learn(play: Dataset | None, model: str = "additive") -> LearntReward:
-        config = LearningConfig(num_steps=1, batch_size=2, num_held_out=0)
-        reward_config = RewardConfig(model, hidden=(8,) if model == "additive" else None)
+        config = LearningConfig(
+            num_steps=1, batch_size=2, selection=SelectionConfig(num_held_out=0)
+        )
+        reward = AdditiveSettings(hidden=(8,)) if model == "additive" else model
         folder = tmp_path / f"{model}-{play is None}"
         learn_reward(
             diffuser,
             SHOWN,
             folder,
             play=play,
-            reward_config=reward_config,
+            reward=reward,
             sampling=SamplingConfig(num_steps=3, stop_step=0),
             config=config,
         )
@@ -142,8 +144,10 @@ def test_learning_with_play_data_leaves_a_known_region(tmp_path: Path) -> None:
         learn(None).pessimistic()
 
 
-@pytest.mark.parametrize("config", [RewardConfig(hidden=(8,)), tiny.STAGED], ids=["one", "staged"])
-def test_the_pessimistic_form_is_not_saved(config: RewardConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config", [AdditiveSettings(hidden=(8,)), tiny.STAGED], ids=["one", "staged"]
+)
+def test_the_pessimistic_form_is_not_saved(config: RewardSettings, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="save the reward itself"):
         reward_of(config).pessimistic().save(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -152,13 +156,13 @@ def test_the_pessimistic_form_is_not_saved(config: RewardConfig, tmp_path: Path)
 @pytest.mark.parametrize(
     ("config", "spec"),
     [
-        (RewardConfig(hidden=(8,), features=(1,)), SPEC),
-        (RewardConfig(hidden=(8,), sees_actions=True), WITH_ACTIONS),
+        (AdditiveSettings(hidden=(8,), features=(1,)), SPEC),
+        (AdditiveSettings(hidden=(8,), sees_actions=True), WITH_ACTIONS),
     ],
     ids=["features", "actions"],
 )
 def test_the_pessimistic_form_can_be_exported(
-    config: RewardConfig, spec: PlanSpec, tmp_path: Path
+    config: RewardSettings, spec: PlanSpec, tmp_path: Path
 ) -> None:
     learnt, path = reward_of(config, spec), tmp_path / "reward.pt2"
     export_reward(learnt.pessimistic(), path)
@@ -172,7 +176,7 @@ def test_the_pessimistic_form_can_be_exported(
 
 
 def test_the_command_line_exports_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    learnt, out = reward_of(RewardConfig(hidden=(8,))), tmp_path / "reward.pt2"
+    learnt, out = reward_of(AdditiveSettings(hidden=(8,))), tmp_path / "reward.pt2"
     learnt.save(tmp_path / "reward")
     asked = ["export", f"--reward={tmp_path}/reward", f"--out={out}", "--pessimistic"]
     assert main(asked) == 0

@@ -7,19 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tiny import corridor_walks, random_walks, seeded
+from tiny import ToldReward, corridor_walks, given, random_walks, seeded
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.guide import reward_gradient
-from trailward.rewards import memory
-from trailward.rewards.memory import (
+from trailward.rewards import staged as memory
+from trailward.rewards.staged import (
     Memory,
     MemoryConfig,
     MemoryFit,
-    RemembersPast,
-    WithMemory,
     fit_memory,
 )
 
@@ -51,11 +49,10 @@ def visited_by_brute_force(path: Tensor, *, before: bool = False) -> list[bool]:
     return answers
 
 
-def two_stages() -> WithMemory:
+def two_stages() -> ToldReward:
     """The first entry of each plan step before the origin has been visited, minus it after."""
-    return WithMemory(
-        memory_of(0.0, 0.0), lambda plan: torch.stack([plan[..., 0], -plan[..., 0]], -1)
-    )
+    rewards = lambda plan: torch.stack([plan[..., 0], -plan[..., 0]], -1)
+    return ToldReward(rewards, SPEC, memory_of(0.0, 0.0))
 
 
 def fit(*stops: float, **changes) -> MemoryFit:
@@ -163,12 +160,12 @@ def test_a_place_is_kept_with_the_weights() -> None:
 def test_an_episode_in_two_parts_is_the_episode_as_a_whole(time: int) -> None:
     """The second begins with the observation that the first ended with."""
     model, whole = two_stages(), paths()
-    first = model.remember(whole[:, :time])
-    then = model.remember(whole[:, time - 1 :], first[:, -1])
-    assert torch.equal(torch.cat([first, then[:, 1:]], 1), model.remember(whole))
+    first = model.observe(whole[:, :time])
+    then = model.observe(whole[:, time - 1 :], first[:, -1])
+    assert torch.equal(torch.cat([first, then[:, 1:]], 1), model.observe(whole))
     assert torch.equal(then[:, 0], first[:, -1])
     assert first[:, -1].any()
-    assert not torch.equal(then[:, 1:], model.remember(whole[:, time:]))
+    assert not torch.equal(then[:, 1:], model.observe(whole[:, time:]))
 
 
 def test_each_step_is_rewarded_in_its_stage() -> None:
@@ -180,8 +177,8 @@ def test_each_step_is_rewarded_in_its_stage() -> None:
         for path, visits in zip(paths(), map(visited_by_brute_force, paths()), strict=True)
     ]
     model = two_stages()
-    assert isinstance(model, RemembersPast)
-    assert model.remember(paths()).tolist() == [visited_by_brute_force(path) for path in paths()]
+    assert model.num_stages == 2
+    assert model.observe(paths()).tolist() == [visited_by_brute_force(path) for path in paths()]
     torch.testing.assert_close(model.step_rewards(paths()), torch.tensor(expected))
     torch.testing.assert_close(model(paths()), torch.tensor(expected).mean(1))
 
@@ -189,16 +186,16 @@ def test_each_step_is_rewarded_in_its_stage() -> None:
 def test_plans_are_judged_in_the_stage_they_begin_in_wherever_they_lead() -> None:
     model = two_stages()
     every = torch.ones(6, dtype=torch.bool)
-    torch.testing.assert_close(model.given(every)(paths()), -paths()[..., 0].mean(1))
-    torch.testing.assert_close(model.given(~every)(paths()), paths()[..., 0].mean(1))
-    leading_there = model.remember(paths())[:, -1]
-    switched = (model.given(~every)(paths()) - model(paths())).abs() > 1e-3
-    assert torch.equal(switched, leading_there)
+    torch.testing.assert_close(given(model, every)(paths()), -paths()[..., 0].mean(1))
+    torch.testing.assert_close(given(model, ~every)(paths()), paths()[..., 0].mean(1))
+    leading_there = model.observe(paths())[:, -1]
+    switched = (given(model, ~every)(paths()) - model(paths())).abs() > 1e-3
+    assert torch.equal(switched, leading_there.bool())
 
 
 def test_each_plan_is_given_its_own_past() -> None:
     plans = torch.full((2, 3, 2), 5.0)
-    model = two_stages().given(torch.tensor([True, False]))
+    model = given(two_stages(), torch.tensor([True, False]))
     assert model(plans).tolist() == [-5.0, 5.0]
 
 

@@ -1,19 +1,23 @@
 import pytest
 import torch
 
-from tiny import seeded, shake
+from tiny import given, seeded, shake
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
 from trailward.diffusion.guide import reward_gradient
-from trailward.rewards.memory import RemembersPast
-from trailward.rewards.models import (
+from trailward.registry import UnknownPartError
+from trailward.rewards import (
+    REWARDS,
     AdditiveReward,
+    AdditiveSettings,
     ConvReward,
-    KnownReward,
+    ConvSettings,
     LinearReward,
     MLPReward,
-    RewardConfig,
     StagedReward,
+    StagedSettings,
+    TrueReward,
+    build_reward,
 )
 
 
@@ -59,24 +63,25 @@ def test_a_reward_that_sees_actions_sees_all_of_them_beside_its_features(
 
 
 def test_actions_that_plans_do_not_carry_cannot_be_seen(spec: PlanSpec) -> None:
-    for model in ("additive", "staged"):
+    for settings in (AdditiveSettings(sees_actions=True), StagedSettings(sees_actions=True)):
         with pytest.raises(ValueError, match="sees_actions: plans are over states only"):
-            RewardConfig(model, sees_actions=True).build(spec)
+            settings.build(spec)
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
 def test_rewards_of_whole_plans_need_not_be_told_to_see_actions(
     name: str, action_spec: PlanSpec
 ) -> None:
-    with pytest.raises(ValueError, match=f"sees_actions is for additive rewards; '{name}' sees"):
-        RewardConfig(name, sees_actions=True).build(action_spec)
-    model = shake(RewardConfig(name).build(action_spec))
+    with pytest.raises(TypeError, match="sees_actions"):
+        REWARDS[name].Settings(sees_actions=True)
+    model = shake(build_reward(name, action_spec))
+    assert model.sees_actions
     gradient = reward_gradient(model, windows(action_spec)).abs().amax((0, 1))
     assert (gradient > 0).all()
 
 
 def test_both_stages_see_actions_and_the_memory_does_not(action_spec: PlanSpec) -> None:
-    model = RewardConfig("staged", features=(1,), sees_actions=True).build(action_spec)
+    model = StagedSettings(features=(1,), sees_actions=True).build(action_spec)
     assert isinstance(model, StagedReward)
     assert [part.inputs.tolist() for part in (model.before, model.after)] == [[1, 2, 3, 4, 5]] * 2
     assert model.memory.features.tolist() == [1]
@@ -158,15 +163,15 @@ def test_what_came_before_decides_the_stage_of_a_staged_reward(
     spec: PlanSpec, visiting: torch.Tensor
 ) -> None:
     model = staged(spec, hidden=(8,))
-    assert isinstance(model, RemembersPast)
-    remembered = model.remember(visiting)
+    assert model.num_stages == 2
+    remembered = model.observe(visiting)
     assert remembered.tolist() == [[False] * 2 + [True] * 3, [True] * 5, [False] * 5]
-    again = model.remember(visiting.flip(0), remembered[:, -1])
+    again = model.observe(visiting.flip(0), remembered[:, -1])
     assert again.tolist() == [[True] * 5, [True] * 5, [False] * 2 + [True] * 3]
     for known, part in ((False, model.before), (True, model.after)):
-        given = model.given(torch.full((3,), known))
-        torch.testing.assert_close(given(visiting), part(visiting))
-    mixed = model.given(torch.tensor([True, False, False]))(visiting)
+        judge = given(model, torch.full((3,), known))
+        torch.testing.assert_close(judge(visiting), part(visiting))
+    mixed = given(model, torch.tensor([True, False, False]))(visiting)
     expected = [model.after(visiting)[0], *model.before(visiting)[1:]]
     torch.testing.assert_close(mixed, torch.stack(expected))
 
@@ -180,8 +185,8 @@ def test_before_a_place_is_known_a_staged_reward_stays_in_its_first_stage(
 
 
 def test_both_stages_of_a_staged_reward_have_the_same_make(action_spec: PlanSpec) -> None:
-    model = RewardConfig(
-        "staged", features=(1,), hidden=(8,), num_local=6, local_frequency=2.0, memory_radius=0.3
+    model = StagedSettings(
+        features=(1,), hidden=(8,), num_local=6, local_frequency=2.0, memory_radius=0.3
     ).build(action_spec)
     assert isinstance(model, StagedReward)
     for part in (model.before, model.after):
@@ -192,13 +197,15 @@ def test_both_stages_of_a_staged_reward_have_the_same_make(action_spec: PlanSpec
     assert (model.memory.features.tolist(), model.memory.radius) == ([1], 0.3)
 
 
-def test_the_local_part_of_a_staged_reward_is_that_of_each_stage(spec: PlanSpec) -> None:
+def test_the_penalty_of_a_staged_reward_is_that_of_each_stage(spec: PlanSpec) -> None:
     model, plans = staged(spec, num_local=6), windows(spec)
-    local = model.local_rewards(plans)
-    expected = [part.local_rewards(plans) for part in (model.before, model.after)]
-    assert torch.equal(local, torch.stack(expected, -1))
-    assert local.std(-1).min() > 0
-    assert staged(spec).local_rewards(plans).abs().max() == 0
+    local = [part.local_rewards(plans) for part in (model.before, model.after)]
+    assert torch.stack(local, -1).std(-1).min() > 0
+    expected = sum(each.square().mean() for each in local)
+    torch.testing.assert_close(model.penalty(plans), expected)
+    assert model.is_penalized
+    assert staged(spec).penalty(plans) == 0
+    assert not staged(spec).is_penalized
 
 
 def test_a_linear_reward_is_the_weighted_sum(spec: PlanSpec) -> None:
@@ -235,32 +242,33 @@ def test_a_convolutional_reward_does_not_judge_steps_one_by_one(action_spec: Pla
 
 def test_a_known_reward_is_evaluated_in_environment_units(action_diffuser: Diffuser) -> None:
     spec, normalizer = action_diffuser.spec, action_diffuser.normalizer
-    known = KnownReward(lambda observations: observations[..., 0] ** 2, normalizer, spec)
+    known = TrueReward(lambda observations: observations[..., 0] ** 2, normalizer, spec)
     plans = windows(spec)
-    expected = (normalizer.unnormalize(plans)[..., 0] ** 2).float()
-    torch.testing.assert_close(known.step_rewards(plans), expected)
-    torch.testing.assert_close(known(plans), expected.mean(1))
+    expected = normalizer.unnormalize(plans)[..., 0] ** 2
+    torch.testing.assert_close(known.step_rewards(plans), expected.float())
+    torch.testing.assert_close(known(plans), expected.float().mean(1))
 
 
 def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
     with pytest.raises(
-        ValueError, match="'deep' is unknown; choose one of additive, staged, linear"
+        UnknownPartError, match="'deep' is not among the rewards; choose one of add"
     ):
-        RewardConfig("deep").build(spec)
+        build_reward("deep", spec)
 
 
 def test_layers_without_units_and_convolutions_without_layers_are_refused(spec: PlanSpec) -> None:
     with pytest.raises(ValueError, match=r"hidden is \(8, 0\); each layer must have at least 1"):
-        RewardConfig(hidden=(8, 0))
+        AdditiveSettings(hidden=(8, 0))
     with pytest.raises(ValueError, match=r"hidden is \(\); a 'conv' reward must have at least one"):
-        RewardConfig("conv", hidden=()).build(spec)
-    assert RewardConfig(hidden=()).build(spec)(windows(spec)).shape == (len(windows(spec)),)
+        ConvSettings(hidden=()).build(spec)
+    assert AdditiveSettings(hidden=()).build(spec)(windows(spec)).shape == (len(windows(spec)),)
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "conv"])
 def test_a_local_part_is_for_additive_rewards_alone(name: str, spec: PlanSpec) -> None:
-    with pytest.raises(ValueError, match=f"num_local 8 is for additive rewards, not for '{name}'"):
-        RewardConfig(name, num_local=8).build(spec)
+    with pytest.raises(TypeError, match="num_local"):
+        REWARDS[name].Settings(num_local=8)
+    assert not build_reward(name, spec).is_penalized
 
 
 @pytest.mark.parametrize(
@@ -269,13 +277,13 @@ def test_a_local_part_is_for_additive_rewards_alone(name: str, spec: PlanSpec) -
 def test_settings_below_zero_are_refused(changes: dict) -> None:
     (name,) = changes
     with pytest.raises(ValueError, match=rf"{name} is -1.*; it must be at least 0"):
-        RewardConfig(**changes)
+        StagedSettings(**changes)
 
 
 @pytest.mark.parametrize("name", ["additive", "staged", "mlp", "conv"])
 def test_second_derivatives_stay_finite_far_outside_the_data(name: str) -> None:
     spec = PlanSpec(3, 1, 2, 1)
-    model = RewardConfig(name).build(spec)
+    model = build_reward(name, spec)
     plan = 1e4 * torch.randn((4, 3, 2), generator=seeded(), dtype=torch.float32)
     plan.requires_grad_()
     (gradient,) = torch.autograd.grad(model(plan).sum(), plan, create_graph=True)

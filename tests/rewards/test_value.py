@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tiny import random_walks, seeded, shake, tiny_diffuser
+from tiny import ToldReward, ToldWholeReward, random_walks, seeded, shake, tiny_diffuser
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import DataError, Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.networks.fourier_features import FourierFeatures
+from trailward.rewards import LinearReward
 from trailward.rewards import value as value_module
-from trailward.rewards.memory import Memory, WithMemory
+from trailward.rewards.staged import Memory
 from trailward.rewards.value import (
     DISCOUNTED,
     RewardToGo,
@@ -47,9 +48,12 @@ def unchanged() -> Normalizer:
     return Normalizer(torch.zeros(2), torch.ones(2))
 
 
-def nearness(plans: Tensor) -> Tensor:
-    """A reward with one stage."""
-    return -(plans - torch.tensor(CORNERS[-1], dtype=torch.float32)).norm(dim=-1, keepdim=True)
+def near(plans: Tensor) -> Tensor:
+    return -(plans - torch.tensor(CORNERS[-1], dtype=torch.float32)).norm(dim=-1)
+
+
+NEARNESS = ToldReward(near, SPEC)
+"""A reward with one stage."""
 
 
 def values_at(value: Value, places: np.ndarray) -> Tensor:
@@ -134,16 +138,16 @@ def test_play_data_in_which_nobody_stays_is_refused() -> None:
 
 
 def test_the_value_rises_along_the_way_though_the_reward_falls() -> None:
-    value = fit_value(nearness, bend(), unchanged(), config=CONFIG)
+    value = fit_value(NEARNESS, bend(), unchanged(), config=CONFIG)
     along = values_at(value, CORNERS[:4])
-    rewards = nearness(torch.tensor(CORNERS[None, :4], dtype=torch.float32))[0, :, 0]
+    rewards = near(torch.tensor(CORNERS[None, :4], dtype=torch.float32))[0]
     assert (along.diff() > 0.2).all()
     assert rewards[1] < rewards[0]
 
 
 def test_values_have_mean_zero_and_deviation_one_on_play_data() -> None:
     play = bend()
-    value = fit_value(nearness, play, unchanged(), config=CONFIG)
+    value = fit_value(NEARNESS, play, unchanged(), config=CONFIG)
     plans, _ = play.batch(play.draw(500, seeded()), unchanged())
     values = value.step_rewards(plans)
     assert abs(values.mean()) < 0.15
@@ -169,7 +173,7 @@ def value_on_a_chain(*, slope: float = 0.0, middle: float = -9.0) -> Value:
         return torch.stack([middle + slope * plans[..., 0], -2 * plans[..., 0]], -1)
 
     config = ValueConfig(num_windows=200, width=32, num_frequencies=3, num_steps=600)
-    return fit_value(rewards, chain(), unchanged(), memory=memory, config=config)
+    return fit_value(ToldReward(rewards, SPEC, memory), chain(), unchanged(), config=config)
 
 
 @pytest.mark.parametrize(("slope", "middle"), [(0.0, -9.0), (50.0, -49.0), (0.0, 9.0)])
@@ -198,26 +202,20 @@ def test_values_have_mean_zero_over_stages_and_deviation_one_within_them() -> No
 
 def test_without_a_memory_there_is_one_stage() -> None:
     few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=2)
-    value = fit_value(nearness, bend(), unchanged(), config=few)
+    value = fit_value(NEARNESS, bend(), unchanged(), config=few)
     assert value.num_stages == 1
     assert value.stage_rewards(torch.zeros(3, 5, 2)).shape == (3, 5, 1)
 
 
-@pytest.mark.parametrize(
-    ("num_stages", "memory"), [(1, Memory((0, 1))), (2, None), (3, None), (3, Memory((0, 1)))]
-)
-def test_stages_and_memory_that_disagree_are_refused(
-    num_stages: int, memory: Memory | None
-) -> None:
-    rewards = lambda plans: nearness(plans).expand(-1, -1, num_stages)
-    with pytest.raises(ValueError, match=f"{num_stages} stages need a memory if there are 2"):
-        fit_value(rewards, bend(), unchanged(), memory=memory, config=CONFIG)
+def test_a_value_of_a_reward_of_whole_plans_is_refused() -> None:
+    with pytest.raises(TypeError, match="is of whole plans"):
+        fit_value(LinearReward(SPEC), bend(), unchanged(), config=CONFIG)
 
 
 def test_a_seed_decides_the_value_and_leaves_other_draws_alone() -> None:
     def fitted(seed: int) -> Tensor:
         few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=5, seed=seed)
-        return values_at(fit_value(nearness, bend(), unchanged(), config=few), CORNERS)
+        return values_at(fit_value(NEARNESS, bend(), unchanged(), config=few), CORNERS)
 
     before = torch.get_rng_state()
     first, again, other = fitted(0), fitted(0), fitted(1)
@@ -228,7 +226,7 @@ def test_a_seed_decides_the_value_and_leaves_other_draws_alone() -> None:
 
 def test_a_fitted_value_is_frozen() -> None:
     few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=2)
-    value = fit_value(nearness, bend(), unchanged(), config=few)
+    value = fit_value(NEARNESS, bend(), unchanged(), config=few)
     assert not any(weights.requires_grad for weights in value.parameters())
     assert not value.training
     expected = {"width": 8, "num_frequencies": 4, "num_stages": 1, "discount": 0.0}
@@ -241,10 +239,10 @@ def test_states_are_normalised_before_the_reward_sees_them() -> None:
 
     def rewards(plans: Tensor) -> Tensor:
         seen.append(plans)
-        return plans[..., :1]
+        return plans[..., 0]
 
     few = ValueConfig(num_windows=50, num_prototypes=20, width=8, num_steps=1)
-    fit_value(rewards, bend(), normalizer, config=few)
+    fit_value(ToldReward(rewards, SPEC), bend(), normalizer, config=few)
     low, high = (normalizer.normalize(torch.tensor([x, x]).float())[0] for x in (-0.6, 0.6))
     assert all(low < plans.min() and plans.max() < high for plans in seen)
 
@@ -256,14 +254,14 @@ def test_play_data_without_a_plan_step_is_refused(lengths: tuple[int, ...], hori
     spec = PlanSpec(horizon, 1, 2, 2)
     play = Windows(random_walks(lengths), spec)
     with pytest.raises(DataError, match="play episodes at least one plan long, of 2 plan steps"):
-        fit_value(nearness, play, unchanged(), config=CONFIG)
+        fit_value(NEARNESS, play, unchanged(), config=CONFIG)
 
 
 def test_play_data_in_which_every_state_is_new_is_refused() -> None:
     """There are more prototypes than states, so that each is its own."""
     play = Windows(random_walks((20,)), SPEC)
     with pytest.raises(DataError, match="nobody stays"):
-        fit_value(nearness, play, unchanged(), config=ValueConfig(num_steps=1))
+        fit_value(NEARNESS, play, unchanged(), config=ValueConfig(num_steps=1))
 
 
 @pytest.mark.parametrize("name", ["num_windows", "num_prototypes", "width", "num_steps"])
@@ -310,15 +308,15 @@ def test_the_reward_to_go_is_the_sum_of_reward_and_value(spec: PlanSpec) -> None
     assert isinstance(value, Value)
     reward = tiny_diffuser(spec).normalizer.normalize
     plans = torch.randn((3, 5, 2), generator=seeded())
-    both = RewardToGo(lambda plan: reward(plan).sum((1, 2)), value)
+    both = RewardToGo(ToldWholeReward(lambda plan: reward(plan).sum((1, 2)), spec), value)
     torch.testing.assert_close(both(plans), reward(plans).sum((1, 2)) + value(plans))
     assert value(plans).abs().min() > 1e-3
 
 
 def test_a_reward_that_remembers_is_not_added_to_a_value_as_a_whole(spec: PlanSpec) -> None:
-    remembering = WithMemory(Memory((0, 1)), lambda plan: plan)
-    with pytest.raises(TypeError, match="is added to its value by stage: WithMemory"):
-        RewardToGo(remembering, Value(spec, width=8, num_stages=2))
+    remembering = ToldReward(lambda plan: plan, spec, Memory((0, 1)))
+    with pytest.raises(ValueError, match="the reward has 2 stages and the value 1"):
+        RewardToGo(remembering, Value(spec, width=8))
 
 
 LAPS = random_walks([40, 25, 33], seed=5)
@@ -347,7 +345,7 @@ def values_of(value: Value, dataset: Dataset) -> np.ndarray:
 @pytest.mark.parametrize("constant", [-30.0, 0.0, 2.5])
 def test_the_discounted_value_of_a_constant_reward_is_the_constant(constant: float) -> None:
     value = fit_discounted_value(
-        lambda plans: torch.full(plans.shape[:2], constant),
+        ToldReward(lambda plans: torch.full(plans.shape[:2], constant), SPEC),
         Windows(LAPS, SPEC),
         unchanged(),
         discount=0.9,
@@ -361,7 +359,7 @@ def test_the_discounted_value_of_a_constant_reward_is_the_constant(constant: flo
 def test_a_discounted_value_is_what_followed_in_the_unit_of_the_reward(discount: float) -> None:
     """The reward is 20 times the first entry, and 100 more."""
     value = fit_discounted_value(
-        lambda plans: 20 * plans[..., 0] + 100,
+        ToldReward(lambda plans: 20 * plans[..., 0] + 100, SPEC),
         Windows(LAPS, SPEC),
         unchanged(),
         discount=discount,
@@ -384,7 +382,10 @@ def test_the_targets_of_a_discounted_value_are_those_of_plain_recursion(
         lambda value, states, targets, *rest: seen.append((states, targets)),
     )
     fit_discounted_value(
-        lambda plans: plans[..., 1].square(), Windows(LAPS, SPEC), unchanged(), discount=0.8
+        ToldReward(lambda plans: plans[..., 1].square(), SPEC),
+        Windows(LAPS, SPEC),
+        unchanged(),
+        discount=0.8,
     )
     ((states, targets),) = seen
     expected = discounted(LAPS, lambda path: path[:, 1] ** 2, 0.8)
@@ -396,7 +397,7 @@ def test_the_targets_of_a_discounted_value_are_those_of_plain_recursion(
 def test_a_discounted_value_counts_environment_steps_whatever_the_stride_of_plans() -> None:
     values = [
         fit_discounted_value(
-            lambda plans: plans[..., 0],
+            ToldReward(lambda plans: plans[..., 0], SPEC),
             Windows(LAPS, replace(SPEC, stride=stride)),
             unchanged(),
             discount=0.8,
@@ -416,7 +417,10 @@ def test_the_reward_of_a_discounted_value_may_see_actions(monkeypatch: pytest.Mo
     )
     normalizer = Normalizer(torch.zeros(6), torch.ones(6))
     fit_discounted_value(
-        lambda plans: plans[..., 4:].sum(-1), Windows(dataset, spec), normalizer, discount=0.5
+        ToldReward(lambda plans: plans[..., 4:].sum(-1), spec),
+        Windows(dataset, spec),
+        normalizer,
+        discount=0.5,
     )
     rewards = dataset.episodes[0].actions[1:].sum(-1)
     expected = [rewards[-1]]
@@ -429,7 +433,11 @@ def test_a_discounted_value_is_frozen_and_its_seed_decides_it() -> None:
     def fitted(seed: int) -> Value:
         few = replace(QUICK, num_steps=5, seed=seed)
         return fit_discounted_value(
-            lambda plans: plans[..., 0], Windows(LAPS, SPEC), unchanged(), discount=0.9, config=few
+            ToldReward(lambda plans: plans[..., 0], SPEC),
+            Windows(LAPS, SPEC),
+            unchanged(),
+            discount=0.9,
+            config=few,
         )
 
     before = torch.get_rng_state()
@@ -444,5 +452,6 @@ def test_play_data_shorter_than_a_plan_step_has_no_discounted_value() -> None:
     spec = PlanSpec(2, 5, 2, 2, with_actions=True)
     play = Windows(random_walks([4, 3]), spec)
     normalizer = Normalizer(torch.zeros(12), torch.ones(12))
+    reward = ToldReward(lambda plans: plans[..., 0], spec)
     with pytest.raises(DataError, match="a discounted value needs"):
-        fit_discounted_value(lambda plans: plans[..., 0], play, normalizer, discount=0.9)
+        fit_discounted_value(reward, play, normalizer, discount=0.9)

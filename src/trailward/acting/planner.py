@@ -1,7 +1,7 @@
 """The planner: observations to guided plans to actions, replanned as it goes."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -10,12 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.data.choices import decode
-from trailward.data.episode import DataError, as_numbers, at_least
+from trailward.data.episode import DataError, as_numbers
 from trailward.data.plan import check_batch
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.memory import Remembered, RemembersPast
-from trailward.typing import Actions, Observations, PerPlan, Plans
+from trailward.learning.validation import check_guided
+from trailward.randomness import generator
+from trailward.rewards.contract import RewardModel
+from trailward.typing import Actions, Observations, Past, Plans
 
 
 @runtime_checkable
@@ -35,46 +38,35 @@ class Policy(Protocol):
 class Planner:
     """Receding-horizon control with guided plans, for many environments side by side.
 
-    Every ``replan_every`` environment steps it samples ``num_candidates`` plans from each
-    observation and keeps the best. In between it follows that plan: the
-    plan's own actions, or the inverse-dynamics model's towards the next planned observation.
+    Every ``planning.replan_every`` environment steps it samples ``planning.num_candidates`` plans
+    from each observation and keeps the best. In between it follows that plan: the plan's own
+    actions, or the inverse-dynamics model's towards the next planned observation.
 
     Args:
         diffuser: of the play data.
         sampling: how plans are sampled and guided.
         reward_model: guides and chooses plans, model space; None for unguided plans. One that
             remembers is told every observation since :meth:`reset`.
-        num_candidates: plans sampled for each environment.
-        choose: which of them is kept: the most ``plausible`` one
-            (:meth:`~trailward.diffusion.diffuser.Diffuser.implausibility`; guidance has seen to
-            the reward already), or the one of highest ``reward``.
-        replan_every: environment steps between plans, 1 to the plan's reach; the plan's stride if
-            None.
+        planning: how many candidates there are, which is kept, and how often plans are made.
         seed: of the plans' noise.
 
     Raises:
-        ValueError: if ``replan_every`` is longer than a plan reaches, there is no candidate, or
-            ``choose`` is unknown.
+        ValueError: if ``replan_every`` is longer than a plan reaches.
     """
 
     diffuser: Diffuser
     sampling: SamplingConfig
-    reward_model: Callable[[Plans], PerPlan] | None = None
-    num_candidates: int = 1
-    replan_every: int | None = None
+    reward_model: RewardModel | None = None
+    planning: PlanningConfig = PlanningConfig()
     seed: int = 0
-    choose: str = "plausible"
     _follower: "PlanFollower | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_candidates")
-        if self.choose not in ("plausible", "reward"):
-            raise ValueError(f"choose is '{self.choose}'; it can be 'plausible' or 'reward'")
-        spec = self.diffuser.spec
+        spec, every = self.diffuser.spec, self.planning.replan_every
         reach = spec.num_observations - 1
         if reach < 1:
             raise ValueError("plans of one observation lead nowhere; use a horizon of at least 2")
-        self._replan_every = spec.stride if self.replan_every is None else self.replan_every
+        self._replan_every = spec.stride if every is None else every
         if not 1 <= self._replan_every <= reach:
             msg = (
                 f"replan_every is {self._replan_every} environment steps; "
@@ -89,42 +81,34 @@ class Planner:
         learnt: LearntReward,
         diffuser: Diffuser,
         *,
-        num_candidates: int = 1,
-        replan_every: int | None = None,
+        planning: PlanningConfig | None = None,
         seed: int = 0,
-        choose: str = "plausible",
     ) -> "Planner":
-        """The planner of a learnt reward: guided by it, or with the diffuser tuned to it.
+        """The planner of a learnt reward: guided by it, or with the diffuser fine-tuned to it.
 
-        Plans of a tuned diffuser are not guided, so there is one candidate of each.
+        Plans of a fine-tuned diffuser are not guided, so there is one candidate of each.
 
         Args:
-            learnt: with how to sample and guide plans.
+            learnt: with how to sample, guide and plan.
             diffuser: that it was learnt with.
-            num_candidates: as of a planner, and so are the others.
-            replan_every: environment steps.
+            planning: in place of the settings saved with the reward.
             seed: of the plans' noise.
-            choose: ``plausible`` or ``reward``.
 
         Raises:
             ValueError: if the reward was learnt with another diffuser, or as of a planner.
         """
-        if learnt.diffuser_fingerprint != diffuser.fingerprint:
-            msg = (
-                f"the reward was learnt with the diffuser {learnt.diffuser_fingerprint}, this is "
-                f"{diffuser.fingerprint}; plan with that one"
-            )
-            raise ValueError(msg)
-        if learnt.tuned is not None:
-            return cls(learnt.tuned, learnt.sampling, None, 1, replan_every, seed)
-        guide, sampling = learnt.guide_model, learnt.sampling
-        return cls(diffuser, sampling, guide, num_candidates, replan_every, seed, choose)
+        check_guided(diffuser, learnt.diffuser_fingerprint)
+        planning = learnt.planning if planning is None else planning
+        if learnt.fine_tuned is not None:
+            alone = replace(planning, num_candidates=1)
+            return cls(learnt.fine_tuned, learnt.sampling, None, alone, seed)
+        return cls(diffuser, learnt.sampling, learnt.guide_model, planning, seed)
 
     def reset(self) -> None:
         """Forget the plans and start the noise anew: the same seed gives the same plans."""
-        self._generator = torch.Generator(self.diffuser.device).manual_seed(self.seed)
+        self._generator = generator(self.seed, "planner: noise", device=self.diffuser.device)
         self._follower = None
-        self._remembered: Remembered | None = None
+        self._stage: Past | None = None
 
     def __call__(self, observations: Observations) -> Actions:
         """One action for each environment, all in environment units.
@@ -133,7 +117,7 @@ class Planner:
             DataError: if a shape does not fit or a value is not finite; then all is planned anew.
         """
         try:
-            self._remember(check_batch(self.diffuser.spec, observations))
+            self._observe(check_batch(self.diffuser.spec, observations))
         except DataError:
             self._follower = None
             raise
@@ -188,8 +172,8 @@ class Planner:
         if episode_start is not None and np.any(episode_start):
             self._follower = None
             begins = torch.as_tensor(np.atleast_1d(episode_start), device=self.diffuser.device)
-            if self._remembered is not None and len(self._remembered) == len(begins):
-                self._remembered = self._remembered & ~begins.bool()
+            if self._stage is not None and len(self._stage) == len(begins):
+                self._stage = self._stage * ~begins.bool()
         actions = decode(self.diffuser.columns, self(observations))
         return (actions if values.ndim == 2 else actions[0]), state
 
@@ -203,40 +187,41 @@ class Planner:
         Args:
             observations: environment units.
         """
-        reward_model = self._reward_model(observations)
-        count = self.num_candidates if reward_model is not None else 1
+        reward_model, count = self.reward_model, self.planning.num_candidates
+        if reward_model is None:
+            first = _normalized(self.diffuser, observations)
+            return self.diffuser.sample_plans(first, self.sampling, generator=self._generator)
         first = _normalized(self.diffuser, observations).repeat_interleave(count, dim=0)
+        past = self._past(reward_model, observations).repeat_interleave(count).unsqueeze(1)
+        guide = lambda plan: reward_model(plan, past)
         plans = self.diffuser.sample_plans(
-            first, self.sampling, generator=self._generator, reward_model=reward_model
+            first, self.sampling, generator=self._generator, reward_model=guide
         )
-        if count == 1 or reward_model is None:
+        if count == 1:
             return plans
-        if self.choose == "reward":
-            merit = reward_model(plans)
+        if self.planning.choose == "reward":
+            merit = guide(plans)
         else:
             merit = -self.diffuser.implausibility(plans, generator=self._generator)
         best = merit.reshape(len(observations), count).argmax(dim=1)
         chosen = best + count * torch.arange(len(observations), device=plans.device)
         return plans[chosen]
 
-    def _remember(self, observations: Observations) -> None:
-        """Tell a reward model that remembers what is observed now."""
-        if isinstance(self.reward_model, RemembersPast):
-            before = self._remembered
+    def _observe(self, observations: Observations) -> None:
+        """Tell the reward model what is observed now."""
+        if self.reward_model is not None:
+            before = self._stage
             if before is not None and len(before) != len(observations):
                 before = None
             now = _normalized(self.diffuser, observations).unsqueeze(1)
-            self._remembered = self.reward_model.remember(now, before)[:, -1]
+            self._stage = self.reward_model.observe(now, before)[:, -1]
 
-    def _reward_model(self, observations: Observations) -> Callable[[Plans], PerPlan] | None:
-        """The reward model of all candidates, given what is remembered of each environment."""
-        if not isinstance(self.reward_model, RemembersPast):
-            return self.reward_model
-        remembered = self._remembered
-        if remembered is None or len(remembered) != len(observations):
+    def _past(self, reward_model: RewardModel, observations: Observations) -> Past:
+        """The stage of each environment: as it was told, or of these observations alone."""
+        if self._stage is None or len(self._stage) != len(observations):
             now = _normalized(self.diffuser, observations).unsqueeze(1)
-            remembered = self.reward_model.remember(now)[:, -1]
-        return self.reward_model.given(remembered.repeat_interleave(self.num_candidates))
+            return reward_model.observe(now)[:, -1]
+        return self._stage
 
 
 @dataclass

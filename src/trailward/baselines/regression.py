@@ -5,7 +5,8 @@ of our own learns the labels, and the planner that our own rewards have uses it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +16,16 @@ from torch import Tensor, nn
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import DataError, at_least
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.diffusion.fitting import fit
+from trailward.learning.config import LearningConfig
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig, MatchingProblem
-from trailward.rewards.models import AdditiveReward, RewardConfig
-from trailward.rewards.value import Value
+from trailward.learning.problem import MatchingProblem
+from trailward.learning.selection import best_sampling
+from trailward.objectives.matching import EnergyDistance
+from trailward.randomness import generator
+from trailward.rewards.additive import AdditiveReward, AdditiveSettings
+from trailward.rewards.contract import RewardSettings
+from trailward.typing import Scalar
 
 SCALE_FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """What the guide's scale is multiplied by, the best on a held-out demonstration being kept: the
@@ -52,7 +59,7 @@ def regress_reward(
     diffuser: Diffuser,
     demonstrations: Dataset,
     *,
-    reward_config: RewardConfig = RewardConfig(),
+    reward: RewardSettings = AdditiveSettings(),
     sampling: SamplingConfig = SamplingConfig(),
     learning: LearningConfig = LearningConfig(),
     config: RegressionConfig = RegressionConfig(),
@@ -60,17 +67,18 @@ def regress_reward(
     """An additive reward whose reward of an observation is the label of the step that led there.
 
     Labels are scaled to mean 0 and deviation 1. A value is fitted to the reward if ``learning``
-    has one (more than one round, or a ``value_discount``). The guide's scale is multiplied by the
-    one of :data:`SCALE_FACTORS`, and its stop step is the one of ``learning.stop_steps``, that do
-    best on the last demonstration; not where ``learning`` tunes a diffuser, whose plans are not
-    guided.
+    has one (more than one round, or a discount). The guide's scale is multiplied by the one of
+    :data:`SCALE_FACTORS`, and its stop step is the one of ``learning.selection.stop_steps``, that
+    do best on the last demonstration; not where ``learning`` fine-tunes a diffuser, whose plans
+    are not guided.
 
     Args:
         labels: a reward for each environment step of each play episode, any unit.
         play: the episodes, environment units.
         diffuser: of play data; gives the normalizers, and the plans that scale is chosen by.
         demonstrations: environment units.
-        reward_config: the reward model; anything but ``additive`` becomes that.
+        reward: settings of the additive reward; of those of another kind, the ones that an
+            additive reward has too.
         sampling: how plans are sampled and guided, but for the scale.
         learning: whether a value is fitted, and how.
         config: how the labels are learnt.
@@ -83,40 +91,43 @@ def regress_reward(
     observations = torch.as_tensor(reached)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        built = replace(reward_config, model="additive", sees_actions=False)
-        model = built.build(diffuser.spec).to(diffuser.device)
-        if not isinstance(model, AdditiveReward):
-            raise TypeError("an additive reward was asked for")
-        _fit(model, diffuser.observation_normalizer.normalize(observations), targets, config)
-        value = Value(diffuser.spec).to(diffuser.device) if learning.num_rounds > 1 else None
-    model.requires_grad_(requires_grad=False)
+        model = AdditiveReward(diffuser.spec, _additive(reward)).to(diffuser.device)
+    _fit(model, diffuser.observation_normalizer.normalize(observations), targets, config)
+    selection = replace(learning.selection, num_held_out=1, scale_factors=SCALE_FACTORS)
     problem = MatchingProblem(
-        diffuser,
-        Windows(demonstrations, diffuser.spec),
-        Windows(play, diffuser.spec),
-        len(demonstrations.episodes) - 1,
-        sampling,
-        replace(learning, num_held_out=1, scale_factors=SCALE_FACTORS),
+        diffuser=diffuser,
+        windows=Windows(demonstrations, diffuser.spec),
+        num_learnt=len(demonstrations.episodes) - 1,
+        play=Windows(play, diffuser.spec),
+        objective=EnergyDistance(),
+        sampling=sampling,
+        config=replace(learning, selection=selection),
     )
-    if value is not None:
-        problem.fit_value(model, value.requires_grad_(requires_grad=False))
-    elif learning.value_discount:
+    value = None
+    if learning.value.num_rounds > 1:
+        value = problem.fitted_value(model)
+    elif learning.value.discount:
         value = problem.discounted_value(model)
     learnt = LearntReward(
-        model,
-        diffuser.spec,
-        diffuser.observation_normalizer,
-        diffuser.action_normalizer,
-        built,
-        sampling,
-        diffuser.fingerprint,
-        {"objective": "regression"},
-        value,
+        model=model,
+        observation_normalizer=diffuser.observation_normalizer,
+        action_normalizer=diffuser.action_normalizer,
+        sampling=sampling,
+        planning=learning.planning,
+        diffuser_fingerprint=diffuser.fingerprint,
+        provenance={"objective": "regression"},
+        value=value,
         columns=diffuser.columns,
     )
-    if len(demonstrations.episodes) < 2 or learning.tuning.num_steps:
+    if len(demonstrations.episodes) < 2 or learning.fine_tuning.num_steps:
         return learnt
-    return replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
+    return replace(learnt, sampling=best_sampling(problem, learnt.guide_model))
+
+
+def _additive(settings: RewardSettings) -> AdditiveSettings:
+    names = [each.name for each in fields(AdditiveSettings) if hasattr(settings, each.name)]
+    own: dict[str, Any] = {name: getattr(settings, name) for name in names}
+    return AdditiveSettings(**{**own, "sees_actions": False})
 
 
 def _standardised(labels: Sequence[np.ndarray], play: Dataset) -> Tensor:
@@ -138,14 +149,13 @@ def _standardised(labels: Sequence[np.ndarray], play: Dataset) -> Tensor:
 def _fit(
     model: AdditiveReward, observations: Tensor, targets: Tensor, config: RegressionConfig
 ) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    generator = torch.Generator().manual_seed(config.seed)
+    draw = generator(config.seed, "regression: batches")
     targets = targets.to(observations.device)
-    for step in range(config.num_steps):
-        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.num_steps)
-        picks = torch.randint(len(targets), (config.batch_size,), generator=generator)
+
+    def loss(_: int) -> Scalar:
+        picks = torch.randint(len(targets), (config.batch_size,), generator=draw)
         found = model.step_rewards(observations[picks].unsqueeze(1)).squeeze(1)
-        loss = nn.functional.mse_loss(found, targets[picks])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return nn.functional.mse_loss(found, targets[picks])
+
+    fit(model.parameters(), loss, num_steps=config.num_steps, learning_rate=config.learning_rate)
+    model.requires_grad_(requires_grad=False)

@@ -24,6 +24,7 @@ from trailward.data.episode import DataError
 from trailward.environments import Recipe, find_environment
 from trailward.files import write_json
 from trailward.folders import own_folder
+from trailward.objectives import find_objective
 
 _PLAY_STEPS = 200_000
 """Environment steps of play data that judging a packaged diffuser takes at most."""
@@ -47,7 +48,7 @@ class Demo:
     """The ladder of policies that data is recorded with; the packaged one if not given."""
     objective: str = "mmd_gaussian"
     """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy; or, without sampling
-    plans, dlsm, logit or relative_reward."""
+    plans, dlsm, logit or relative_reward; or one of your own, as module:Name."""
     from_scratch: bool = False
     """Train the diffuser too, rather than use the packaged one."""
     quick: bool = False
@@ -63,7 +64,7 @@ class Demo:
         """
         settings = self._settings()
         trains = self.from_scratch or settings.packaged is None
-        replace(settings.learning, objective=self.objective)  # refuses one that is unknown
+        find_objective(self.objective)  # refuses one that is unknown
         task = settings.environment.task(self.task)
         with own_folder(self.out, "demo"):
             return self._run(say, settings, task.name, trains=trains)

@@ -56,6 +56,8 @@ class Evaluate:
     """Settings known to work, as the defaults of environment, diffuser and evaluation."""
     walls: Path | None = None
     """With environment none: a CSV file of walls to draw, a row x0,y0,x1,y1 each."""
+    allow_import: bool = False
+    """Whether a reward of another package may import the module that it names."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     table: TableLayout = field(default_factory=TableLayout)
 
@@ -85,7 +87,7 @@ class Evaluate:
         return evaluation.figures
 
     def _evaluation(self, stage: Say) -> Evaluation:
-        learnt, diffuser = load_reward(self.reward, self.diffuser)
+        learnt, diffuser = load_reward(self.reward, self.diffuser, allow_import=self.allow_import)
         play, demonstrations = _read_to_judge(self, learnt)
         judged = (learnt, diffuser, play, demonstrations, self.evaluation)
         if self.environment is None:

@@ -19,6 +19,8 @@ class Export:
     """The file, ending in .pt2."""
     pessimistic: bool = False
     """Make it the least reward of the data wherever there was none: for training agents."""
+    allow_import: bool = False
+    """Whether a reward of another package may import the module that it names."""
 
     def run(self, say: Say) -> Path:
         """Write a learnt reward as one file.
@@ -26,7 +28,7 @@ class Export:
         Raises:
             ValueError: if it cannot be told step by step.
         """
-        learnt = LearntReward.load(self.reward)
+        learnt = LearntReward.load(self.reward, allow_import=self.allow_import)
         try:
             learnt.check_of_transitions()
             learnt = learnt.pessimistic() if self.pessimistic else learnt

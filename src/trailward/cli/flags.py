@@ -97,17 +97,20 @@ def read_for(source: str, spec: PlanSpec, layout: TableLayout) -> Dataset:
     return dataset
 
 
-def load_reward(folder: Path, diffuser: str | None) -> tuple[LearntReward, Diffuser]:
+def load_reward(
+    folder: Path, diffuser: str | None, *, allow_import: bool = False
+) -> tuple[LearntReward, Diffuser]:
     """A reward to plan with, and its diffuser.
 
     Args:
         folder: the reward's.
         diffuser: folder or packaged name; None for the one that the reward says it was learnt with.
+        allow_import: whether a reward of another package may import the module that it names.
 
     Raises:
         CheckpointError: if it was learnt with another diffuser, or that is not there.
     """
-    learnt = LearntReward.load(folder)
+    learnt = LearntReward.load(folder, allow_import=allow_import)
     name = diffuser or learnt.provenance.get("diffuser")
     if name is None:
         raise CheckpointError(f"the reward in {folder} names no diffuser; give it: --diffuser")

@@ -1,23 +1,32 @@
 """The verb ``learn``: a reward from demonstrations."""
 
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from trailward.checkpoint import provenance
-from trailward.cli.flags import Say, read_for, usable_device
+from trailward.cli.flags import Say, flag_value, read_for, usable_device
 from trailward.cli.preset_names import Preset
 from trailward.data.dataset import check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.folders import own_folder
+from trailward.learning.config import LearningConfig
 from trailward.learning.learn_reward import STATE, learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig
+from trailward.objectives import find_objective
 from trailward.pretrained import model_folder
 from trailward.progress import progress
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import (
+    REWARDS,
+    AdditiveSettings,
+    EnsembleSettings,
+    RewardModel,
+    RewardSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -31,14 +40,17 @@ class Learn:
     diffuser: str
     """A diffuser's folder, or the name of a packaged one; a preset may name it."""
     play: str | None = None
-    """Play data: needed by a value, by a reward's local part, by starts elsewhere than at
-    demonstrations and by the objectives logit and relative_reward."""
+    """Play data. Required by more than one round, a discounted value, fine-tuning, a local part,
+    starts other than demonstrations, and the objectives logit and relative_reward."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
+    objective: str = "mmd_gaussian"
+    """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy; or, without sampling
+    plans, dlsm, logit or relative_reward; or one of your own, as module:Name."""
     ensemble: int | None = None
     """Rewards learnt side by side in one run, used as their mean: where they disagree, the reward
-    is a guess. The same as --reward.num-members."""
-    reward: RewardConfig = field(default_factory=RewardConfig)
+    is a guess."""
+    reward: RewardSettings = field(default_factory=AdditiveSettings)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
     device: str = "cpu"
@@ -51,6 +63,7 @@ class Learn:
             return self._run(say)
 
     def _run(self, say: Say) -> LearntReward:
+        objective = find_objective(self.objective)
         diffuser = Diffuser.load(model_folder(self.diffuser), device=usable_device(self.device))
         demonstrations = read_for(self.demonstrations, diffuser.spec, self.table)
         play = None if self.play is None else read_for(self.play, diffuser.spec, self.table)
@@ -63,22 +76,59 @@ class Learn:
             demonstrations=demonstrations.provenance,
             diffuser=self.diffuser,
         )
-        reward = self.reward
-        if self.ensemble is not None:
-            reward = replace(reward, num_members=self.ensemble)
+        reward: Any = _chosen(self.reward)
+        if self.ensemble is not None and self.ensemble != 1:
+            reward = EnsembleSettings(member=reward, num_members=self.ensemble)
         began = time.perf_counter()
-        total = self.learning.num_steps + self.learning.tuning.num_steps
+        total = self.learning.num_steps + self.learning.fine_tuning.num_steps
         with progress("learning", total) as report:
             learnt = learn_reward(
                 diffuser,
                 demonstrations,
                 self.out,
                 play=play,
-                reward_config=reward,
+                objective=objective,
+                reward=reward,
                 sampling=self.sampling,
                 config=self.learning,
-                report=report,
+                on_step=lambda state: report(state.step, **state.figures),
                 provenance=facts,
             )
         say(f"reward -> {self.out} in {time.perf_counter() - began:.0f} s")
         return learnt
+
+
+def kind_for(
+    kind: type[Learn], arguments: Sequence[str], given: Mapping[str, Any]
+) -> tuple[type[Any], dict[str, Any]]:
+    """The verb with the flags of the kind of reward that ``--reward.model`` or a preset names."""
+    before = given.get("reward", AdditiveSettings())
+    name = flag_value(arguments, "--reward.model") or REWARDS.name_of(before.kind)
+    settings = REWARDS.find(name).Settings
+    flags, usual = _flags(name, settings), type(before)()
+    kept = {each.name for each in fields(settings)} & {each.name for each in fields(before)}
+    changed = {n: getattr(before, n) for n in kept if getattr(before, n) != getattr(usual, n)}
+    space = {"__annotations__": {"reward": flags}, "reward": field(default_factory=flags)}
+    space |= {"__doc__": kind.__doc__, "__module__": kind.__module__}
+    verb = dataclass(frozen=True)(type(kind.__name__, (kind,), space))
+    return verb, {**given, "reward": flags(**changed)}
+
+
+def _flags(name: str, settings: type[RewardSettings]) -> type[Any]:
+    """Flags of the settings of a kind of reward, and its name."""
+    doc = "What kind of reward: additive, staged, linear, mlp, conv, or module:Name."
+    model = field(default=name, metadata={"help": doc})
+    space = {"__annotations__": {"model": str}, "model": model, "__doc__": settings.__doc__}
+    return dataclass(frozen=True, kw_only=True)(type(settings.__name__, (settings,), space))
+
+
+def _chosen(reward: Any) -> RewardSettings | type[RewardModel]:
+    """The settings, without the kind's name that their flags had; or the class, without any."""
+    name = getattr(reward, "model", None)
+    if name is None:
+        return reward
+    kind = REWARDS.find(name)
+    if kind.Settings is RewardSettings:
+        return kind
+    own = {each.name: getattr(reward, each.name) for each in fields(kind.Settings)}
+    return kind.Settings(**own)

@@ -116,7 +116,7 @@ def _run(verb: str, arguments: list[str], *, at_once: bool) -> int:
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that say what is wrong with the input; any other is a mistake of ours."""
     from trailward.checkpoint import CheckpointError
-    from trailward.diffusion.training import DivergedError
+    from trailward.diffusion.fitting import DivergedError
     from trailward.optional import MissingExtraError
 
     return (CheckpointError, DivergedError, MissingExtraError, ValueError, OSError)

@@ -12,7 +12,6 @@ from trailward.acting.planner import Planner
 from trailward.cli.flags import Say, load_reward
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import find_environment
-from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
 from trailward.pretrained import model_folder
 
@@ -37,6 +36,8 @@ class Plan:
     """Number of plans to sample."""
     seed: int = 0
     """Seed for the plans' noise."""
+    allow_import: bool = False
+    """Whether a reward of another package may import the module that it names."""
 
     def run(self, say: Say) -> list[list[list[float]]]:
         """Sample plans and say their observations as JSON."""
@@ -62,14 +63,15 @@ class Plan:
     def _planner(self) -> Planner:
         """Guided by the reward, or unguided."""
         if self.reward is not None:
-            learnt, diffuser = load_reward(self.reward, self.diffuser)
-            config = EvaluationConfig(replan_every=1, seed=self.seed)
-            return config.planner(diffuser, learnt, guided=True)
+            learnt, diffuser = load_reward(
+                self.reward, self.diffuser, allow_import=self.allow_import
+            )
+            return Planner.for_reward(learnt, diffuser, seed=self.seed)
         if self.diffuser is None:
             raise ValueError("give a reward, a diffuser, or both: --reward, --diffuser")
         diffuser = Diffuser.load(model_folder(self.diffuser))
         sampling = SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
-        return Planner(diffuser, sampling, replan_every=1, seed=self.seed)
+        return Planner(diffuser, sampling, seed=self.seed)
 
     def _start(self) -> np.ndarray:
         if self.start is not None:

@@ -9,7 +9,7 @@ from trailward.cli.evaluate import Evaluate
 from trailward.cli.learn import Learn
 from trailward.cli.train import Train
 from trailward.diffusion.diffuser import DenoiserConfig, SamplingConfig
-from trailward.diffusion.fine_tuning import TuningConfig
+from trailward.diffusion.fine_tuning import FineTuningConfig
 from trailward.diffusion.training import TrainingConfig
 from trailward.environments import Environment, Recipe
 from trailward.environments.halfcheetah.environment import HalfCheetah
@@ -17,8 +17,19 @@ from trailward.environments.pointmaze import recipes as maze
 from trailward.environments.pointmaze.environment import PointMaze
 from trailward.environments.recipes import Expert, Mixture
 from trailward.judging.config import EvaluationConfig
-from trailward.learning.learn_reward import LearningConfig
-from trailward.rewards.models import RewardConfig
+from trailward.learning.config import (
+    LearningConfig,
+    PlanningConfig,
+    SelectionConfig,
+    ValueSchedule,
+)
+from trailward.rewards import (
+    AdditiveSettings,
+    ConvSettings,
+    MLPSettings,
+    RewardSettings,
+    StagedSettings,
+)
 
 POSITION = (0, 1)
 
@@ -36,10 +47,11 @@ class Settings:
     with_actions: bool
     denoiser: DenoiserConfig
     training: TrainingConfig
-    reward: RewardConfig
+    reward: RewardSettings
     sampling: SamplingConfig
     learning: LearningConfig
     evaluation: EvaluationConfig
+    objective: str = "mmd_gaussian"
 
     def quick(self) -> "Settings":
         """The same stages with next to no work in each."""
@@ -52,10 +64,11 @@ class Settings:
             learning=replace(
                 self.learning,
                 num_steps=4,
-                evaluate_every=2,
-                num_expert_steps=4,
-                tuning=replace(
-                    self.learning.tuning, num_steps=min(4, self.learning.tuning.num_steps)
+                selection=replace(self.learning.selection, evaluate_every=2),
+                expert=replace(self.learning.expert, num_steps=4),
+                fine_tuning=replace(
+                    self.learning.fine_tuning,
+                    num_steps=min(4, self.learning.fine_tuning.num_steps),
                 ),
             ),
             evaluation=replace(
@@ -81,7 +94,7 @@ PRESETS: dict[str, Settings] = {
         with_actions=False,
         denoiser=DenoiserConfig(),
         training=TrainingConfig(optimizer="adam"),
-        reward=RewardConfig(features=POSITION),
+        reward=AdditiveSettings(features=POSITION),
         sampling=SamplingConfig(),
         learning=LearningConfig(),
         evaluation=EvaluationConfig(),
@@ -96,15 +109,17 @@ PRESETS: dict[str, Settings] = {
         with_actions=False,
         denoiser=DenoiserConfig(width=128),
         training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
-        reward=RewardConfig("staged", features=POSITION, num_local=64),
+        reward=StagedSettings(features=POSITION, num_local=64),
         sampling=SamplingConfig(num_steps=12, stop_step=0),
         learning=LearningConfig(
             num_steps=240,
-            num_rounds=2,
-            scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3),
-            stop_steps=(0, 8, 16),
+            value=ValueSchedule(num_rounds=2),
+            selection=SelectionConfig(
+                scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3), stop_steps=(0, 8, 16)
+            ),
+            planning=PlanningConfig(num_candidates=12),
         ),
-        evaluation=EvaluationConfig(episode_steps=600, num_candidates=12),
+        evaluation=EvaluationConfig(episode_steps=600),
     ),
     "halfcheetah": Settings(
         environment=HalfCheetah(),
@@ -122,16 +137,15 @@ PRESETS: dict[str, Settings] = {
             normalizer="gaussian",
             action_weight=5.0,
         ),
-        reward=RewardConfig(hidden=(128, 128)),
+        reward=AdditiveSettings(hidden=(128, 128)),
         sampling=SamplingConfig(num_steps=5, scale=1.0, temperature=0.5),
         learning=LearningConfig(
             starts="both",
             num_steps=400,
             batch_size=64,
             weight_decay=0.1,
-            num_held_out=0,
-            evaluate_every=50,
-            tuning=TuningConfig(num_steps=2000, action_weight=5.0),
+            selection=SelectionConfig(num_held_out=0, evaluate_every=50),
+            fine_tuning=FineTuningConfig(num_steps=2000, action_weight=5.0),
         ),
         evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
     ),
@@ -153,19 +167,17 @@ PRESETS: dict[str, Settings] = {
             weighted=False,
             average_decay=0.995,
         ),
-        reward=RewardConfig(model="mlp", hidden=(384, 128, 64)),
+        reward=MLPSettings(hidden=(384, 128, 64)),
         sampling=SamplingConfig("ddpm", 64, "noisy", 0.1, 2, 2, use_variance=True),
         learning=LearningConfig(
-            objective="mmd_gaussian",
             num_steps=60,
             batch_size=16,
             learning_rate=2e-2,
             weight_decay=0.0,
-            evaluate_every=10,
-            patience=1000,
-            num_held_out=0,
+            selection=SelectionConfig(num_held_out=0, evaluate_every=10, patience=1000),
+            planning=PlanningConfig(replan_every=32),
         ),
-        evaluation=EvaluationConfig(num_episodes=10, num_plans=50, replan_every=32),
+        evaluation=EvaluationConfig(num_episodes=10, num_plans=50),
     ),
     "thesis-halfcheetah": Settings(
         environment=HalfCheetah(),
@@ -188,18 +200,17 @@ PRESETS: dict[str, Settings] = {
             average_decay=0.995,
             normalizer="gaussian",
         ),
-        reward=RewardConfig("conv"),
+        reward=ConvSettings(),
         sampling=SamplingConfig("ddpm", 20, "noisy", 0.1, 0, 2, use_variance=True),
         learning=LearningConfig(
             num_steps=60,
             batch_size=256,
             learning_rate=2e-3,
             weight_decay=0.0,
-            evaluate_every=10,
-            patience=1000,
-            num_held_out=0,
+            selection=SelectionConfig(num_held_out=0, evaluate_every=10, patience=1000),
+            planning=PlanningConfig(replan_every=1),
         ),
-        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000, replan_every=1),
+        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
     ),
 }
 PRESETS |= {
@@ -207,7 +218,7 @@ PRESETS |= {
         PRESETS["umaze"],
         reward=PRESETS["large"].reward,
         sampling=replace(PRESETS["large"].sampling, num_steps=8),
-        learning=PRESETS["large"].learning,
+        learning=replace(PRESETS["large"].learning, planning=PlanningConfig()),
     )
 }
 """``umaze`` (for tasks that follow a slope), ``umaze-goal`` (for goals behind walls), ``large`` and
@@ -217,7 +228,7 @@ says."""
 
 _DEFAULTS = {
     "train": ("horizon", "stride", "with_actions", "denoiser", "training"),
-    "learn": ("reward", "sampling", "learning"),
+    "learn": ("objective", "reward", "sampling", "learning"),
     "evaluate": ("evaluation",),
 }
 """Which settings of a preset a verb's flags have as defaults."""
@@ -272,7 +283,8 @@ def learn_command(
         play=play,
         reward=settings.reward,
         sampling=settings.sampling,
-        learning=replace(settings.learning, objective=objective, seed=seed),
+        objective=objective,
+        learning=replace(settings.learning, seed=seed),
     )
 
 

@@ -1,10 +1,11 @@
 """A trained diffusion model of play data, with all that planning and learning need of it."""
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,16 @@ from trailward.diffusion.sampler import parse_reverse_step, sample
 from trailward.diffusion.schedule import Move, NoiseSchedule, cosine_schedule
 from trailward.typing import PerPlan, Plans
 
+_OF_GUIDES = {"scale", "stop_step", "repeats", "use_variance"}
+
 
 @dataclass(frozen=True)
 class DenoiserConfig:
     """Constructor arguments of a denoiser.
 
     Attributes:
-        network: ``transformer``, ``mlp`` or ``unet``.
+        network: ``transformer``, ``mlp`` or ``unet``; or ``module:Name``, a class built from
+            ``(transition_dim, horizon)`` and those of the next three that it takes by name.
         width: its width.
         depth: layers of the transformer and the MLP; the U-Net's levels are its ``multipliers``.
         multipliers: channels of the U-Net's levels, in units of ``width``.
@@ -69,12 +73,14 @@ class DenoiserConfig:
         Raises:
             ValueError: if a name is unknown.
         """
-        for name, family in (("network", NETWORKS), ("parameterization", PARAMETERIZATIONS)):
-            if getattr(self, name) not in family:
-                msg = f"{name} '{getattr(self, name)}' is unknown; choose {' or '.join(family)}"
-                raise ValueError(msg)
-        own = {"multipliers": self.multipliers} if self.network == "unet" else {"depth": self.depth}
-        network = NETWORKS[self.network](spec.transition_dim, spec.horizon, width=self.width, **own)
+        kind = NETWORKS.find(self.network)
+        if self.parameterization not in PARAMETERIZATIONS:
+            known = " or ".join(PARAMETERIZATIONS)
+            msg = f"parameterization '{self.parameterization}' is unknown; choose {known}"
+            raise ValueError(msg)
+        own = set(inspect.signature(kind).parameters) & {"width", "depth", "multipliers"}
+        given = {name: getattr(self, name) for name in own}
+        network = kind(spec.transition_dim, spec.horizon, **given)
         schedule = cosine_schedule(self.num_diffusion_steps)
         return PARAMETERIZATIONS[self.parameterization](network, schedule), schedule
 
@@ -86,7 +92,9 @@ class SamplingConfig:
     Attributes:
         sampler: ``ddpm``, ``ddim`` or ``ddim:ETA``.
         num_steps: reverse steps of the sampler.
-        guide: ``clean`` or ``noisy``: where the reward's gradient is taken and added.
+        guide: ``clean`` or ``noisy``: where the reward's gradient is taken and added; or
+            ``module:Name``, a :class:`~trailward.diffusion.guide.Guide` built from the reward
+            model and those of the next four that it takes by name.
         scale: strength of the guide; 0 is no guidance.
         stop_step: diffusion steps below this one are not guided.
         repeats: corrections in one reverse step (``noisy`` only).
@@ -105,20 +113,35 @@ class SamplingConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.guide not in GUIDES:
-            raise ValueError(f"guide '{self.guide}' is unknown; choose {' or '.join(GUIDES)}")
+        GUIDES.find(self.guide)
         parse_reverse_step(self.sampler)
         at_least(1, self, "num_steps", "repeats")
         at_least(0, self, "scale", "stop_step", "temperature")
 
     def build_guide(self, reward_model: Callable[[Plans], PerPlan]) -> Guide:
         """The guide of a reward model, with those of these settings that it has by name."""
-        kind = GUIDES[self.guide]
-        names = [each.name for each in fields(kind) if each.init and each.name != "reward_model"]
-        return kind(reward_model, **{name: getattr(self, name) for name in names})
+        kind = GUIDES.find(self.guide)
+        own = set(inspect.signature(kind).parameters) & _OF_GUIDES
+        return kind(reward_model, **{name: getattr(self, name) for name in own})
 
 
-@dataclass(frozen=True)
+def sampling_from_config(
+    config: Mapping[str, Any], *, allow_import: bool = False
+) -> SamplingConfig:
+    """Saved settings of sampling.
+
+    Args:
+        config: fields of :class:`SamplingConfig`.
+        allow_import: whether a guide named ``module:Name`` may import its module.
+
+    Raises:
+        UnknownPartError: if the guide is unknown, or its module may not be imported.
+    """
+    GUIDES.find(config["guide"], may_import=allow_import)
+    return SamplingConfig(**config)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diffuser:
     """A frozen denoiser of play data, its normalizers, and the way from plans to actions.
 
@@ -255,9 +278,19 @@ class Diffuser:
 
     @classmethod
     def load(
-        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        allow_import: bool = False,
     ) -> "Diffuser":
         """Read a model folder.
+
+        Args:
+            folder: written by :meth:`save`.
+            device: where plans will be sampled.
+            allow_import: whether a network named ``module:Name`` may import its module, which
+                executes it; if not, the module must have been imported before.
 
         Raises:
             CheckpointError: if it is missing, damaged, of another kind or does not fit its
@@ -267,20 +300,21 @@ class Diffuser:
         with readable(folder), size_limit(weights, folder):
             spec = PlanSpec(**config["spec"])
             settings = DenoiserConfig(**config["denoiser"])
+            NETWORKS.find(settings.network, may_import=allow_import)
             denoiser, schedule = settings.build(spec)
             inverse = None
             if submodule(weights, "inverse_dynamics"):
                 inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
             diffuser = cls(
-                spec,
-                Normalizer(**submodule(weights, "observation_normalizer")),
-                Normalizer(**submodule(weights, "action_normalizer")),
-                denoiser,
-                schedule,
-                inverse,
-                settings,
-                config["provenance"],
-                Columns.from_config(config.get("columns")),
+                spec=spec,
+                observation_normalizer=Normalizer(**submodule(weights, "observation_normalizer")),
+                action_normalizer=Normalizer(**submodule(weights, "action_normalizer")),
+                denoiser=denoiser,
+                schedule=schedule,
+                inverse_dynamics=inverse,
+                config=settings,
+                provenance=config["provenance"],
+                columns=Columns.from_config(config.get("columns")),
             )
             for name, module in diffuser._modules().items():
                 module.load_state_dict(submodule(weights, name))

@@ -1,4 +1,4 @@
-"""Tune a diffuser to a learnt reward: train it further on what the reward likes best.
+"""Fine-tune a diffuser to a learnt reward: train it further on what the reward likes best.
 
 Guidance asks a value's gradient to lead plans to the demonstrator's behaviour, against what most
 of the play data does. Where play data holds many behaviours, and the demonstrator's is rare in it,
@@ -30,12 +30,12 @@ _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
 _SMALLEST = 1e-8
 
 
-@dataclass(frozen=True)
-class TuningConfig:
-    """How a diffuser is tuned to a reward.
+@dataclass(frozen=True, kw_only=True)
+class FineTuningConfig:
+    """How a diffuser is fine-tuned to a reward.
 
     Attributes:
-        num_steps: gradient steps; 0 is no tuning.
+        num_steps: gradient steps; 0 is no fine-tuning.
         batch_size: windows in a batch.
         learning_rate: the highest, as in :class:`~trailward.diffusion.training.TrainingConfig`.
         action_weight: as there; as the diffuser was trained.
@@ -74,14 +74,14 @@ class TuningConfig:
         )
 
 
-def tune_diffuser(
+def fine_tune_diffuser(
     diffuser: Diffuser,
     mean_reward: Callable[[Episode], float],
     play: Dataset,
     demonstrations: Dataset,
-    folder: Path,
+    folder: Path | None,
     *,
-    config: TuningConfig,
+    config: FineTuningConfig,
     seed: int = 0,
     report: Report = lambda done, **figures: None,
 ) -> Diffuser:
@@ -92,7 +92,7 @@ def tune_diffuser(
         mean_reward: the learnt reward of an episode, the mean over its steps.
         play: play data, environment units.
         demonstrations: environment units.
-        folder: gets the checkpoint and TensorBoard's ``logs``.
+        folder: gets the checkpoint and TensorBoard's ``logs``; if None, none are kept.
         config: how.
         seed: of batches and noise.
         report: told the gradient steps done and the loss.
@@ -112,14 +112,14 @@ def tune_diffuser(
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
         "episode weights": [round(float(chance), 6) for chance in chances],
-        "tuning": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
+        "fine_tuning": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
         "seed": seed,
     }
     network = copy.deepcopy(diffuser.denoiser).requires_grad_().train()
     batches = Batches(windows, diffuser.normalizer, training, weights)
     average = train_denoiser(network, diffuser.schedule, batches, folder, identity, report)
     average.requires_grad_(requires_grad=False).eval()
-    facts = {"tuned_from": diffuser.fingerprint, "tuning": asdict(config), "seed": seed}
+    facts = {"fine_tuned_from": diffuser.fingerprint, "fine_tuning": asdict(config), "seed": seed}
     return replace(diffuser, denoiser=average, provenance=facts)
 
 
@@ -132,13 +132,13 @@ def episode_weights(
     """How likely a play episode's windows are to be drawn, 1 at most.
 
     ``exp(min(0, (r - d) / (sharpness * s)))`` for an episode of mean reward ``r``, where ``d`` is
-    the mean reward of the demonstrations and ``s`` the deviation over play episodes: what does as
-    well as the demonstrations counts whole, the rest the less the worse it does.
+    the mean reward of the demonstrations and ``s`` the deviation over play episodes: episodes
+    at least as good as the demonstrations get weight 1; worse ones get less.
 
     Args:
         played: mean learnt reward of each play episode.
         shown: the same of each demonstration.
-        sharpness: see :class:`TuningConfig`.
+        sharpness: see :class:`FineTuningConfig`.
     """
     shortfall = np.minimum(0, played - shown.mean()) / (sharpness * max(played.std(), _SMALLEST))
     return np.exp(shortfall - shortfall.max())

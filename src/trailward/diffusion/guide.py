@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trailward.diffusion.schedule import Move
+from trailward.registry import Registry
 from trailward.typing import PerPlan, Plans
 
 
@@ -32,6 +33,17 @@ class Guide(Protocol):
         """What to add to the clean estimate."""
         ...
 
+    def height(self, noisy: Plans, estimate: Callable[[], Plans]) -> PerPlan:
+        """The function whose gradient is added, of the plans that it is taken at.
+
+        But for factors of the move, such as its variance. The objective ``logit`` learns it.
+
+        Args:
+            noisy: the noisy plans.
+            estimate: gives their clean estimates; called only if they matter.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class NoGuide:
@@ -46,6 +58,10 @@ class NoGuide:
     def on_clean(self, clean_estimate: Plans, move: Move) -> Plans:
         """Zero."""
         return torch.zeros_like(clean_estimate)
+
+    def height(self, noisy: Plans, estimate: Callable[[], Plans]) -> PerPlan:
+        """Zero."""
+        return noisy.new_zeros(len(noisy))
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,10 @@ class NoisyGuide:
     def on_clean(self, clean_estimate: Plans, move: Move) -> Plans:
         """Zero."""
         return torch.zeros_like(clean_estimate)
+
+    def height(self, noisy: Plans, estimate: Callable[[], Plans]) -> PerPlan:
+        """``scale * repeats * J(x)`` at the noisy plan."""
+        return self.scale * self.repeats * self.reward_model(noisy)
 
 
 @dataclass(frozen=True)
@@ -114,9 +134,16 @@ class CleanGuide:
         strength = self.scale * clean_estimate.shape[1] * weight
         return strength * reward_gradient(self.reward_model, clean_estimate)
 
+    def height(self, noisy: Plans, estimate: Callable[[], Plans]) -> PerPlan:
+        """``scale * horizon * J(x0)``; of an additive reward the scaled sum of step rewards."""
+        clean = estimate()
+        return self.scale * clean.shape[1] * self.reward_model(clean)
 
-GUIDES = {"noisy": NoisyGuide, "clean": CleanGuide}
-"""By the name used in flags and saved configurations."""
+
+GUIDES: Registry[Callable[..., Guide]] = Registry(
+    "guides", {"noisy": NoisyGuide, "clean": CleanGuide}
+)
+"""Guides by name; a guide is built from the reward model, and settings that it takes by name."""
 
 
 def reward_gradient(reward_model: Callable[[Plans], PerPlan], plan: Plans) -> Plans:

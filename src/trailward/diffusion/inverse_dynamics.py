@@ -7,6 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.dataset import Dataset
+from trailward.diffusion.fitting import fit
+from trailward.randomness import generator
+from trailward.typing import Scalar
 
 _WIDTH = 128
 
@@ -79,26 +82,22 @@ def train_inverse_dynamics(
     starts = torch.cumsum(lengths + 1, 0) - lengths - 1
     observations = normalize_observation(
         torch.cat([torch.as_tensor(e.observations) for e in dataset.episodes])
-    )
-    actions = normalize_action(torch.cat([torch.as_tensor(e.actions) for e in dataset.episodes]))
+    ).float()
+    recorded = torch.cat([torch.as_tensor(e.actions) for e in dataset.episodes])
+    actions = normalize_action(recorded).float()
     episode_of = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    generator = torch.Generator().manual_seed(seed)
-    losses = []
-    for step in range(num_steps):
-        optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
-        action_index = torch.randint(len(actions), (batch_size,), generator=generator)
-        left = torch.randint(1, model.stride + 1, (batch_size,), generator=generator)
+    draw = generator(seed, "inverse dynamics: batches")
+
+    def loss(_: int) -> Scalar:
+        action_index = torch.randint(len(actions), (batch_size,), generator=draw)
+        left = torch.randint(1, model.stride + 1, (batch_size,), generator=draw)
         episode = episode_of[action_index]
         now = action_index + episode  # each earlier episode has one observation more than actions
-        last = starts[episode] + lengths[episode]
-        then = torch.minimum(now + left, last)
+        then = torch.minimum(now + left, starts[episode] + lengths[episode])
         predicted = model(
             observations[now], observations[then], (then - now).to(device=device, dtype=torch.float)
         )
-        loss = (predicted - actions[action_index]).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    return torch.stack(losses[-max(num_steps // 10, 1) :]).mean().item()
+        return (predicted - actions[action_index]).square().mean()
+
+    losses = fit(model.parameters(), loss, num_steps=num_steps, learning_rate=learning_rate)
+    return losses[-max(num_steps // 10, 1) :].mean().item()

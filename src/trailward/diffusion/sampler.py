@@ -66,6 +66,7 @@ def sample(
     guide: Guide | None = None,
     temperature: float = 1.0,
     adjoint: Adjoint = full,
+    callback: Callable[[Move, Plans], None] = lambda move, plan: None,
 ) -> Plans:
     """Plans from noise, one for each row of the condition, in model space.
 
@@ -80,29 +81,26 @@ def sample(
         temperature: standard deviation of all noise; below 1 plans keep to what is likely
             (low-temperature sampling, arXiv 2211.15657).
         adjoint: how gradients go back.
+        callback: told each move, and the plans that it has led to.
     """
     shape, device = condition.values.shape, condition.values.device
-    advance = partial(_advance, denoiser, condition, reverse_step, guide or NoGuide())
     generators = [generator] if isinstance(generator, torch.Generator) else generator
     part = (shape[0] // len(generators), *shape[1:])
-    draw = lambda: torch.cat([torch.randn(part, generator=g, device=device) for g in generators])
-    plan = condition(temperature * draw())
+
+    def noise() -> Plans:
+        drawn = [torch.randn(part, generator=each, device=device) for each in generators]
+        return temperature * torch.cat(drawn)
+
+    plan = condition(noise())
     for index, move in enumerate(moves):
-        plan = adjoint(partial(advance, move), len(moves) - index)(plan, temperature * draw())
+
+        def advance(noisy: Plans, fresh: Plans, move: Move = move) -> Plans:
+            noisy, clean = guided_estimate(denoiser, condition, guide or NoGuide(), move, noisy)
+            return condition(reverse_step(noisy, clean, move, fresh))
+
+        plan = adjoint(advance, len(moves) - index)(plan, noise())
+        callback(move, plan)
     return plan
-
-
-def _advance(
-    denoiser: Denoiser,
-    condition: Condition,
-    reverse_step: ReverseStep,
-    guide: Guide,
-    move: Move,
-    noisy: Plans,
-    noise: Plans,
-) -> Plans:
-    noisy, guided = guided_estimate(denoiser, condition, guide, move, noisy)
-    return condition(reverse_step(noisy, guided, move, noise))
 
 
 def guided_estimate(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from trailward.checkpoint import check_of_finished, load_state, save_state
+from trailward.checkpoint import RunFolder, check_of_finished
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import MAX_SEED, DataError, at_least, at_most
 from trailward.data.normalizer import NORMALIZERS, Normalizer, join_normalizers
@@ -21,13 +21,15 @@ from trailward.data.plan import PlanSpec
 from trailward.diffusion.conditioning import condition_on
 from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
+from trailward.diffusion.fitting import check_finite
 from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.diffusion.schedule import NoiseSchedule
 from trailward.files import size_in_words
 from trailward.interruption import Checkpoints
 from trailward.limits import AllocationLimit, available_memory, check_memory
-from trailward.logs import LOGS, CurveLog, read_curve
+from trailward.logs import LOGS, read_curve
 from trailward.progress import Report
+from trailward.randomness import generator
 
 STATE = "training.safetensors"
 _HIDDEN = 64
@@ -39,13 +41,7 @@ MAY_CHANGE = (*_OF_STEPS, "checkpoint_every")
 """Settings that may differ when training goes on."""
 
 
-class DivergedError(RuntimeError):
-    """Training met a loss or gradient that is not finite or far too large; the last good
-    checkpoint is kept, and the message says where and what to change.
-    """  # noqa: D205
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How a denoiser is trained.
 
@@ -96,7 +92,7 @@ class TrainingConfig:
 def train_diffuser(
     dataset: Dataset,
     spec: PlanSpec,
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
     *,
     denoiser_config: DenoiserConfig = DenoiserConfig(),
     config: TrainingConfig = TrainingConfig(),
@@ -113,7 +109,8 @@ def train_diffuser(
     Args:
         dataset: play data, environment units.
         spec: what plans hold.
-        folder: gets the model, the checkpoint and TensorBoard's ``logs``.
+        folder: gets the model, the checkpoint and TensorBoard's ``logs``; if None, everything
+            stays in memory.
         denoiser_config: the denoiser's architecture.
         config: how it is trained.
         device: where.
@@ -121,14 +118,14 @@ def train_diffuser(
         provenance: kept in the model's configuration.
 
     Returns:
-        The diffuser with averaged weights, as saved in ``folder``.
+        The diffuser with averaged weights, as saved in ``folder`` if there is one.
 
     Raises:
         DivergedError: if a loss or gradient is not finite; the folder keeps the last good
             checkpoint.
         CheckpointError: if the folder's checkpoint is of other data or settings.
     """
-    folder = Path(folder)
+    folder = None if folder is None else Path(folder)
     check_training_memory(spec, denoiser_config, config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -150,35 +147,45 @@ def train_diffuser(
         "training": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
     }
     average = train_denoiser(network, schedule, batches, folder, identity, report)
-    inverse = None
-    if not spec.with_actions and spec.action_dim:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
-        inverse.to(device)
-        train_inverse_dynamics(
-            inverse,
-            dataset,
-            normalize_observation=observation.normalize,
-            normalize_action=action.normalize,
-            num_steps=config.num_inverse_dynamics_steps,
-            seed=config.seed,
-        )
-        inverse.requires_grad_(requires_grad=False)
     average.requires_grad_(requires_grad=False).eval()
     diffuser = Diffuser(
-        spec,
-        observation,
-        action,
-        average,
-        schedule,
-        inverse,
-        denoiser_config,
-        provenance or {},
-        dataset.columns,
+        spec=spec,
+        observation_normalizer=observation,
+        action_normalizer=action,
+        denoiser=average,
+        schedule=schedule,
+        inverse_dynamics=_fitted_inverse_dynamics(dataset, spec, observation, action, config),
+        config=denoiser_config,
+        provenance=provenance or {},
+        columns=dataset.columns,
     )
-    diffuser.save(folder)
+    if folder is not None:
+        diffuser.save(folder)
     return diffuser
+
+
+def _fitted_inverse_dynamics(
+    dataset: Dataset,
+    spec: PlanSpec,
+    observation: Normalizer,
+    action: Normalizer,
+    config: TrainingConfig,
+) -> InverseDynamics | None:
+    """What finds the actions of plans that lack them; None if plans have them, or data has none."""
+    if spec.with_actions or not spec.action_dim:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        inverse = InverseDynamics(spec.observation_dim, spec.action_dim, spec.stride)
+    train_inverse_dynamics(
+        inverse.to(observation.shift.device),
+        dataset,
+        normalize_observation=observation.normalize,
+        normalize_action=action.normalize,
+        num_steps=config.num_inverse_dynamics_steps,
+        seed=config.seed,
+    )
+    return inverse.requires_grad_(requires_grad=False)
 
 
 def check_training_memory(spec: PlanSpec, denoiser: DenoiserConfig, config: TrainingConfig) -> None:
@@ -260,12 +267,12 @@ class Batches:
 
     def loss(self, denoiser: nn.Module, schedule: NoiseSchedule, step: int) -> torch.Tensor:
         """The denoising loss of the batch of one gradient step."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_000_007 + step)
-        spec, size = self.windows.spec, self.config.batch_size
-        drawn = self.windows.draw(size, generator, self.weights)
+        spec, size, seed = self.windows.spec, self.config.batch_size, self.config.seed
+        drawn = self.windows.draw(size, generator(seed, "training: windows", step), self.weights)
         clean, mask = self.windows.batch(drawn, self.normalizer)
-        diffusion_step = torch.randint(schedule.num_steps, (size,), generator=generator)
-        noise = torch.randn(clean.shape, generator=generator)
+        draw = generator(seed, "training: noise", step)
+        diffusion_step = torch.randint(schedule.num_steps, (size,), generator=draw)
+        noise = torch.randn(clean.shape, generator=draw)
         return denoising_loss(
             denoiser,
             schedule,
@@ -283,7 +290,7 @@ def train_denoiser(
     network: nn.Module,
     schedule: NoiseSchedule,
     batches: Batches,
-    folder: Path,
+    folder: Path | None,
     identity: dict[str, Any],
     report: Report,
 ) -> nn.Module:
@@ -293,7 +300,7 @@ def train_denoiser(
         network: a denoiser; changed in place.
         schedule: its noise schedule.
         batches: what it is trained on, and how.
-        folder: gets the checkpoint and TensorBoard's ``logs``.
+        folder: gets the checkpoint and TensorBoard's ``logs``; if None, none are kept.
         identity: JSON values that must be the same when training goes on.
         report: told the gradient steps done and the loss.
 
@@ -302,20 +309,22 @@ def train_denoiser(
     """
     config, average = batches.config, copy.deepcopy(network)
     optimizers = build_optimizers(network, config)
-    kept: dict[str, Any] = {
-        "modules": {"network": network, "average": average},
-        "optimizers": optimizers,
-        "identity": identity,
-    }
-    facts: dict[str, Any] = {"step": 0, "settings": {}}
-    if (folder / STATE).exists():
-        facts |= load_state(folder / STATE, **kept, like=facts)
-    done, settings = facts["step"], {name: getattr(config, name) for name in _OF_STEPS}
-    if done >= config.num_steps:
-        remedy = f"a num_steps above {done}"
-        check_of_finished(folder / STATE, done, facts["settings"], settings, remedy=remedy)
-    due = Checkpoints(config.checkpoint_every, config.num_steps)
-    with CurveLog(folder, purge_step=done) as log, due:
+    settings = {name: getattr(config, name) for name in _OF_STEPS}
+    with (
+        RunFolder(
+            folder,
+            STATE,
+            modules={"network": network, "average": average},
+            optimizers=optimizers,
+            identity=identity,
+        ) as files,
+        Checkpoints(config.checkpoint_every, config.num_steps) as due,
+    ):
+        before = files.load(like={"settings": {}})
+        done = before.get("step", 0)
+        if files.state is not None and done >= config.num_steps:
+            remedy = f"a num_steps above {done}"
+            check_of_finished(files.state, done, before["settings"], settings, remedy=remedy)
         for step in range(done, config.num_steps):
             for name, optimizer in optimizers.items():
                 optimizer.param_groups[0]["lr"] = _MUON_RATE[name] * _learning_rate(config, step)
@@ -323,32 +332,22 @@ def train_denoiser(
             loss = batches.loss(network, schedule, step)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), config.max_gradient_norm)
-            _check(loss.item(), norm.item(), step, folder, config)
+            remedy = (
+                f"{files.last_good('checkpoint')}: run again with a learning rate below "
+                f"{config.learning_rate}"
+            )
+            check_finite("training", loss.item(), norm.item(), step, remedy=remedy)
             for optimizer in optimizers.values():
                 optimizer.step()
             _average(average, network, min(config.average_decay, (1 + step) / (10 + step)))
             if step % 20 == 0:
-                log.add_scalar("train/loss", loss.item(), step)
-                log.add_scalar("train/gradient_norm", norm.item(), step)
+                files.log(step, {"train/loss": loss.item(), "train/gradient_norm": norm.item()})
                 report(step, loss=loss.item())
             if due.due(step + 1):
-                log.flush()
-                save_state(folder / STATE, **kept, facts={"step": step + 1, "settings": settings})
+                files.save({"step": step + 1, "settings": settings})
                 due.stop_if_asked()
     report(config.num_steps)
     return average
-
-
-def _check(loss: float, norm: float, step: int, folder: Path, config: TrainingConfig) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        kept = f"the last good checkpoint is kept in {folder}"
-        if not (folder / STATE).exists():
-            kept = f"there was no checkpoint in {folder} yet"
-        msg = (
-            f"training diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g}; "
-            f"{kept}: run again with a learning rate below {config.learning_rate}"
-        )
-        raise DivergedError(msg)
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:

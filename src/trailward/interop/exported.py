@@ -5,7 +5,6 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 from trailward.checkpoint import CheckpointError
 from trailward.files import write_file
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.known_region import PessimisticReward
+from trailward.rewards.contract import RewardModel
+from trailward.rewards.known_region import KnownRegion
 
 TOLERANCE = 1e-5
 """How far the exported reward may be from the learnt one; times the largest reward if above 1."""
@@ -39,10 +39,10 @@ class StepReward(nn.Module):
     def __init__(self, learnt: LearntReward) -> None:
         super().__init__()
         learnt.check_of_transitions()
-        self.spec, self.sees_actions = learnt.spec, learnt.config.sees_actions
+        self.spec, self.sees_actions = learnt.spec, learnt.sees_actions
         self.observation_normalizer = learnt.observation_normalizer
         self.action_normalizer = learnt.action_normalizer
-        self.model: Any = learnt.model
+        self.model: RewardModel = learnt.model
 
     def forward(
         self,
@@ -91,7 +91,7 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
         "columns": learnt.columns.to_config(),
         "spec": learnt.spec.to_config(),
         "sees_actions": reward.sees_actions,
-        "pessimistic": isinstance(learnt.model, PessimisticReward),
+        "pessimistic": learnt.is_pessimistic,
         "provenance": dict(learnt.provenance),
     }
     content = io.BytesIO()
@@ -113,21 +113,23 @@ def _inputs(reward: StepReward, count: int) -> tuple[Tensor, ...]:
     )
 
 
-def _known_inputs(learnt: LearntReward, model: PessimisticReward) -> tuple[Tensor, ...]:
+def _known_inputs(learnt: LearntReward, region: KnownRegion) -> tuple[Tensor, ...]:
     """Steps at which a pessimistic reward is known, environment units."""
-    sample = model.region.sample[:64].cpu()
+    sample = region.sample[:64].cpu()
     steps = sample.new_zeros(len(sample), learnt.spec.transition_dim)
-    observations, actions = learnt.spec.split(steps.index_copy(1, model.inputs.cpu(), sample))
+    observations, actions = learnt.spec.split(
+        steps.index_copy(1, learnt.model.inputs.cpu(), sample)
+    )
     seen = learnt.observation_normalizer.unnormalize(observations).float()
-    if not learnt.config.sees_actions or actions is None:
+    if not learnt.sees_actions or actions is None:
         return (seen,)
     return seen, learnt.action_normalizer.unnormalize(actions[:, 0]).float()
 
 
 def _check(program: nn.Module, reward: StepReward, learnt: LearntReward) -> None:
     tried = [_inputs(reward, count) for count in _BATCHES]
-    if isinstance(learnt.model, PessimisticReward):
-        tried.append(_known_inputs(learnt, learnt.model))
+    if learnt.is_pessimistic and learnt.known_region is not None:
+        tried.append(_known_inputs(learnt, learnt.known_region))
     for inputs in tried:
         expected = torch.from_numpy(learnt(*(part.numpy() for part in inputs)))
         difference = (program(*inputs) - expected).abs().max().item()

@@ -5,7 +5,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from trailward.data.episode import DataError, as_numbers
 from trailward.learning.learnt_reward import LearntReward
@@ -37,7 +37,7 @@ class RunningReward:
     scale: float = 1.0
     shift: float = 0.0
     _now: Observations = field(init=False, repr=False)
-    _remembered: Bool[np.ndarray, "batch"] = field(init=False, repr=False)
+    _stage: Int[np.ndarray, "batch"] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.learnt.check_of_transitions(remembering=True)
@@ -55,7 +55,7 @@ class RunningReward:
             msg = f"observation_key is '{self.observation_key}', but observations are {space}"
             raise DataError(f"{msg}; leave it out")
         _check_shape("observations", space, spec.observation_dim)
-        if self.learnt.config.sees_actions:
+        if self.learnt.sees_actions:
             _check_shape("actions", self.action_space, spec.action_dim)
 
     def entries(self, observations: Any) -> Float[np.ndarray, "*axes observation"]:
@@ -73,11 +73,11 @@ class RunningReward:
             observations: of all environments, environment units.
             where: True where an episode begins; everywhere if None.
         """
-        remembered = self.learnt.remember(observations[:, None])[:, -1]
+        stage = self.learnt.observe(observations[:, None])[:, -1]
         if where is not None:
             observations = np.where(where[:, None], observations, self._now)
-            remembered = np.where(where, remembered, self._remembered)
-        self._now, self._remembered = observations, remembered
+            stage = np.where(where, stage, self._stage)
+        self._now, self._stage = observations, stage
 
     def step(self, actions: np.ndarray, arrived: Observations) -> Float[np.ndarray, "batch"]:
         """The reward of one environment step, everywhere.
@@ -87,15 +87,13 @@ class RunningReward:
             arrived: where that has led, environment units; the last observation of an episode, not
                 the first of the next one.
         """
-        if self.learnt.config.sees_actions:
+        if self.learnt.sees_actions:
             acted = np.asarray(actions, dtype=np.float64)
         else:
             acted = np.zeros((len(arrived), 0))  # whatever they are: numbers, choices
-        rewards = self.learnt.transition_rewards(
-            self._now, acted, arrived, remembered=self._remembered
-        )
+        rewards = self.learnt.transition_rewards(self._now, acted, arrived, past=self._stage)
         path = np.stack([self._now, arrived], 1)
-        self._remembered = self.learnt.remember(path, self._remembered)[:, -1]
+        self._stage = self.learnt.observe(path, self._stage)[:, -1]
         self._now = arrived
         return self.scale * rewards + self.shift
 

@@ -20,9 +20,6 @@ class EvaluationConfig:
             there are fewer.
         num_plans: plans for the dynamics error, from random play observations; it is measured
             where a simulator can be put into them.
-        num_candidates: plans the planner chooses the best from.
-        choose: how it chooses: ``plausible`` or ``reward``.
-        replan_every: environment steps between plans; the plans' stride if None.
         seed: of starts, windows and noise.
     """
 
@@ -31,16 +28,13 @@ class EvaluationConfig:
     num_windows: int = 2000
     num_transitions: int = 2000
     num_plans: int = 200
-    num_candidates: int = 1
-    choose: str = "plausible"
-    replan_every: int | None = None
     seed: int = 1000
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
-        at_least(1, self, "num_transitions", "num_candidates")
+        at_least(1, self, "num_transitions")
         at_most(10_000_000, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
-        at_most(10_000_000, self, "num_transitions", "num_candidates")
+        at_most(10_000_000, self, "num_transitions")
         at_most(MAX_SEED - 10_000_000, self, "seed")  # an episode has a seed of its own
 
     @property
@@ -53,15 +47,7 @@ class EvaluationConfig:
         return replace(self, seed=self.seed + 1000 * seed)
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
-        """The planner of the reward, which is judged, or the unguided one beside it."""
-        every, seed = self.replan_every, self.seed
-        if not guided:
-            return Planner(diffuser, learnt.sampling, replan_every=every, seed=seed)
-        return Planner.for_reward(
-            learnt,
-            diffuser,
-            num_candidates=self.num_candidates,
-            replan_every=every,
-            seed=seed,
-            choose=self.choose,
-        )
+        """The planner of the reward, as it is deployed, or the unguided one beside it."""
+        if guided:
+            return Planner.for_reward(learnt, diffuser, seed=self.seed)
+        return Planner(diffuser, learnt.sampling, planning=learnt.planning, seed=self.seed)

@@ -127,9 +127,10 @@ def facts_of(
     return {
         "objective": learnt.provenance.get("objective"),
         "learnt": learnt.provenance.get("learnt"),
-        "reward_model": learnt.config.model,
+        "reward_model": learnt.model.name,
         "num_demonstrations": len(demonstrations.episodes),
         "sampling": asdict(learnt.sampling),
+        "planning": asdict(learnt.planning),
         "evaluation": asdict(config),
     }
 

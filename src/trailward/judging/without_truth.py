@@ -17,11 +17,13 @@ from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
 from trailward.judging.place_map import Walls, map_arrays
 from trailward.judging.statistics import Estimate, bootstrap
+from trailward.learning.config import LearningConfig
 from trailward.learning.disagreement import agreement, can_disagree
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.problem import LearningConfig, MatchingProblem
+from trailward.learning.problem import MatchingProblem
+from trailward.objectives.matching import EnergyDistance
+from trailward.rewards.contract import RewardModel
 from trailward.rewards.known_region import known_share
-from trailward.typing import PerPlan, Plans
 
 ACTIONS = "actions"
 """The name that all entries of actions together go by among feature shares."""
@@ -67,11 +69,12 @@ def judge_without_truth(
         "environment": "none",
         "objective": learnt.provenance.get("objective"),
         "learnt": learnt.provenance.get("learnt"),
-        "reward_model": learnt.config.model,
+        "reward_model": learnt.model.name,
         "num_demonstrations": len(demonstrations.episodes),
         "num_judged": len(kept.episodes),
         "judged": "held out" if len(kept.episodes) < len(demonstrations.episodes) else "all",
         "sampling": asdict(learnt.sampling),
+        "planning": asdict(learnt.planning),
         "evaluation": asdict(config),
         **ranking.figures,
         "held_out_distance": distance,
@@ -130,7 +133,8 @@ def held_out_demonstrations(learnt: LearntReward, demonstrations: Dataset) -> Da
         learnt: its provenance tells how many there are.
         demonstrations: what it was learnt from, in the same order.
     """
-    count = learnt.provenance.get("learning", {}).get("num_held_out", 0)
+    learning = learnt.provenance.get("learning", {})
+    count = learning.get("selection", learning).get("num_held_out", 0)  # version 0.1: flat
     first = len(demonstrations.episodes) - count if count < len(demonstrations.episodes) else 0
     kept = demonstrations.episodes[first:] or demonstrations.episodes
     return replace(demonstrations, episodes=kept)
@@ -209,23 +213,24 @@ def held_out_distance(
 
     Args:
         learnt: guides the plans.
-        diffuser: makes the plans; those of a tuned one count as guided.
+        diffuser: makes the plans; those of a fine-tuned one count as guided.
         play: for starts elsewhere than at demonstrations.
         demonstrations: not learnt from, environment units.
     """
     starts = learnt.provenance.get("learning", {}).get("starts", "demonstrations")
     unguided = replace(learnt.sampling, scale=0.0)
     plain = MatchingProblem(
-        diffuser,
-        Windows(demonstrations, diffuser.spec),
-        Windows(play, diffuser.spec),
-        0,
-        unguided,
-        LearningConfig(starts=starts),
+        diffuser=diffuser,
+        windows=Windows(demonstrations, diffuser.spec),
+        num_learnt=0,
+        play=Windows(play, diffuser.spec),
+        objective=EnergyDistance(),
+        sampling=unguided,
+        config=LearningConfig(starts=starts),
     )
     guided = replace(plain, sampling=learnt.sampling)
-    if learnt.tuned is not None:
-        guided = replace(plain, diffuser=learnt.tuned)
+    if learnt.fine_tuned is not None:
+        guided = replace(plain, diffuser=learnt.fine_tuned)
     return {
         "starts": starts,
         "unguided": _mean_distance(plain, learnt.guide_model),
@@ -289,7 +294,7 @@ def _window_rewards(
     return learnt.plan_rewards(drawn[whole]), windows.episode[picks][whole].numpy()
 
 
-def _mean_distance(problem: MatchingProblem, guide: Callable[[Plans], PerPlan]) -> float:
+def _mean_distance(problem: MatchingProblem, guide: RewardModel) -> float:
     draws = [
         replace(problem, config=replace(problem.config, seed=seed)).held_out_loss(
             guide, num_windows=_NUM_JUDGED

@@ -1,1 +1,1 @@
-"""Demonstrations -> learnt reward."""
+"""Learning: demonstrations and a diffuser to a learnt reward."""

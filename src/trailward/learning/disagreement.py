@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards.ensemble import EnsembleReward
-from trailward.rewards.known_region import Known
+from trailward.rewards.known_region import Familiarity
 
 _SMALLEST = 1e-12
 
@@ -38,30 +37,30 @@ def is_known(
         ValueError: if there was no play data to tell where the reward is known.
         DataError: if a shape does not fit, or a value is not finite.
     """
-    cautious = learnt.pessimistic()
-    return replace(cautious, model=Known(cautious.model))(observations, actions) > 0
+    region = learnt.pessimistic().known_region
+    if region is None:
+        raise ValueError("this reward does not know where it holds")
+    familiar = replace(learnt, model=Familiarity(learnt.model, region))
+    return familiar(observations, actions) > 0
 
 
 def members(learnt: LearntReward) -> list[LearntReward]:
     """The rewards that an ensemble is the mean of, each as a reward of its own.
 
-    A value and a tuned diffuser are of the mean, so members come without.
+    A value and a fine-tuned diffuser are of the mean, so members come without.
 
     Raises:
         TypeError: if the reward is no ensemble.
     """
-    if not isinstance(learnt.model, EnsembleReward):
+    found = learnt.model.members()
+    if len(found) < 2:
         raise TypeError("this reward is no ensemble; learn one with num_members 2 or more")
-    config = replace(learnt.config, num_members=1)
-    return [
-        replace(learnt, model=model, config=config, value=None, tuned=None)
-        for model in learnt.model.members
-    ]
+    return [replace(learnt, model=model, value=None, fine_tuned=None) for model in found]
 
 
 def can_disagree(learnt: LearntReward) -> bool:
     """Whether :func:`disagreement` can tell: of an ensemble that sees no actions."""
-    return learnt.config.num_members > 1 and not learnt.config.sees_actions
+    return len(learnt.model.members()) > 1 and not learnt.sees_actions
 
 
 def disagreement(

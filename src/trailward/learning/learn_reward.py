@@ -12,7 +12,8 @@ The denoiser is frozen. :func:`~trailward.learning.problem.matching_loss` is the
 The plans of one round are guided by the reward alone, so the reward must also lead round corners.
 With several rounds, a value that knows the ways of the play data (:mod:`trailward.rewards.value`)
 is fitted to the reward after each, and guides beside it in the next: the reward is left to say
-where it is good to be. Planning uses the reward and the value of the last round.
+where it is good to be. The weights kept, with the value that they were learnt beside, are those of
+whichever round did best on the held-out demonstrations.
 """
 
 import copy
@@ -20,75 +21,109 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from trailward.checkpoint import check_of_finished, load_state, save_state
+from trailward.checkpoint import RunFolder, check_of_finished
 from trailward.data.dataset import Dataset, Windows, agreed_columns
-from trailward.data.entries import entry_numbers
 from trailward.data.episode import Columns
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.diffusion.fine_tuning import tune_diffuser
-from trailward.diffusion.training import DivergedError
+from trailward.diffusion.fine_tuning import fine_tune_diffuser
+from trailward.diffusion.fitting import check_finite
 from trailward.interruption import Checkpoints
-from trailward.learning.learnt_reward import TUNED, LearntReward
-from trailward.learning.problem import LearningConfig, MatchingProblem, check_learning_memory
-from trailward.logs import CurveLog
-from trailward.progress import Report
-from trailward.rewards.ensemble import EnsembleReward
+from trailward.learning.config import LearningConfig
+from trailward.learning.files import FINE_TUNED
+from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.problem import MatchingProblem
+from trailward.learning.selection import Record, best_sampling, clip
+from trailward.learning.validation import check_combination, check_data, check_memory_of, needs_play
+from trailward.objectives import DirectObjective, Objective, describe_objective, find_objective
+from trailward.rewards.contract import RewardModel, RewardSettings, build_reward
 from trailward.rewards.known_region import find_known_region
-from trailward.rewards.memory import fit_memory
-from trailward.rewards.models import AdditiveReward, RewardConfig, StagedReward
 from trailward.rewards.value import RewardToGo, Value
-from trailward.typing import PerPlan, Plans
 
 STATE = "learning.safetensors"
 _OF_STEPS = ("num_steps", "learning_rate", "weight_decay", "max_gradient_norm")
-_MAY_CHANGE = (
-    *_OF_STEPS,
-    "adjoint", "evaluate_every", "patience", "diverged_norm",
-    "scale_factors", "stop_steps", "tuning",
-)  # fmt: skip
-_OF_EXPERTS = ("num_expert_steps", "expert_learning_rate")
+_MAY_CHANGE = (*_OF_STEPS, "adjoint", "diverged_norm", "fine_tuning", "planning")
+
+
+class StopLearning(Exception):  # noqa: N818
+    """Raised by ``on_step`` to end learning early, with the best reward so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningState:
+    """Where learning is, as told after each gradient step, and once more at its end.
+
+    Attributes:
+        step: gradient steps done, those of fine-tuning after those of learning.
+        num_steps: gradient steps in all, at most.
+        loss: of the step; None at the end.
+        stage: ``learning`` or ``fine-tuning``.
+        ended: why learning ended before its last step; empty otherwise.
+        current: what :meth:`reward` calls.
+    """
+
+    step: int
+    num_steps: int
+    loss: float | None
+    stage: str
+    ended: str
+    current: Callable[[], LearntReward]
+
+    @property
+    def figures(self) -> dict[str, float | str]:
+        """What a progress bar shows: the loss, or why learning ended."""
+        if self.loss is not None:
+            return {"loss": self.loss}
+        return {"ended": self.ended} if self.ended else {}
+
+    def reward(self) -> LearntReward:
+        """A copy of the reward as it is now, to judge or to draw while learning goes on."""
+        return self.current()
 
 
 def learn_reward(
     diffuser: Diffuser,
     demonstrations: Dataset,
-    folder: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
     *,
     play: Dataset | None = None,
-    reward_config: RewardConfig = RewardConfig(),
+    objective: str | Objective | DirectObjective = "mmd_gaussian",
+    reward: RewardModel | RewardSettings | type[RewardModel] | str = "additive",
     sampling: SamplingConfig = SamplingConfig(),
     config: LearningConfig = LearningConfig(),
-    report: Report = lambda done, **figures: None,
+    on_step: Callable[[LearningState], bool | None] = lambda state: None,
     provenance: Mapping[str, Any] | None = None,
 ) -> LearntReward:
     """Learn a reward from demonstrations; started again in the same folder, it goes on exactly.
 
-    The adjoint and what only matters when all is learnt may differ from before; so may the learning
-    rate, the weight decay, the limits on gradients and the numbers of steps, as long as steps are
-    left to do with them; nothing else.
+    On resuming you may change the adjoint, settings used after learning and, while steps remain,
+    the number of steps, the learning rate, the weight decay, the patience and the limits on
+    gradients. Anything else is refused.
 
     Args:
         diffuser: of the play data.
         demonstrations: environment units; they are normalised as the play data was.
-        folder: gets the reward, the checkpoint and TensorBoard's ``logs``.
-        play: play data, environment units; needed by a value (more than one round, or a
-            ``value_discount``), by tuning, by a reward's local part, by ``starts`` elsewhere than
-            at demonstrations, and by the objectives ``logit`` and ``relative_reward``. Given, it
-            also tells a reward of single steps where it is known
-            (:mod:`trailward.rewards.known_region`).
-        reward_config: the reward model; ``staged`` becomes ``additive`` where remembering a place
-            does not explain the demonstrations. With ``num_members``, the members of an ensemble
-            are learnt side by side (:mod:`trailward.rewards.ensemble`).
+        folder: gets the reward, the checkpoint and TensorBoard's ``logs``; if None, everything
+            stays in memory.
+        play: play data, environment units. It is required by a value, by fine-tuning, by a
+            reward's penalty, by ``starts`` other than ``demonstrations``, and by the objectives
+            ``logit`` and ``relative_reward``. It also tells a reward of single steps where it is
+            known (:mod:`trailward.rewards.known_region`).
+        objective: what is minimised: a name (``mse``, ``mmd_gaussian``, ``mmd_matern``,
+            ``mmd_matern32``, ``mmd_matern52``, ``energy``; or, sampling no plans, ``dlsm``,
+            ``logit``, ``relative_reward``; or ``module:Name``), or an object.
+        reward: a reward model, of which a copy is learnt; the settings of one; its class; or its
+            name. A ``staged`` one becomes additive where remembering a place does not explain
+            the demonstrations. The members of an ensemble are learnt side by side.
         sampling: how plans are sampled and guided.
         config: how the reward is learnt.
-        report: told the gradient steps done, those of tuning after those of learning, and losses.
+        on_step: told where learning is after each gradient step. Learning ends early, with the
+            best reward so far, if it returns False or raises :class:`StopLearning`.
         provenance: kept in the reward's configuration, beside ``config`` and how learning went.
 
     Returns:
@@ -100,37 +135,10 @@ def learn_reward(
             last good reward and checkpoint. With a lower learning rate it goes on from there.
         DataError: if the demonstrations do not fit the diffuser.
         CheckpointError: if the folder's checkpoint is of other data, diffuser or settings.
-        ValueError: if a setting is unknown, no demonstration would be left to learn from, or the
-            settings need play data and there is none.
+        ValueError: if a setting is unknown, settings do not go together, no demonstration would
+            be left to learn from, or play data is needed and there is none.
     """
-    num_learnt = len(demonstrations.episodes) - config.num_held_out
-    if num_learnt < 1:
-        msg = (
-            f"{config.num_held_out} of {len(demonstrations.episodes)} demonstrations are to be "
-            "held out; at least one must remain to learn from"
-        )
-        raise ValueError(msg)
-    if config.direct and config.direct.needs_play and play is None:
-        msg = (
-            f"objective is '{config.objective}', which compares demonstrations with play data; "
-            "give play data, or choose 'dlsm' or an objective that samples plans"
-        )
-        raise ValueError(msg)
-    learns_from_play = (
-        config.num_rounds > 1
-        or (reward_config.num_local and config.local_penalty)
-        or config.starts != "demonstrations"
-        or config.value_discount > 0
-        or (config.direct is not None and config.direct.needs_play)
-    )
-    if (learns_from_play or config.tuning.num_steps) and play is None:
-        msg = (
-            f"num_rounds is {config.num_rounds}, num_local {reward_config.num_local}, starts "
-            f"'{config.starts}', value_discount {config.value_discount}, tuning.num_steps "
-            f"{config.tuning.num_steps}: a value, a local part, starts elsewhere and tuning need "
-            "play data; give it, or set them to 1, 0, 'demonstrations', 0 and 0"
-        )
-        raise ValueError(msg)
+    began, objective = time.perf_counter(), find_objective(objective)
     columns = agreed_columns(
         {
             "the diffuser's play data": diffuser.columns,
@@ -138,287 +146,327 @@ def learn_reward(
             "the demonstrations": demonstrations.columns,
         }
     )
-    if reward_config.features is not None and not all(
-        isinstance(each, int) for each in reward_config.features
-    ):
-        count, names = diffuser.spec.observation_dim, columns.observations
-        numbers = entry_numbers(reward_config.features, names, count, what="features")
-        reward_config = replace(reward_config, features=numbers)
-    check_learning_memory(diffuser, sampling, config, reward_config.num_members)
-    folder = Path(folder)
-    kept = Dataset(demonstrations.episodes[:num_learnt])
-    with torch.random.fork_rng(devices=[]):
-        began = time.perf_counter()
-        model, built, explained = _build_reward(reward_config, kept, diffuser, config.seed)
-        num_stages = 2 if isinstance(model, StagedReward) else 1
-        value = Value(diffuser.spec, num_stages=num_stages) if config.num_rounds > 1 else None
-    kinds = AdditiveReward | EnsembleReward
-    kinds = kinds if config.value_discount else kinds | StagedReward
-    if (config.value_discount or value is not None) and not isinstance(model, kinds):
-        msg = (
-            f"a value (num_rounds {config.num_rounds}, value_discount {config.value_discount}) "
-            f"needs a reward of single observations, a discounted one an additive reward; "
-            f"'{built.model}' is none: use 'additive'"
-        )
-        raise ValueError(msg)
-    if isinstance(model, StagedReward) and config.starts != "demonstrations":
-        msg = (
-            f"starts is '{config.starts}', but a reward that remembers needs plans to start as "
-            "demonstrations do: choose 'demonstrations'"
-        )
-        raise ValueError(msg)
-    if isinstance(model, StagedReward) and config.direct:
-        msg = (
-            f"objective is '{config.objective}', but the demonstrations call for a reward that "
-            "remembers, which is learnt from sampled plans only: choose 'mmd_gaussian' or another "
-            "that samples plans, or the reward model 'additive'"
-        )
-        raise ValueError(msg)
-    if value is not None:
-        value.to(diffuser.device).requires_grad_(requires_grad=False)
-    model.to(diffuser.device)
-    facts = {"step": 0, "round": 0, "best_loss": float("inf"), "best_step": 0, "seconds": 0.0}
-    facts |= explained
-    preparing = time.perf_counter() - began
+    if isinstance(reward, RewardSettings):
+        reward = reward.numbered(columns.observations, diffuser.spec.observation_dim)
+    model, asked, figures = _prepare(
+        reward, objective, diffuser, demonstrations, config, has_play=play is not None
+    )
+    check_memory_of(diffuser, sampling, objective, config, len(model.members()))
+    num_learnt = len(demonstrations.episodes) - config.selection.num_held_out
+    uses_play = play if needs_play(model, objective, config) else None
     problem = MatchingProblem(
-        diffuser,
-        Windows(demonstrations, diffuser.spec),
-        Windows(play, diffuser.spec) if learns_from_play and play else None,
-        num_learnt,
-        sampling,
-        config,
-        built.num_members,
+        diffuser=diffuser,
+        windows=Windows(demonstrations, diffuser.spec),
+        num_learnt=num_learnt,
+        play=None if uses_play is None else Windows(uses_play, diffuser.spec),
+        objective=objective,
+        sampling=sampling,
+        config=config,
+        num_members=len(model.members()),
     )
-    learnt = LearntReward(
-        copy.deepcopy(model).requires_grad_(requires_grad=False),
-        diffuser.spec,
-        diffuser.observation_normalizer,
-        diffuser.action_normalizer,
-        built,
-        sampling,
-        diffuser.fingerprint,
-        {
-            **(provenance or {}),
-            "objective": config.objective,
-            "learning": asdict(config),
-            "learnt": facts,
-        },
-        value,
-        columns=columns,
-    )
-    ignored = _MAY_CHANGE if config.objective == "relative_reward" else _MAY_CHANGE + _OF_EXPERTS
+    facts = {**(provenance or {}), "objective": describe_objective(objective)}
+    run = _Run.begin(problem, model, figures, columns, facts)
     identity = {
-        "play data": play.fingerprint if learns_from_play and play else None,
+        "play data": None if uses_play is None else uses_play.fingerprint,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
-        "reward": asdict(reward_config),
+        "objective": facts["objective"],
+        "reward": asked,
         "sampling": asdict(sampling),
-        "learning": {k: v for k, v in asdict(config).items() if k not in ignored},
+        "learning": _lasting(config, objective),
     }
-    _learn(problem, model, learnt, facts, folder, identity, report)
-    began = time.perf_counter()
-    learnt = _to_plan_with(problem, learnt, play, kept, folder, report)
-    if play is not None and learnt.is_additive:
-        recorded = problem.play or Windows(play, diffuser.spec)
-        region = find_known_region(
-            learnt.model, diffuser.normalizer, recorded, problem.windows, seed=config.seed
-        )
-        learnt = replace(learnt, known_region=region)
-    facts["seconds"] += preparing + time.perf_counter() - began
-    learnt.save(folder)
-    return learnt
+    place = None if folder is None else Path(folder)
+    with run.files(place, identity) as files:
+        run.resume(files)
+        run.record.seconds += time.perf_counter() - began
+        with Checkpoints(config.selection.evaluate_every, config.num_steps) as due:
+            _learn(run, files, due, on_step)
+        run.tell(on_step, None)
+    kept = Dataset(demonstrations.episodes[:num_learnt])
+    return _finish(run, place, play, kept, on_step)
 
 
-def _to_plan_with(
-    problem: MatchingProblem,
-    learnt: LearntReward,
-    play: Dataset | None,
+def _prepare(
+    reward: RewardModel | RewardSettings | type[RewardModel] | str,
+    objective: Objective | DirectObjective,
+    diffuser: Diffuser,
     demonstrations: Dataset,
-    folder: Path,
-    report: Report,
-) -> LearntReward:
-    """The reward with what the settings want for planning: value, sampling, tuned diffuser."""
-    config = problem.config
-    if config.value_discount:
-        learnt = replace(learnt, value=problem.discounted_value(learnt.model))
-    learnt = replace(learnt, sampling=problem.best_sampling(learnt.guide_model))
-    if not config.tuning.num_steps or play is None:
-        return learnt
-    tuned = tune_diffuser(
-        problem.diffuser,
-        learnt.mean_reward,
-        play,
-        demonstrations,
-        folder / TUNED,
-        config=config.tuning,
-        seed=config.seed,
-        report=lambda done, **figures: report(config.num_steps + done, **figures),
-    )
-    return replace(learnt, tuned=tuned)
+    config: LearningConfig,
+    *,
+    has_play: bool,
+) -> tuple[RewardModel, dict[str, Any], Mapping[str, float]]:
+    """A fresh reward model for demonstrations, what was asked for, and what they told of it."""
+    with torch.random.fork_rng(devices=[]):
+        fresh = build_reward(reward, diffuser.spec, seed=config.seed)
+    asked, count = fresh.to_config(), len(demonstrations.episodes)
+    check_data(fresh, objective, config, num_demonstrations=count, has_play=has_play)
+    kept = Dataset(demonstrations.episodes[: count - config.selection.num_held_out])
+    model, figures = fresh.prepared(kept, diffuser.observation_normalizer)
+    check_combination(model, objective, config)
+    return model.to(diffuser.device), asked, figures
 
 
-def _build_reward(
-    config: RewardConfig, demonstrations: Dataset, diffuser: Diffuser, seed: int
-) -> tuple[nn.Module, RewardConfig, dict[str, float]]:
-    """A fresh reward model for demonstrations; a staged one only where they call for a memory.
+@dataclass(kw_only=True)
+class _Run:
+    """Everything that changes while a reward is learnt.
 
-    With it come the configuration that builds it, and how well a memory explains the
-    demonstrations: ``memory_error`` and ``memory_error_without`` of ``staged``, else nothing.
+    Attributes:
+        problem: what is learnt from what.
+        model: the weights of now.
+        best: the weights that are kept.
+        value: guides beside the reward from the second round on; None if there is but one.
+        best_value: the value that the weights kept were learnt beside.
+        record: how it goes.
+        frame: the learnt reward but for weights, value and figures.
+        optimizer: of the model.
     """
-    spec = diffuser.spec
-    model = replace(config, num_members=1).build(spec, seed=seed)
-    if not isinstance(model, StagedReward):
-        return config.build(spec, seed=seed), config, {}
-    memory = model.memory
-    found = fit_memory(
-        demonstrations,
-        spec,
-        diffuser.observation_normalizer,
-        features=memory.features.tolist(),
-        radius=memory.radius,
-    )
-    facts = {"memory_error": found.error, "memory_error_without": found.error_without}
-    if found.place is not None and found.is_needed:
-        if config.num_members > 1:
-            msg = (
-                f"num_members is {config.num_members}, but these demonstrations call for a reward "
-                "that remembers, and an ensemble is of additive ones; set it to 1, or learn an "
-                "'additive' reward"
-            )
-            raise ValueError(msg)
-        memory.place.copy_(found.place)
-        return model, config, facts
-    config = replace(config, model="additive")
-    return config.build(spec, seed=seed), config, facts
+
+    problem: MatchingProblem
+    model: RewardModel
+    best: RewardModel
+    value: Value | None
+    best_value: Value | None
+    record: Record
+    frame: LearntReward
+    optimizer: torch.optim.Optimizer
+
+    @classmethod
+    def begin(
+        cls,
+        problem: MatchingProblem,
+        model: RewardModel,
+        figures: Mapping[str, float],
+        columns: Columns,
+        provenance: Mapping[str, Any],
+    ) -> "_Run":
+        """A run before its first gradient step."""
+        diffuser, config = problem.diffuser, problem.config
+        best = copy.deepcopy(model).requires_grad_(requires_grad=False)
+        value = None
+        if config.value.num_rounds > 1:
+            with torch.random.fork_rng(devices=[]):
+                value = Value(diffuser.spec, num_stages=model.num_stages).to(diffuser.device)
+            value.requires_grad_(requires_grad=False)
+        frame = LearntReward(
+            model=best,
+            observation_normalizer=diffuser.observation_normalizer,
+            action_normalizer=diffuser.action_normalizer,
+            sampling=problem.sampling,
+            planning=config.planning,
+            diffuser_fingerprint=diffuser.fingerprint,
+            provenance={**provenance, "learning": asdict(config)},
+            columns=columns,
+        )
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        return cls(
+            problem=problem,
+            model=model,
+            best=best,
+            value=value,
+            best_value=copy.deepcopy(value),
+            record=Record(figures=dict(figures)),
+            frame=frame,
+            optimizer=optimizer,
+        )
+
+    def files(self, folder: Path | None, identity: Mapping[str, Any]) -> RunFolder:
+        """Where the run is kept."""
+        modules: dict[str, Any] = {"reward": self.model, "best": self.best}
+        if self.value is not None:
+            modules |= {"value": self.value, "best_value": self.best_value}
+        return RunFolder(
+            folder,
+            STATE,
+            modules=modules,
+            optimizers={"adam": self.optimizer},
+            identity=identity,
+        )
+
+    def resume(self, files: RunFolder) -> None:
+        """Go on where the folder's checkpoint is; refuse settings that come too late."""
+        config, usual = self.problem.config, asdict(Record())
+        before = files.load(like={**usual, "settings": {}})
+        if not before or files.state is None:
+            return
+        self.record = Record(**{name: before[name] for name in usual if name in before})
+        done, waited = self.record.step, self.record.is_out_of_patience(config)
+        if done >= config.num_steps or waited:
+            remedy = "more patience" if waited else f"a num_steps above {done}"
+            now = {name: getattr(config, name) for name in _OF_STEPS}
+            check_of_finished(files.state, done, before["settings"], now, remedy=remedy)
+
+    def guide(self, model: RewardModel) -> RewardModel:
+        """What guides plans now: from the second round on, the value too."""
+        if self.value is None or self.record.round == 0:
+            return model
+        return RewardToGo(model, self.value)
+
+    def begin_round(self, number: int) -> None:
+        """Fit the value to the reward as it is now; from here on it guides too."""
+        if self.value is not None:
+            self.value.load_state_dict(self.problem.fitted_value(self.model).state_dict())
+        self.record.begin_round(number)
+
+    def look(self, files: RunFolder) -> None:
+        """Keep the weights if they do better on held-out demonstrations than any before."""
+        loss = -float(self.record.step)
+        if self.problem.config.selection.num_held_out:
+            loss = self.problem.held_out_loss(self.guide(self.model))
+            files.log(self.record.step, {"learn/held_out_energy": loss})
+        if self.record.is_best(loss):
+            self.best.load_state_dict(self.model.state_dict())
+            if self.value is not None and self.best_value is not None:
+                self.best_value.load_state_dict(self.value.state_dict())
+
+    def keep(self, files: RunFolder, settings: Mapping[str, Any], *, is_judged: bool) -> None:
+        """Write the state and, after a look, the best reward: never a reward without a state."""
+        facts = {**asdict(self.record), "settings": settings}
+        has_state = files.has_state
+        if not has_state:
+            files.save(facts)
+        if is_judged and files.folder is not None:
+            self.learnt().save(files.folder)
+            shutil.rmtree(files.folder / FINE_TUNED, ignore_errors=True)  # of an earlier reward
+        if has_state:
+            files.save(facts)
+
+    @property
+    def ended(self) -> str:
+        """Why no step is left although fewer were done than asked for; empty otherwise."""
+        record, config = self.record, self.problem.config
+        if record.step >= config.num_steps or not record.is_out_of_patience(config):
+            return ""
+        return f"patience ran out: the best was step {record.best_step}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no gradient step is left to do."""
+        config = self.problem.config
+        return self.record.step >= config.num_steps or self.record.is_out_of_patience(config)
+
+    def learnt(self) -> LearntReward:
+        """The reward with the weights that are kept."""
+        facts = {**self.frame.provenance, "learnt": self.record.to_config()}
+        value = self.best_value if self.record.best_round > 0 else None
+        return replace(self.frame, model=self.best, value=value, provenance=facts)
+
+    def current(self) -> LearntReward:
+        """A copy of the reward with the weights of now."""
+        model = copy.deepcopy(self.model).requires_grad_(requires_grad=False)
+        value = copy.deepcopy(self.value) if self.record.round > 0 else None
+        return replace(self.learnt(), model=model, value=value)
+
+    def tell(
+        self, on_step: Callable[[LearningState], bool | None], loss: float | None, tuned: int = 0
+    ) -> bool:
+        """Tell where learning is; whether it is to go on."""
+        config = self.problem.config
+        state = LearningState(
+            step=self.record.step if not tuned else config.num_steps + tuned,
+            num_steps=config.num_steps + config.fine_tuning.num_steps,
+            loss=loss,
+            stage="fine-tuning" if tuned else "learning",
+            ended=self.ended if loss is None else "",
+            current=self.current,
+        )
+        try:
+            return on_step(state) is not False
+        except StopLearning:
+            return False
 
 
 def _learn(
-    problem: MatchingProblem,
-    model: nn.Module,
-    learnt: LearntReward,
-    facts: dict[str, Any],
-    folder: Path,
-    identity: Mapping[str, Any],
-    report: Report,
+    run: _Run,
+    files: RunFolder,
+    due: Checkpoints,
+    on_step: Callable[[LearningState], bool | None],
 ) -> None:
-    config = problem.config
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    modules = {"reward": model, "best": learnt.model}
-    kept: dict[str, Any] = {
-        "modules": modules | ({"value": learnt.value} if learnt.value else {}),
-        "optimizers": {"adam": optimizer},
-        "identity": identity,
-    }
+    """The loop of the module's docstring, with a look at held-out demonstrations now and then."""
+    problem, model, config = run.problem, run.model, run.problem.config
     settings = {name: getattr(config, name) for name in _OF_STEPS}
-    if (folder / STATE).exists():
-        before = load_state(folder / STATE, **kept, like=facts | {"settings": {}})
-        used = before.pop("settings", {})
-        facts |= before
-        done, waited = facts["step"], _out_of_patience(config, facts)
-        if done >= config.num_steps or waited:
-            remedy = "more patience" if waited else f"a num_steps above {done}"
-            check_of_finished(folder / STATE, done, used, settings, remedy=remedy)
-    began = time.perf_counter() - facts["seconds"]
-    due = Checkpoints(config.evaluate_every, config.num_steps)
-    with CurveLog(folder, purge_step=facts["step"]) as log, due:
-        while facts["step"] < config.num_steps and not _out_of_patience(config, facts):
-            step = facts["step"]
-            played, share = divmod(step * config.num_rounds, config.num_steps)
-            played = max(played, facts["round"])  # more steps may be asked for on resuming
-            if played > facts["round"] and learnt.value:
-                problem.fit_value(model, learnt.value)
-                facts |= {"round": played, "best_loss": float("inf"), "best_step": step}
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * (1 - 0.9 * share / config.num_steps)
-            guide = model if config.direct else _guide_model(model, learnt, facts, apart=True)
-            total = problem.loss(guide, step)
-            optimizer.zero_grad()
-            (total + problem.penalty(model, step)).backward()
-            loss, norm = total.item() / problem.num_members, _clip(model, config.max_gradient_norm)
-            _check(loss, norm, step, folder, config)
-            optimizer.step()
-            facts["step"] = step + 1
-            log.add_scalar("learn/loss", loss, step)
-            log.add_scalar("learn/gradient_norm", norm, step)
-            report(step + 1, loss=loss)
-            is_judged = (step + 1) % config.evaluate_every == 0 or step + 1 == config.num_steps
-            if is_judged:
-                _judge(problem, model, learnt, facts, log)
-            if due.due(step + 1):
-                log.flush()
-                facts["seconds"] = time.perf_counter() - began
-                has_state = (folder / STATE).exists()  # a reward must never be without one
-                if is_judged and has_state:
-                    _save_best(learnt, facts, folder)
-                save_state(folder / STATE, **kept, facts=facts | {"settings": settings})
-                if is_judged and not has_state:
-                    _save_best(learnt, facts, folder)
-                due.stop_if_asked()
-    waited = _out_of_patience(config, facts) and facts["step"] < config.num_steps
-    why = f"patience ran out: the best was step {facts['best_step']}" if waited else ""
-    report(facts["step"], **({"ended": why} if why else {}))
-
-
-def _save_best(learnt: LearntReward, facts: Mapping[str, Any], folder: Path) -> None:
-    """Save the best reward of the round, without the tuned diffuser of an earlier one."""
-    fitted = facts["round"] > 0 or learnt.value is None
-    (learnt if fitted else replace(learnt, value=None)).save(folder)
-    shutil.rmtree(folder / TUNED, ignore_errors=True)
-
-
-def _guide_model(
-    model: nn.Module, learnt: LearntReward, facts: Mapping[str, Any], *, apart: bool = False
-) -> Callable[[Plans], PerPlan]:
-    """What guides plans now: from the second round on, the value too.
-
-    An ensemble guides by its mean or, ``apart``, each part of the batch by its own member.
-    """
-    value = learnt.value if facts["round"] > 0 else None
-    if apart and isinstance(model, EnsembleReward):
-        return model.apart if value is None else RewardToGo(model.apart, value)
-    return replace(learnt, model=model, value=value).guide_model
-
-
-def _clip(model: nn.Module, max_norm: float) -> float:
-    """Scale down the gradient of each member by itself; the largest norm there was."""
-    parts = model.members if isinstance(model, EnsembleReward) else [model]
-    norms = [nn.utils.clip_grad_norm_(part.parameters(), max_norm) for part in parts]
-    return torch.stack(norms).max().item()
-
-
-def _judge(
-    problem: MatchingProblem,
-    model: nn.Module,
-    learnt: LearntReward,
-    facts: dict,
-    log: CurveLog,
-) -> None:
-    """Keep the weights if they do better on the held-out demonstrations than any in the round."""
-    held_out = -float(facts["step"])
-    if problem.config.num_held_out:
-        held_out = problem.held_out_loss(_guide_model(model, learnt, facts))
-        log.add_scalar("learn/held_out_energy", held_out, facts["step"])
-    if held_out < facts["best_loss"]:
-        facts |= {"best_loss": held_out, "best_step": facts["step"]}
-        learnt.model.load_state_dict(model.state_dict())
-
-
-def _out_of_patience(config: LearningConfig, facts: Mapping[str, Any]) -> bool:
-    waited = facts["step"] - facts["best_step"]
-    last_round = facts["round"] + 1 == config.num_rounds
-    return last_round and facts["step"] > 0 and waited >= config.patience * config.evaluate_every
-
-
-def _check(loss: float, norm: float, step: int, folder: Path, config: LearningConfig) -> None:
-    if not norm <= config.diverged_norm or loss != loss:
-        kept = f"the last good reward is kept in {folder}"
-        if not (folder / STATE).exists():
-            kept = f"no reward was good enough to keep in {folder} yet"
-        msg = (
-            f"learning diverged at step {step}: loss {loss:.3g}, gradient norm {norm:.3g} (limit "
-            f"{config.diverged_norm:.3g}); {kept}: run again with a learning rate below "
+    began, goes_on = time.perf_counter() - run.record.seconds, True
+    while goes_on and not run.is_done:
+        step = run.record.step
+        number, share = config.round_of(step)
+        if number > run.record.round:  # not so if more steps were asked for on resuming
+            run.begin_round(number)
+        for group in run.optimizer.param_groups:
+            group["lr"] = config.learning_rate * (1 - 0.9 * share)
+        is_direct = isinstance(problem.objective, DirectObjective)
+        guide = model if is_direct else run.guide(model.separately())
+        total = problem.loss(guide, step)
+        run.optimizer.zero_grad()
+        (total + problem.penalty(model, step)).backward()
+        loss, norm = total.item() / problem.num_members, clip(model, config.max_gradient_norm)
+        remedy = (
+            f"{files.last_good('reward')}: run again with a learning rate below "
             f"{config.learning_rate}, or begin anew in another folder with a smaller guide scale"
         )
-        raise DivergedError(msg)
+        check_finite("learning", loss, norm, step, limit=config.diverged_norm, remedy=remedy)
+        run.optimizer.step()
+        run.record.step = step + 1
+        files.log(step, {"learn/loss": loss, "learn/gradient_norm": norm})
+        goes_on = run.tell(on_step, loss)
+        is_last = step + 1 == config.num_steps or not goes_on
+        is_judged = is_last or (step + 1) % config.selection.evaluate_every == 0
+        if is_judged:
+            run.look(files)
+        if due.due(step + 1) or is_judged:
+            run.record.seconds = time.perf_counter() - began
+            run.keep(files, settings, is_judged=is_judged)
+            due.stop_if_asked()
+
+
+def _finish(
+    run: _Run,
+    folder: Path | None,
+    play: Dataset | None,
+    demonstrations: Dataset,
+    on_step: Callable[[LearningState], bool | None],
+) -> LearntReward:
+    """The reward with what planning needs: value, sampling, fine-tuned diffuser, known region."""
+    began, problem, config = time.perf_counter(), run.problem, run.problem.config
+    learnt = run.learnt()
+    if config.value.discount:
+        learnt = replace(learnt, value=problem.discounted_value(learnt.model))
+    learnt = replace(learnt, sampling=best_sampling(problem, learnt.guide_model))
+
+    def report(done: int, **figures: float | str) -> None:
+        """Fine-tuning is not ended early: a diffuser half tuned plans worse than either."""
+        run.tell(on_step, float(figures["loss"]) if "loss" in figures else None, done)
+
+    if config.fine_tuning.num_steps and play is not None:
+        fine_tuned = fine_tune_diffuser(
+            problem.diffuser,
+            learnt.mean_reward,
+            play,
+            demonstrations,
+            None if folder is None else folder / FINE_TUNED,
+            config=config.fine_tuning,
+            seed=config.seed,
+            report=report,
+        )
+        learnt = replace(learnt, fine_tuned=fine_tuned)
+    if play is not None and learnt.is_additive:
+        recorded = problem.play or Windows(play, problem.diffuser.spec)
+        region = find_known_region(
+            learnt.model, problem.diffuser.normalizer, recorded, problem.windows, seed=config.seed
+        )
+        learnt = replace(learnt, known_region=region)
+    run.record.seconds += time.perf_counter() - began
+    facts = {**learnt.provenance, "learnt": run.record.to_config()}
+    learnt = replace(learnt, provenance=facts)
+    if folder is not None:
+        learnt.save(folder)
+    return learnt
+
+
+def _lasting(config: LearningConfig, objective: Objective | DirectObjective) -> dict[str, Any]:
+    """The settings that must be the same when learning goes on."""
+    told = {k: v for k, v in asdict(config).items() if k not in _MAY_CHANGE}
+    told["selection"] = {"num_held_out": config.selection.num_held_out}
+    if not (isinstance(objective, DirectObjective) and objective.needs_expert):
+        del told["expert"]
+    return told

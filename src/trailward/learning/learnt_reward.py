@@ -1,109 +1,98 @@
-"""A learnt reward as a folder: everything needed to judge observations, or to plan."""
+"""A learnt reward with what it takes to use it: in environment units, or to plan with it."""
 
 import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from trailward.checkpoint import (
-    load_model,
-    prefixed,
-    readable,
-    save_model,
-    size_limit,
-    submodule,
-)
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Columns, Episode, check_alike, check_array
 from trailward.data.normalizer import Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec, action_chunks
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.rewards.known_region import (
-    KnownRegion,
-    PessimisticReward,
-    PessimisticStages,
-    pessimistic,
-)
-from trailward.rewards.memory import WithMemory
-from trailward.rewards.models import RewardConfig, StagedReward, StepRewardModel
+from trailward.learning.config import PlanningConfig
+from trailward.rewards.contract import RewardModel
+from trailward.rewards.known_region import KnownRegion, PessimisticReward
 from trailward.rewards.value import RewardToGo, Value
-from trailward.typing import Actions, Observations, PerPlan, Plans
-
-TUNED = "tuned"
-"""The folder of a tuned diffuser in that of a reward."""
+from trailward.typing import Actions, Observations, Plans
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LearntReward:
     """A reward model with what it takes to use it: in environment units, or to plan with it.
 
     Attributes:
         model: the reward model, model space.
-        spec: the plans it was learnt on.
         observation_normalizer: the play data's, from environment units to model space.
         action_normalizer: the same for actions.
-        config: constructor arguments of ``model``.
         sampling: how to sample and guide plans with it: as when it was learnt, but for a scale
             and a stop step that may have been chosen on held-out demonstrations since.
+        planning: how agents plan with it.
         diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
         value: where plans should lead, fitted to the reward; None if none was.
-        tuned: a diffuser tuned to the reward, to plan with in place of the one it was learnt with,
-            unguided (:mod:`trailward.diffusion.fine_tuning`); None if none was.
+        fine_tuned: a diffuser fine-tuned to the reward, to plan with in place of the one it was
+            learnt with, unguided (:mod:`trailward.diffusion.fine_tuning`); None if none was.
         columns: what the play data's entries are called.
         known_region: where the data is that it was learnt from; None if there was no play data, or
             the reward is of whole plans.
+        is_pessimistic: whether this is the form that :meth:`pessimistic` makes.
     """
 
-    model: nn.Module
-    spec: PlanSpec
+    model: RewardModel
     observation_normalizer: Normalizer
     action_normalizer: Normalizer
-    config: RewardConfig
     sampling: SamplingConfig
     diffuser_fingerprint: str
+    planning: PlanningConfig = PlanningConfig()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     value: Value | None = None
-    tuned: Diffuser | None = None
+    fine_tuned: Diffuser | None = None
     columns: Columns = Columns()
     known_region: KnownRegion | None = None
+    is_pessimistic: bool = False
 
     @property
-    def guide_model(self) -> Callable[[Plans], PerPlan]:
+    def spec(self) -> PlanSpec:
+        """The plans it was learnt on."""
+        return self.model.spec
+
+    @property
+    def guide_model(self) -> RewardModel:
         """What guides plans: the reward, with the value added if there is one.
 
         A discounted value holds the reward already and takes its place.
         """
         if self.value is None:
             return self.model
-        if self.value.discount:
-            return self.value
-        if not isinstance(self.model, StagedReward):
-            return RewardToGo(self.model, self.value)
-        reward, value = self.model.stage_rewards, self.value.stage_rewards
-        return WithMemory(self.model.memory, lambda plan: reward(plan) + value(plan))
+        return self.value if self.value.discount else RewardToGo(self.model, self.value)
 
     @property
     def is_additive(self) -> bool:
         """Whether the reward of a plan is the mean of rewards of its steps."""
-        return isinstance(self.model, StepRewardModel)
+        return self.model.per_step
 
     @property
     def num_stages(self) -> int:
-        """2 if what came before an observation counts, else 1."""
-        return 2 if isinstance(self.model, StagedReward) else 1
+        """How many stages the reward tells apart; 1 if what came before does not count."""
+        return self.model.num_stages
+
+    @property
+    def sees_actions(self) -> bool:
+        """Whether the reward depends on actions too."""
+        return self.model.sees_actions
 
     @property
     def is_of_transitions(self) -> bool:
         """Whether :meth:`transition_rewards` can tell what a transition is worth by itself."""
-        acts_at_once = self.config.sees_actions and self.spec.stride > 1
+        acts_at_once = self.sees_actions and self.spec.stride > 1
         return self.is_additive and self.num_stages == 1 and not acts_at_once
 
     def check_of_transitions(self, *, remembering: bool = False) -> None:
@@ -116,12 +105,12 @@ class LearntReward:
             TypeError: if the reward model rewards whole plans only, remembers what came before
                 (unless that is known), or sees the actions of several environment steps.
         """
-        self._step_model()
+        self._check_of_steps()
         if self.num_stages > 1 and not remembering:
             raise TypeError(
                 "a staged reward remembers what came before; judge episodes, by episode_rewards"
             )
-        if self.config.sees_actions and self.spec.stride > 1:
+        if self.sees_actions and self.spec.stride > 1:
             raise TypeError(
                 f"this reward sees the actions of {self.spec.stride} environment steps; judge "
                 "episodes, by episode_rewards, or learn one on plans of stride 1"
@@ -137,13 +126,14 @@ class LearntReward:
             TypeError: if the reward model rewards whole plans only.
             ValueError: if there was no play data to tell where the reward is known.
         """
-        self._step_model()
+        self._check_of_steps()
         if self.known_region is None:
             raise ValueError(
                 "this reward was learnt without play data, so it does not know where it holds; "
                 "give play data to learn_reward (or --play), or do without pessimism"
             )
-        return replace(self, model=pessimistic(self.model, self.known_region))
+        model = PessimisticReward(self.model, self.known_region)
+        return replace(self, model=model, is_pessimistic=True)
 
     def __call__(
         self,
@@ -168,9 +158,9 @@ class LearntReward:
                 none.
             DataError: if a shape does not fit, or a value is not finite.
         """
-        if not self.config.sees_actions:
+        if not self.sees_actions:
             return self.step_rewards(observations)
-        self._step_model()
+        self._check_of_steps()
         observations = check_array("observations", observations, self.spec.observation_dim)
         if actions is None:
             raise TypeError("this reward sees actions too; give both observations and actions")
@@ -195,9 +185,9 @@ class LearntReward:
             TypeError: if the reward model rewards whole plans only, or sees actions too.
             ValueError: if there is no such stage, a shape does not fit or a value is not finite.
         """
-        if self.config.sees_actions:
+        if self.sees_actions:
             raise TypeError("this reward sees actions too; judge episodes, by episode_rewards")
-        self._step_model()
+        self._check_of_steps()
         if stage is not None and not 0 <= stage < self.num_stages:
             raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
         observations = check_array("observations", observations, self.spec.observation_dim)
@@ -222,7 +212,7 @@ class LearntReward:
         actions: Actions,
         next_observations: Observations,
         *,
-        remembered: Bool[np.ndarray, "batch"] | None = None,
+        past: Int[np.ndarray, "batch"] | None = None,
     ) -> Float[np.ndarray, "batch"]:
         """Learnt reward of each transition (environment units), in learnt units.
 
@@ -233,52 +223,51 @@ class LearntReward:
             observations: where each begins.
             actions: what is done there.
             next_observations: where each arrives, one environment step later.
-            remembered: of a reward with stages: what :meth:`remember` says of the first.
+            past: of a reward with stages: what :meth:`observe` says of the first.
 
         Raises:
             TypeError: as :meth:`check_of_transitions`.
             DataError: if a shape does not fit, or a value that is looked at is not finite.
         """
-        self.check_of_transitions(remembering=remembered is not None)
+        self.check_of_transitions(remembering=past is not None)
         size = self.spec.observation_dim
         check_alike(
             observations=observations,
-            actions=actions if self.config.sees_actions else None,
+            actions=actions if self.sees_actions else None,
             next_observations=next_observations,
-            remembered=None if remembered is None else np.asarray(remembered)[..., None],
+            past=None if past is None else np.asarray(past)[..., None],
         )
-        if self.num_stages > 1 or self.config.sees_actions:
+        if self.num_stages > 1 or self.sees_actions:
             observations = check_array("observations", observations, size)
-        if self.config.sees_actions:
+        if self.sees_actions:
             actions = check_array("actions", actions, self.spec.action_dim)
         next_observations = check_array("next_observations", next_observations, size)
         stages = None
         if self.num_stages > 1:
             path = np.stack([observations, next_observations], 1)
-            at = 0 if self.config.sees_actions else 1
-            stages = self.remember(path, remembered)[:, at].astype(np.int64)
-        if self.config.sees_actions:
+            at = 0 if self.sees_actions else 1
+            stages = self.observe(path, past)[:, at]
+        if self.sees_actions:
             return self._judge(self._model_space(observations, actions[:, None]), stages)
         return self._judge(self._model_space(next_observations), stages)
 
     @torch.no_grad()
-    def remember(
+    def observe(
         self,
         observations: Float[np.ndarray, "batch time observation"],
-        remembered: Bool[np.ndarray, "batch"] | None = None,
-    ) -> Bool[np.ndarray, "batch time"]:
-        """Whether a reward with stages is in its second one at each observation.
-
-        It never is if there is only one.
+        past: Int[np.ndarray, "batch"] | None = None,
+    ) -> Int[np.ndarray, "batch time"]:
+        """The stage that the reward is in at each observation; 0 if it has only one.
 
         Args:
             observations: environment units.
-            remembered: what was so before the first of them; nothing if None.
+            past: the stage before the first of them; 0 if None.
         """
-        if not isinstance(self.model, StagedReward):
-            return np.zeros(observations.shape[:-1], dtype=bool)
-        before = None if remembered is None else torch.as_tensor(remembered, device=self.device)
-        return self.model.remember(self._model_space(observations), before).cpu().numpy()
+        if self.num_stages == 1:
+            return np.zeros(observations.shape[:-1], dtype=np.int64)
+        before = None if past is None else torch.as_tensor(np.array(past), device=self.device)
+        steps = self._model_space(observations)
+        return self.model.observe(steps, None if before is None else before.long()).cpu().numpy()
 
     @torch.no_grad()
     def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
@@ -312,23 +301,22 @@ class LearntReward:
     ) -> Float[np.ndarray, "*axes"]:
         """Learnt reward of each step (model space), in these stages or those that time leads to."""
         axes = steps.shape[:-1]
-        paths = steps.reshape(math.prod(axes[:-1]), *axes[-1:] or (1,), steps.shape[-1])
-        if stages is not None and isinstance(self.model, StagedReward):
-            index = torch.as_tensor(stages, device=self.device).reshape(paths.shape[:-1])
-            rewards = self.model.stage_rewards(paths).gather(-1, index.unsqueeze(-1))
+        if stages is not None:
+            past = torch.as_tensor(stages, device=self.device).reshape(-1, 1)
+            rewards = self.model.step_rewards(steps.reshape(-1, 1, steps.shape[-1]), past)
         else:
-            rewards = self._step_model().step_rewards(paths)
+            paths = steps.reshape(math.prod(axes[:-1]), *axes[-1:] or (1,), steps.shape[-1])
+            rewards = self.model.step_rewards(paths)
         return rewards.reshape(axes).cpu().numpy().astype(np.float64)
 
     @property
     def _normalizer(self) -> Normalizer:
         return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
 
-    def _step_model(self) -> StepRewardModel:
-        if not isinstance(self.model, StepRewardModel):
-            msg = f"a '{self.config.model}' reward is of whole plans; learn an 'additive' one"
+    def _check_of_steps(self) -> None:
+        if not self.model.per_step:
+            msg = f"a '{self.model.name}' reward is of whole plans; learn an 'additive' one"
             raise TypeError(msg)
-        return self.model
 
     @property
     def device(self) -> torch.device:
@@ -336,75 +324,35 @@ class LearntReward:
         return self.observation_normalizer.shift.device
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write a model folder that :meth:`load` reads without data, denoiser or environment.
+        """Write a folder that :meth:`load` reads without data, denoiser or environment.
 
         Raises:
             TypeError: if this is the pessimistic form of a reward.
         """
-        if isinstance(self.model, PessimisticReward | PessimisticStages):
-            raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
-        weights = prefixed("reward", self.model)
-        for name in ("observation_normalizer", "action_normalizer", "value", "known_region"):
-            part = getattr(self, name)
-            weights |= {} if part is None else prefixed(name, part)
-        config = {
-            "kind": "reward",
-            "spec": self.spec.to_config(),
-            "reward": asdict(self.config),
-            "sampling": asdict(self.sampling),
-            "value": None if self.value is None else self.value.to_config(),
-            "diffuser_fingerprint": self.diffuser_fingerprint,
-            "columns": self.columns.to_config(),
-            "provenance": dict(self.provenance),
-            "tuned": self.tuned is not None,
-        }
-        if self.tuned is not None:
-            self.tuned.save(Path(folder) / TUNED)
-        return save_model(folder, weights, config)
+        from trailward.learning.files import save
+
+        return save(self, Path(folder))
 
     @classmethod
     def load(
-        cls, folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str | torch.device = "cpu",
+        allow_import: bool = False,
     ) -> "LearntReward":
-        """Read a model folder.
+        """Read what :meth:`save` wrote.
+
+        Args:
+            folder: of the reward; one of version 0.1 will do.
+            device: where it will be evaluated.
+            allow_import: whether a part named ``module:Name`` may import its module, which
+                executes it; if not, the module must have been imported before.
 
         Raises:
             CheckpointError: if it is missing, damaged, of another kind or does not fit its
                 configuration.
         """
-        weights, config = load_model(folder, "reward")
-        with readable(folder), size_limit(weights, folder):
-            spec, settings = PlanSpec(**config["spec"]), RewardConfig(**config["reward"])
-            model = settings.build(spec)
-            model.load_state_dict(submodule(weights, "reward"))
-            observation, action = (
-                Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
-                for name in ("observation", "action")
-            )
-            sampling = SamplingConfig(**config["sampling"])
-            fingerprint, facts = config["diffuser_fingerprint"], config["provenance"]
-            columns = Columns.from_config(config.get("columns"))
-            value = None
-            if config.get("value") is not None:
-                value = Value(spec, **config["value"])
-                value.load_state_dict(submodule(weights, "value"))
-                value.to(device).requires_grad_(requires_grad=False)
-            known = submodule(weights, "known_region")
-            known_region = KnownRegion(**known).to(device) if known else None
-        is_tuned, place = config.get("tuned"), Path(folder) / TUNED
-        tuned = Diffuser.load(place, device=device) if is_tuned else None
-        model.to(device).requires_grad_(requires_grad=False)
-        return cls(
-            model,
-            spec,
-            observation,
-            action,
-            settings,
-            sampling,
-            fingerprint,
-            facts,
-            value,
-            tuned,
-            columns,
-            known_region,
-        )
+        from trailward.learning.files import load
+
+        return load(Path(folder), device=device, allow_import=allow_import)

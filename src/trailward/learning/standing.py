@@ -22,7 +22,7 @@ def standing_rewards(
         observations: where.
         stage: of a reward with stages; the last one if None.
     """
-    if learnt.is_additive and not learnt.config.sees_actions:
+    if learnt.is_additive and not learnt.sees_actions:
         return learnt.step_rewards(
             observations, stage=learnt.num_stages - 1 if stage is None else stage
         )

@@ -10,22 +10,19 @@ scale.
 Everything is in model space.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from trailward.data.dataset import Windows
 from trailward.diffusion.conditioning import Condition, condition_on
-from trailward.diffusion.denoiser import Denoiser, add_noise, denoising_error, denoising_loss
+from trailward.diffusion.denoiser import Denoiser, add_noise, denoising_error
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.diffusion.guide import CleanGuide, NoisyGuide
 from trailward.diffusion.sampler import guided_estimate
 from trailward.diffusion.schedule import Move
+from trailward.registry import Registry
 from trailward.typing import PerPlan, PlanMask, Plans, Scalar
 
 
@@ -81,20 +78,14 @@ class GuidedDenoiser:
         return guided_estimate(self.denoiser, *step)[1]
 
     def logit(self, noised: Noised) -> PerPlan:
-        """What the guide climbs: the function whose gradient it adds, of what it takes it at.
+        """What the guide climbs (:meth:`~trailward.diffusion.guide.Guide.height`).
 
         ``clean`` adds ``w`` times the gradient of ``scale * horizon * J`` at the clean estimate;
         ``noisy`` adds the variance times that of ``scale * J`` at the noisy plan, ``repeats``
         times. Under an additive reward ``horizon * J`` is the sum of the step rewards.
         """
         guide = self.sampling.build_guide(self.reward_model)
-        if isinstance(guide, CleanGuide):
-            judged, factor = noised.estimate(self.denoiser), noised.clean.shape[1]
-        elif isinstance(guide, NoisyGuide):
-            judged, factor = noised.noisy, guide.repeats
-        else:
-            raise TypeError(f"what guide '{self.sampling.guide}' climbs is not known here; add it")
-        return self.sampling.scale * factor * self.reward_model(judged)
+        return guide.height(noised.noisy, lambda: noised.estimate(self.denoiser))
 
 
 @runtime_checkable
@@ -179,18 +170,17 @@ class RelativeReward:
     def __call__(self, guided: GuidedDenoiser, *windows: Noised) -> Scalar:
         """See :class:`DirectObjective`."""
         if guided.expert is None:
-            raise ValueError("a relative reward needs an expert denoiser; see fine_tune")
+            raise ValueError("a relative reward needs an expert denoiser; see train_expert")
         expert = guided.expert
         errors = [each.error(guided.estimate(each), each.estimate(expert)) for each in windows]
         return torch.stack(errors).mean()
 
 
-DIRECT_OBJECTIVES: dict[str, DirectObjective] = {
-    "dlsm": DenoisingScoreMatching(),
-    "logit": Logit(),
-    "relative_reward": RelativeReward(),
-}
-"""By the name used in flags, saved configurations and results."""
+DIRECT_OBJECTIVES: Registry[DirectObjective] = Registry(
+    "direct_objectives",
+    {"dlsm": DenoisingScoreMatching(), "logit": Logit(), "relative_reward": RelativeReward()},
+)
+"""Objectives that sample no plans, by name."""
 
 
 def direct_loss(
@@ -237,51 +227,3 @@ def noise_windows(
     signal = torch.full((len(clean),), move.alpha_bar).to(clean)
     counted = (mask.unsqueeze(-1) & ~condition.known).to(clean)
     return Noised(clean, add_noise(clean, signal, noise, condition), condition, counted, move)
-
-
-def fine_tune(
-    diffuser: Diffuser,
-    windows: Windows,
-    indices: Tensor,
-    *,
-    sampling: SamplingConfig,
-    num_steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-) -> nn.Module:
-    """An expert: the denoiser, trained further on demonstrations; the same for the same arguments.
-
-    Args:
-        diffuser: of the play data; stays as it is.
-        windows: of the demonstrations, environment units.
-        indices: which windows it is trained on.
-        sampling: it is trained at the diffusion steps of the moves that are guided.
-        num_steps: gradient steps.
-        batch_size: windows in a batch.
-        learning_rate: of Adam, falling to 0 linearly.
-        seed: of batches and noise.
-    """
-    expert = copy.deepcopy(diffuser.denoiser).requires_grad_().train()
-    optimizer = torch.optim.Adam(expert.parameters())
-    steps = torch.tensor([move.step for move in diffuser.guided_moves(sampling)])
-    generator = torch.Generator().manual_seed(seed)
-    for done in range(num_steps):
-        picks = indices[torch.randint(len(indices), (batch_size,), generator=generator)]
-        clean, mask = windows.batch(picks, diffuser.normalizer)
-        drawn = torch.randint(len(steps), (batch_size,), generator=generator)
-        with torch.enable_grad():
-            loss = denoising_loss(
-                expert,
-                diffuser.schedule,
-                clean,
-                mask,
-                step=steps[drawn].to(clean.device),
-                noise=torch.randn(clean.shape, generator=generator).to(clean),
-                condition=condition_on(diffuser.spec, diffuser.spec.split(clean)[0][:, 0]),
-            )
-        optimizer.param_groups[0]["lr"] = learning_rate * (1 - done / num_steps)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return expert.requires_grad_(requires_grad=False).eval()

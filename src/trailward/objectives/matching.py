@@ -1,6 +1,6 @@
 """Objectives: how far a batch of plans is from a batch of demonstration windows.
 
-All live in model space, compare whole plans, and are lower the better. ``mask`` marks the steps of
+All take whole plans in model space; lower is better. ``mask`` marks the steps of
 the demonstrations that are real; plan i, sampled from the start of demonstration i, shares its
 mask, and a distance between two masked plans is over the steps real in both, scaled up to the
 whole horizon.
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trailward.registry import Registry
 from trailward.typing import DemonstrationMask, Demonstrations, PlanMask, Plans, Scalar
 
 _SMALLEST = 1e-8
@@ -160,15 +161,46 @@ class EnergyDistance:
         return 2 * distance[:count, count:].mean() - within
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "mse": MSE(),
-    "mmd_gaussian": MMDGaussian(),
-    "mmd_matern": MMDMatern(0.5),
-    "mmd_matern32": MMDMatern(1.5),
-    "mmd_matern52": MMDMatern(2.5),
-    "energy": EnergyDistance(),
-}
-"""By the name used in flags, saved configurations and results."""
+@dataclass(frozen=True)
+class Apart:
+    """The sum of an objective over equal parts of a batch, each part by itself.
+
+    Args:
+        objective: of each part.
+        num_parts: as many as an ensemble has members; the batch's size is a multiple of it.
+    """
+
+    objective: Objective
+    num_parts: int
+
+    def __call__(
+        self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
+    ) -> Scalar:
+        """As any objective; masked steps are those of its own part."""
+        parts = [
+            self.objective(own, shown, None if real is None or bool(real.all()) else real)
+            for own, shown, real in zip(
+                plans.tensor_split(self.num_parts),
+                demonstrations.tensor_split(self.num_parts),
+                self.num_parts * [None] if mask is None else mask.tensor_split(self.num_parts),
+                strict=True,
+            )
+        ]
+        return torch.stack(parts).sum()
+
+
+OBJECTIVES: Registry[Objective] = Registry(
+    "objectives",
+    {
+        "mse": MSE(),
+        "mmd_gaussian": MMDGaussian(),
+        "mmd_matern": MMDMatern(0.5),
+        "mmd_matern32": MMDMatern(1.5),
+        "mmd_matern52": MMDMatern(2.5),
+        "energy": EnergyDistance(),
+    },
+)
+"""Objectives that compare sampled plans with demonstrations, by name."""
 
 
 def _mask_of(plans: Plans, mask: PlanMask | None) -> PlanMask:

@@ -1,4 +1,4 @@
-"""Several additive rewards learnt side by side, and used as their mean.
+"""Several rewards learnt side by side, and used as their mean.
 
 Each member begins with other weights and sees other batches and noise (deep ensembles,
 Lakshminarayanan et al. 2017, arXiv 1612.01474, who found that to do better than to give each a
@@ -10,95 +10,174 @@ and compared with the first member's demonstrations, and so on. Members share no
 gradient of the sum of their losses is the gradient of each.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trailward.objectives.matching import Objective
+from trailward.data.dataset import Dataset
+from trailward.data.episode import at_least, at_most
+from trailward.data.normalizer import Normalizer
+from trailward.data.plan import PlanSpec
+from trailward.randomness import seeds
+from trailward.rewards.additive import AdditiveSettings
+from trailward.rewards.contract import (
+    REWARDS,
+    RewardModel,
+    RewardSettings,
+    build_reward,
+    from_config,
+)
 from trailward.typing import (
-    DemonstrationMask,
-    Demonstrations,
+    Past,
     PerPlan,
     Plans,
     Scalar,
-    StageRewards,
+    Stages,
+    StagesOfSteps,
     StepRewards,
 )
-
-_SEED_STRIDE = 1_000_003
 
 
 def member_seeds(seed: int, num_members: int) -> list[int]:
     """The seed of each member's weights, batches and noise; the first is the seed itself."""
-    return [seed + member * _SEED_STRIDE for member in range(num_members)]
+    return [seed, *seeds(seed, "ensemble: members", num_members - 1)][:num_members]
 
 
-class EnsembleReward(nn.Module):
-    """The mean of additive rewards.
+@dataclass(frozen=True, kw_only=True)
+class EnsembleSettings(RewardSettings):
+    """Settings of a reward ``ensemble``.
 
-    Args:
-        members: additive rewards; learnt by matching, their scale is that of the guide, so they
-            are averaged as they are.
-
-    Raises:
-        ValueError: if there are fewer than 2.
+    Attributes:
+        member: what each member is: settings, or the name of a kind.
+        num_members: how many there are.
     """
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
+    member: RewardSettings | str = field(default_factory=AdditiveSettings)
+    num_members: int = 5
+
+    def __post_init__(self) -> None:
+        at_least(2, self, "num_members")
+        at_most(1000, self, "num_members")
+
+    def numbered(self, names: Sequence[str], count: int) -> "EnsembleSettings":
+        """As of any settings: those of its members."""
+        if isinstance(self.member, str):
+            return self
+        return replace(self, member=self.member.numbered(names, count))
+
+    def build(self, spec: PlanSpec, *, seed: int | None = None) -> "EnsembleReward":
+        """An ensemble whose members have fresh weights, each by the seed of its own."""
+        count = self.num_members
+        each = count * [None] if seed is None else member_seeds(seed, count)
+        return EnsembleReward([build_reward(self.member, spec, seed=own) for own in each])
+
+
+@REWARDS.register("ensemble")
+class EnsembleReward(RewardModel):
+    """The mean of rewards of single steps.
+
+    Args:
+        members: rewards of one kind; learnt by matching, their scale is that of the guide, so
+            they are averaged as they are.
+
+    Raises:
+        ValueError: if there are fewer than 2, or they reward whole plans only.
+    """
+
+    Settings = EnsembleSettings
+
+    def __init__(self, members: Sequence[RewardModel]) -> None:
         if len(members) < 2:
             raise ValueError(f"an ensemble has at least 2 members; there are {len(members)}")
-        self.members: Any = nn.ModuleList(members)
+        first = members[0]
+        if not first.per_step:
+            msg = (
+                f"num_members is {len(members)}, but an ensemble is of additive rewards, not of "
+                f"'{first.name}' ones; set it to 1, or learn an 'additive' reward"
+            )
+            raise ValueError(msg)
+        super().__init__(first.spec, inputs=first.inputs.tolist())
+        self.parts: Any = nn.ModuleList(members)
+        self.num_stages = first.num_stages
+
+    def members(self) -> Sequence[RewardModel]:
+        """The rewards that it is the mean of."""
+        return tuple(self.parts)
+
+    def observe(self, steps: Plans, past: Past | None = None) -> Stages:
+        """The stage at each step; it is the same to all members."""
+        return self.parts[0].observe(steps, past)
 
     def member_step_rewards(self, plan: Plans) -> Float[Tensor, "member batch horizon"]:
         """The reward of each plan step by each member."""
-        return torch.stack([member.step_rewards(plan) for member in self.members])
+        return torch.stack([member.step_rewards(plan) for member in self.parts])
 
-    def step_rewards(self, plan: Plans) -> StepRewards:
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
         """The reward of each plan step: the mean over members."""
-        return self.member_step_rewards(plan).mean(0)
+        return torch.stack([member.step_rewards(plan, past) for member in self.parts]).mean(0)
 
-    def stage_rewards(self, plan: Plans) -> StageRewards:
-        """The same, in the only stage there is."""
-        return self.step_rewards(plan).unsqueeze(-1)
+    def penalty(self, plan: Plans) -> Scalar:
+        """The sum over members."""
+        return torch.stack([member.penalty(plan) for member in self.parts]).sum()
 
-    def forward(self, plan: Plans) -> PerPlan:
-        """The mean of the step rewards."""
-        return self.step_rewards(plan).mean(-1)
+    def prepared(
+        self, demonstrations: Dataset, normalizer: Normalizer
+    ) -> tuple[RewardModel, Mapping[str, float]]:
+        """The ensemble of what its members become.
 
-    def apart(self, plan: Plans) -> PerPlan:
-        """The reward of each plan by one member: the first part of the batch by the first, ..."""
-        parts = zip(self.members, plan.tensor_split(len(self.members)), strict=True)
-        return torch.cat([member(part) for member, part in parts])
-
-
-@dataclass(frozen=True)
-class Apart:
-    """The sum of an objective over equal parts of a batch, each part by itself.
-
-    Args:
-        objective: of each part.
-        num_parts: as many as members; the batch's size is a multiple of it.
-    """
-
-    objective: Objective
-    num_parts: int
-
-    def __call__(
-        self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
-    ) -> Scalar:
-        """As any objective; masked steps are those of its own part."""
-        parts = [
-            self.objective(own, shown, None if real is None or bool(real.all()) else real)
-            for own, shown, real in zip(
-                plans.tensor_split(self.num_parts),
-                demonstrations.tensor_split(self.num_parts),
-                self.num_parts * [None] if mask is None else mask.tensor_split(self.num_parts),
-                strict=True,
+        Raises:
+            ValueError: if the demonstrations call for rewards that remember.
+        """
+        found = [member.prepared(demonstrations, normalizer) for member in self.parts]
+        if found[0][0].num_stages > 1:
+            msg = (
+                f"num_members is {len(found)}, but these demonstrations call for a reward that "
+                "remembers, and an ensemble is of additive ones; set it to 1, or learn an "
+                "'additive' reward"
             )
-        ]
-        return torch.stack(parts).sum()
+            raise ValueError(msg)
+        return EnsembleReward([member for member, _ in found]), found[0][1]
+
+    def separately(self) -> RewardModel:
+        """Each plan judged by one member: the first part of the batch by the first, ..."""
+        return _Separately(self)
+
+    def to_config(self) -> dict[str, Any]:
+        """The kind and settings of its members, and how many there are."""
+        member = self.parts[0].to_config()
+        return {"model": self.name, "settings": {"num_members": len(self.parts), "member": member}}
+
+    @classmethod
+    def from_settings(
+        cls, settings: Mapping[str, Any], spec: PlanSpec, *, allow_import: bool = False
+    ) -> Self:
+        """An ensemble with fresh weights, of what :meth:`to_config` gave."""
+        member = settings.get("member", {"model": "additive", "settings": {}})
+        count = range(settings.get("num_members", EnsembleSettings.num_members))
+        return cls([from_config(member, spec, allow_import=allow_import) for _ in count])
+
+
+class _Separately(RewardModel):
+    """An ensemble of which each member judges an equal part of the batch."""
+
+    def __init__(self, ensemble: EnsembleReward) -> None:
+        super().__init__(ensemble.spec, inputs=ensemble.inputs.tolist())
+        self.ensemble: Any = ensemble
+        self.num_stages = ensemble.num_stages
+
+    def observe(self, steps: Plans, past: Past | None = None) -> Stages:
+        return self.ensemble.observe(steps, past)
+
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
+        members = self.ensemble.members()
+        plans, count = plan.tensor_split(len(members)), len(members)
+        pasts = count * [None] if past is None else past.tensor_split(count)
+        parts = zip(members, plans, pasts, strict=True)
+        return torch.cat([member.step_rewards(*given) for member, *given in parts])
+
+    def forward(self, plan: Plans, past: StagesOfSteps | None = None) -> PerPlan:
+        return self.step_rewards(plan, past).mean(-1)

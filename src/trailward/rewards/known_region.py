@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from trailward.data.dataset import Windows
 from trailward.data.normalizer import Normalizer
 from trailward.data.statistics import distances_to
-from trailward.rewards.ensemble import EnsembleReward
-from trailward.rewards.models import StagedReward
-from trailward.typing import PerPlan, Plans, StepRewards
+from trailward.randomness import generator
+from trailward.rewards.contract import RewardModel
+from trailward.typing import Past, Plans, Stages, StagesOfSteps, StepRewards
 
 _NUM_PLAY, _NUM_SHOWN, _NUM_QUERIES, _AT_ONCE = 5_000, 1_000, 2_000, 250
 _USUAL, _SPARSER = 0.99, 10.0
@@ -63,74 +63,51 @@ class KnownRegion(nn.Module):
         return (nearest <= self.limit).reshape(steps.shape[:-1])
 
 
-class PessimisticReward(nn.Module):
-    """An additive reward where it is known, and the least reward of its data elsewhere.
+class PessimisticReward(RewardModel):
+    """A reward where it is known, and the least reward of its data elsewhere.
 
     Args:
-        model: an additive reward, or an ensemble.
+        model: a reward of single steps.
         region: where it is known.
     """
 
-    def __init__(self, model: nn.Module, region: KnownRegion) -> None:
-        super().__init__()
+    def __init__(self, model: RewardModel, region: KnownRegion) -> None:
+        super().__init__(model.spec, inputs=model.inputs.tolist())
         self.model: Any = model
-        self.region, self.inputs = region, _inputs(model)
+        self.region, self.num_stages = region, model.num_stages
+        self.to(region.sample.device)
 
-    def step_rewards(self, plan: Plans) -> StepRewards:
+    def observe(self, steps: Plans, past: Past | None = None) -> Stages:
+        """As the reward itself."""
+        return self.model.observe(steps, past)
+
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
         """The reward of each plan step by itself."""
         known = self.region(plan[..., self.inputs])
-        return torch.where(known, self.model.step_rewards(plan), self.region.floor)
-
-    def forward(self, plan: Plans) -> PerPlan:
-        """The mean of the step rewards."""
-        return self.step_rewards(plan).mean(-1)
+        return torch.where(known, self.model.step_rewards(plan, past), self.region.floor)
 
 
-class PessimisticStages(StagedReward):
-    """A staged reward of which both stages are pessimistic.
+class Familiarity(RewardModel):
+    """1 where a reward is known, 0 elsewhere; as a reward model, so that it is asked alike.
 
     Args:
-        model: the staged reward.
+        model: the reward.
         region: where it is known.
     """
 
-    def __init__(self, model: StagedReward, region: KnownRegion) -> None:
-        nn.Module.__init__(self)
-        self.before: Any = PessimisticReward(model.before, region)
-        self.after: Any = PessimisticReward(model.after, region)
-        self.memory = model.memory
+    def __init__(self, model: RewardModel, region: KnownRegion) -> None:
+        super().__init__(model.spec, inputs=model.inputs.tolist())
+        self.region = region
+        self.to(region.sample.device)
 
-
-class Known(nn.Module):
-    """1 where a pessimistic reward is known, 0 elsewhere; a step reward model too.
-
-    Args:
-        model: the pessimistic reward, or one with stages.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.part: Any = model.before if isinstance(model, PessimisticStages) else model
-
-    def step_rewards(self, plan: Plans) -> StepRewards:
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
         """Of each plan step by itself."""
-        return self.part.region(plan[..., self.part.inputs]).to(plan.dtype)
-
-    def forward(self, plan: Plans) -> PerPlan:
-        """The share of the steps that are known."""
-        return self.step_rewards(plan).mean(-1)
-
-
-def pessimistic(model: nn.Module, region: KnownRegion) -> PessimisticReward | PessimisticStages:
-    """An additive or staged reward, or an ensemble, with the least reward where it is not known."""
-    if isinstance(model, StagedReward):
-        return PessimisticStages(model, region)
-    return PessimisticReward(model, region)
+        return self.region(plan[..., self.inputs]).to(plan.dtype)
 
 
 @torch.no_grad()
 def find_known_region(
-    model: nn.Module,
+    model: RewardModel,
     normalizer: Normalizer,
     play: Windows,
     demonstrations: Windows,
@@ -140,17 +117,17 @@ def find_known_region(
     """Where a reward is known that was learnt from this data.
 
     Args:
-        model: an additive or staged reward, or an ensemble.
+        model: a reward of single steps.
         normalizer: of whole transitions.
         play: at most 5,000 of its steps are kept.
         demonstrations: of which at most 1,000 are.
         seed: of the draws.
     """
-    generator = torch.Generator().manual_seed(seed)
-    steps, episodes = _draw(play, normalizer, _NUM_PLAY, generator)
-    shown, _ = _draw(demonstrations, normalizer, _NUM_SHOWN, generator)
-    queries, asked = _draw(play, normalizer, _NUM_QUERIES, generator)
-    inputs = _inputs(model)
+    draw = lambda what: generator(seed, f"known region: {what}")
+    steps, episodes = _draw(play, normalizer, _NUM_PLAY, draw("play"))
+    shown, _ = _draw(demonstrations, normalizer, _NUM_SHOWN, draw("demonstrations"))
+    queries, asked = _draw(play, normalizer, _NUM_QUERIES, draw("queries"))
+    inputs = model.inputs
     several = len(np.unique(episodes)) > 1
     usual = distances_to(
         queries[:, inputs].cpu().numpy(),
@@ -158,15 +135,14 @@ def find_known_region(
         apart=(asked, episodes) if several else None,
     )
     sample = torch.cat([steps, shown])
-    stages: Any = model
-    rewards = stages.stage_rewards(sample.unsqueeze(0))
+    rewards = model.stage_rewards(sample.unsqueeze(0))
     limit = np.quantile(usual[np.isfinite(usual)], _USUAL) * _SPARSER ** (1 / len(inputs))
     return KnownRegion(sample[:, inputs].contiguous(), sample.new_tensor(limit), rewards.min())
 
 
 @torch.no_grad()
 def known_share(
-    model: nn.Module,
+    model: RewardModel,
     region: KnownRegion,
     normalizer: Normalizer,
     windows: Windows,
@@ -184,27 +160,17 @@ def known_share(
         count: steps that are drawn.
         seed: of the draw.
     """
-    steps, _ = _draw(windows, normalizer, count, torch.Generator().manual_seed(seed))
-    return region(steps[:, _inputs(model)]).float().mean().item()
+    steps, _ = _draw(windows, normalizer, count, generator(seed, "known region: share"))
+    return region(steps[:, model.inputs]).float().mean().item()
 
 
 def _draw(
-    windows: Windows, normalizer: Normalizer, count: int, generator: torch.Generator
+    windows: Windows, normalizer: Normalizer, count: int, draw: torch.Generator
 ) -> tuple[Float[Tensor, "step transition"], np.ndarray]:
     """Steps anywhere in random windows, and the numbers of their episodes."""
-    picks = windows.draw(count, generator)
+    picks = windows.draw(count, draw)
     plans, mask = windows.batch(picks, normalizer)
     lengths = mask.sum(1).clamp(min=1).cpu()
-    step = (torch.rand(count, generator=generator) * lengths).long()
+    step = (torch.rand(count, generator=draw) * lengths).long()
     drawn = plans[torch.arange(count), step.to(plans.device)]
     return drawn, windows.episode[picks].numpy()
-
-
-def _inputs(model: nn.Module) -> Tensor:
-    """The entries of plan steps that a reward sees."""
-    part: Any = model
-    if isinstance(model, EnsembleReward):
-        part = model.members[0]
-    elif isinstance(model, StagedReward):
-        part = model.before
-    return part.inputs

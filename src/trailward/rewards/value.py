@@ -18,7 +18,6 @@ Where there is no place to stay, as in a gait, :func:`fit_discounted_value` fits
 the play data: the discounted mean of the rewards from an observation on.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +29,11 @@ from trailward.data.dataset import Windows
 from trailward.data.episode import DataError, at_least
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.diffusion.fitting import fit
 from trailward.diffusion.networks.fourier_features import FourierFeatures
-from trailward.rewards.memory import Memory, RemembersPast
-from trailward.typing import PerPlan, Plans, StageRewards, StepRewards
+from trailward.randomness import generator
+from trailward.rewards.contract import RewardModel
+from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps, StepRewards
 
 _UNREACHED = -1e6
 _AT_ONCE = 20_000
@@ -75,7 +76,7 @@ DISCOUNTED = ValueConfig(
 """How a discounted value is fitted: it is smooth, and of many entries."""
 
 
-class Value(nn.Module):
+class Value(RewardModel):
     """The value of each observation of a plan.
 
     It is a reward model whose plan reward is the mean over plan steps, so that a plan guided by
@@ -100,8 +101,8 @@ class Value(nn.Module):
         num_stages: int = 1,
         discount: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.spec, self.width, self.num_frequencies = spec, width, num_frequencies
+        super().__init__(spec, inputs=range(spec.observation_dim))
+        self.width, self.num_frequencies = width, num_frequencies
         self.num_stages, self.discount = num_stages, discount
         features = FourierFeatures(spec.observation_dim, num_frequencies)
         self.network = nn.Sequential(
@@ -122,61 +123,68 @@ class Value(nn.Module):
             "discount": self.discount,
         }
 
-    def stage_rewards(self, plan: Plans) -> StageRewards:
-        """The value of each plan step's observation in each stage."""
-        return self.network(self.spec.split(plan)[0])
-
-    def step_rewards(self, plan: Plans) -> StepRewards:
-        """The value of each plan step's observation, in the first stage."""
-        return self.stage_rewards(plan)[..., 0]
-
-    def forward(self, plan: Plans) -> PerPlan:
-        """The mean value over plan steps."""
-        return self.step_rewards(plan).mean(-1)
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
+        """The value of each plan step's observation in its stage; in the first if None is given."""
+        values = self.network(self.spec.split(plan)[0])
+        if past is None or self.num_stages == 1:
+            return values[..., 0]
+        return values.gather(-1, past.expand(plan.shape[:2]).unsqueeze(-1)).squeeze(-1)
 
 
-@dataclass(frozen=True)
-class RewardToGo:
+class RewardToGo(RewardModel):
     """Reward plus value: what plans are guided and chosen by.
 
     Args:
-        reward_model: says where on the plan it is good to be.
-        value: says which way leads on from there.
+        reward_model: says where on the plan it is good to be, and what is remembered.
+        value: says which way leads on from there; of as many stages.
 
     Raises:
-        TypeError: if the reward model remembers: its value has a stage more.
+        ValueError: if reward and value have other numbers of stages.
     """
 
-    reward_model: Callable[[Plans], PerPlan]
-    value: Value
+    def __init__(self, reward_model: RewardModel, value: Value) -> None:
+        if reward_model.num_stages != value.num_stages:
+            msg = (
+                f"the reward has {reward_model.num_stages} stages and the value "
+                f"{value.num_stages}; fit a value to this reward"
+            )
+            raise ValueError(msg)
+        super().__init__(reward_model.spec, inputs=reward_model.inputs.tolist())
+        self.per_step = reward_model.per_step
+        self.reward_model: Any = reward_model
+        self.value, self.num_stages = value, value.num_stages
 
-    def __post_init__(self) -> None:
-        if isinstance(self.reward_model, RemembersPast):
-            raise TypeError("a reward that remembers is added to its value by stage: WithMemory")
+    def observe(self, steps: Plans, past: Past | None = None) -> Stages:
+        """As the reward itself."""
+        return self.reward_model.observe(steps, past)
 
-    def __call__(self, plan: Plans) -> PerPlan:
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
+        """The sum of both, step by step; not of a reward of whole plans."""
+        stage = self.observe(plan) if past is None else past
+        return self.reward_model.step_rewards(plan, stage) + self.value.step_rewards(plan, stage)
+
+    def forward(self, plan: Plans, past: StagesOfSteps | None = None) -> PerPlan:
         """The sum of both."""
-        return self.reward_model(plan) + self.value(plan)
+        stage = self.observe(plan) if past is None else past
+        return self.reward_model(plan, stage) + self.value(plan, stage)
 
 
 def fit_value(
-    stage_rewards: Callable[[Plans], StageRewards],
+    reward: RewardModel,
     play: Windows,
     normalizer: Normalizer,
     *,
-    memory: Memory | None = None,
     config: ValueConfig = ValueConfig(),
 ) -> Value:
     """Fit a value to a reward on play data.
 
-    With a memory, the graph's nodes are pairs of a prototype and a stage, and a plan step into
-    the memory's place leads from one stage to the next.
+    The graph's nodes are pairs of a prototype and a stage, and a plan step at which the reward's
+    stage changes leads from one stage to the next.
 
     Args:
-        stage_rewards: the reward of each plan step in each stage, model space.
+        reward: of single steps, model space.
         play: windows of play data, environment units.
         normalizer: of transitions.
-        memory: tells the stage; None if the reward has one stage only.
         config: how.
 
     Returns:
@@ -184,54 +192,53 @@ def fit_value(
 
     Raises:
         DataError: if no window is long enough, or nobody ever stayed where the reward is high.
-        ValueError: if there is a memory but one stage only, or the other way round.
+        TypeError: if the reward is of whole plans.
     """
-    generator = torch.Generator().manual_seed(config.seed)
-    device = normalizer.shift.device
-    plans, mask = play.batch(play.draw(config.num_windows, generator), normalizer)
+    plans, mask = play.batch(
+        play.draw(config.num_windows, generator(config.seed, "value: windows")), normalizer
+    )
     plans = plans[mask.all(1)]
     if not len(plans) or play.spec.horizon < 2:
         raise DataError("a value needs play episodes at least one plan long, of 2 plan steps")
+    starts = range(reward.num_stages)
     with torch.no_grad():
-        rewards = torch.cat([stage_rewards(part) for part in plans.split(_AT_ONCE)])
-    num_stages = 1 if memory is None else 2
-    if rewards.shape[-1] != num_stages:
-        msg = f"rewards of {rewards.shape[-1]} stages need a memory if there are 2, none if 1"
-        raise ValueError(msg)
-    states = play.spec.split(plans)[0]
-    flat = states.flatten(0, 1)
-    picks = torch.randperm(len(flat), generator=generator)[: config.num_prototypes].to(device)
+        rewards = torch.cat([reward.stage_rewards(part) for part in plans.split(_AT_ONCE)])
+        stages = _stages(reward, plans)
+    flat = play.spec.split(plans)[0].flatten(0, 1)
+    order = torch.randperm(len(flat), generator=generator(config.seed, "value: prototypes"))
+    picks = order[: config.num_prototypes].to(flat.device)
     nodes = _nearest(flat, flat[picks]).reshape(rewards.shape[:2])
-    ways = nodes.unsqueeze(-1)
-    if memory is not None:
-        seen = memory.visited(states)
-        stages = torch.stack([seen, torch.ones_like(seen)], -1).long()
-        rewards = rewards.gather(-1, stages)
-        ways = ways + len(picks) * stages
+    ways, count = nodes.unsqueeze(-1) + len(picks) * stages, len(picks)
     values = graph_values(
         ways.movedim(-1, 0).flatten(0, 1),
-        rewards.movedim(-1, 0).flatten(0, 1),
-        num_stages * len(picks),
-        first_end=(num_stages - 1) * len(picks),
+        rewards.gather(-1, stages).movedim(-1, 0).flatten(0, 1),
+        len(starts) * count,
+        first_end=(len(starts) - 1) * count,
         regret=config.regret,
     )
     # what an observation is worth does not depend on how its window began
-    targets = values[ways] if memory is None else values[_now(nodes, states, memory, len(picks))]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        value = Value(
-            play.spec,
-            width=config.width,
-            num_frequencies=config.num_frequencies,
-            num_stages=num_stages,
-        )
-    value.to(device)
-    _regress(value, flat, targets.flatten(0, 1), generator, config)
+    with torch.no_grad():
+        now = _stages(reward, plans.flatten(0, 1).unsqueeze(1)).reshape(stages.shape)
+    targets = values[nodes.unsqueeze(-1) + count * now]
+    value = _fresh(play.spec, config, num_stages=len(starts)).to(flat.device)
+    _regress(value, flat, targets.flatten(0, 1), config)
     return value.requires_grad_(requires_grad=False).eval()
 
 
+def _stages(reward: RewardModel, plans: Plans) -> Int[Tensor, "batch horizon stage"]:
+    """The stage of each plan step, for each stage that the plan may begin in."""
+    starts = torch.arange(reward.num_stages, device=plans.device)
+    return torch.stack([reward.observe(plans, start.expand(len(plans))) for start in starts], -1)
+
+
+def _fresh(spec: PlanSpec, config: ValueConfig, **given: Any) -> Value:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Value(spec, width=config.width, num_frequencies=config.num_frequencies, **given)
+
+
 def fit_discounted_value(
-    step_rewards: Callable[[Plans], StepRewards],
+    reward: RewardModel,
     play: Windows,
     normalizer: Normalizer,
     *,
@@ -245,7 +252,7 @@ def fit_discounted_value(
     episode's last reward counts as if it went on.
 
     Args:
-        step_rewards: the reward of each plan step, model space.
+        reward: of single steps, with one stage, model space.
         play: windows of play data, environment units.
         normalizer: of transitions.
         discount: of an environment step, above 0 and below 1.
@@ -265,7 +272,7 @@ def fit_discounted_value(
     if not steps:
         raise DataError("a discounted value needs play episodes of at least one plan step")
     with torch.no_grad():
-        rewards = [step_rewards(path.unsqueeze(0))[0] for path in steps]
+        rewards = [reward.step_rewards(path.unsqueeze(0))[0] for path in steps]
     length = max(len(path) for path in rewards)
     padded = torch.stack([torch.cat([r, r[-1:].expand(length - len(r))]) for r in rewards])
     onward, values = padded[:, -1], torch.empty_like(padded)
@@ -273,18 +280,9 @@ def fit_discounted_value(
         onward = (1 - discount) * padded[:, time] + discount * onward
         values[:, time] = onward
     targets = torch.cat([row[: len(r)] for row, r in zip(values, rewards, strict=True)])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        value = Value(
-            play.spec,
-            width=config.width,
-            num_frequencies=config.num_frequencies,
-            discount=discount,
-        )
-    value.to(device)
-    generator = torch.Generator().manual_seed(config.seed)
+    value = _fresh(play.spec, config, discount=discount).to(device)
     states = play.spec.split(torch.cat(steps))[0]
-    _regress(value, states, targets.unsqueeze(-1), generator, config)
+    _regress(value, states, targets.unsqueeze(-1), config)
     _rescale(value.network[-1], targets.std(), targets.mean())  # back to the rewards' unit
     return value.requires_grad_(requires_grad=False).eval()
 
@@ -336,17 +334,6 @@ def graph_values(
     return torch.where(reached, values, values[reached].min())
 
 
-def _now(
-    nodes: Int[Tensor, "window horizon"],
-    states: Float[Tensor, "window horizon observation"],
-    memory: Memory,
-    num_prototypes: int,
-) -> Int[Tensor, "window horizon stage"]:
-    """The node of each observation if the place has not been visited before it, and if it has."""
-    here = memory.visited(states.flatten(0, 1).unsqueeze(1)).reshape(nodes.shape)
-    return nodes.unsqueeze(-1) + num_prototypes * torch.stack([here, torch.ones_like(here)], -1)
-
-
 def _nearest(
     states: Float[Tensor, "state observation"], prototypes: Float[Tensor, "node observation"]
 ) -> Int[Tensor, "state"]:
@@ -366,17 +353,20 @@ def _regress(
     value: Value,
     states: Float[Tensor, "state observation"],
     targets: Float[Tensor, "state stage"],
-    generator: torch.Generator,
     config: ValueConfig,
 ) -> None:
     """Fit the network to the graph's values, scaled."""
     spread = (targets - targets.mean(0)).std()  # within a stage: the slope of each stays the same
     scaled = (targets - targets.mean()) / spread.clamp(min=1e-8)
-    optimizer = torch.optim.Adam(value.parameters(), lr=config.learning_rate)
-    for step in range(config.num_steps):
-        optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.num_steps)
-        picks = torch.randint(len(states), (config.batch_size,), generator=generator)
-        error = value.network(states[picks]) - scaled[picks]
-        optimizer.zero_grad()
-        error.square().mean().backward()
-        optimizer.step()
+    draw = generator(config.seed, "value: batches")
+
+    def loss(step: int) -> Scalar:
+        picks = torch.randint(len(states), (config.batch_size,), generator=draw)
+        return (value.network(states[picks]) - scaled[picks]).square().mean()
+
+    fit(
+        value.network.parameters(),
+        loss,
+        num_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+    )

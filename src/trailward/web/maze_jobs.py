@@ -28,11 +28,12 @@ from trailward.environments.pointmaze.tasks import parse_task
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
 from trailward.judging.evaluate import evaluate
-from trailward.learning.learn_reward import LearningConfig, learn_reward
+from trailward.learning.config import LearningConfig, PlanningConfig, SelectionConfig
+from trailward.learning.learn_reward import LearningState, learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards
 from trailward.pretrained import model_folder, packaged
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings
 from trailward.web.boards import board_folder, new_board, read_board, write_board
 from trailward.web.worker import Control
 
@@ -284,22 +285,27 @@ def learn(
     began, last, losses = time.monotonic(), 0.0, []
     picture = Picture(mine, episodes)
 
-    def report(done: int, **figures: Any) -> None:
+    def report(state: LearningState) -> None:
         nonlocal last
-        if "loss" in figures:
-            losses.append(round(figures["loss"], 5))
+        if state.loss is not None:
+            losses.append(round(state.loss, 5))
         now = time.monotonic()
         if now - last >= _EVERY:
             last = now
-            control.progress("Learning", done, num_steps, losses=losses)
+            shown = {"map": reward_picture(state.reward(), mine.maze)}
+            control.progress("Learning", state.step, num_steps, losses=losses, **shown)
 
     learnt = learn_reward(
         mine.diffuser,
         demonstrations,
         mine.folder / "reward",
-        reward_config=RewardConfig(features=(0, 1)),
-        config=LearningConfig(num_steps=num_steps, batch_size=16, num_held_out=0, patience=1000),
-        report=report,
+        reward=AdditiveSettings(features=(0, 1)),
+        config=LearningConfig(
+            num_steps=num_steps,
+            batch_size=16,
+            selection=SelectionConfig(num_held_out=0, patience=1000),
+        ),
+        on_step=report,
         provenance=facts,
     )
     shown = picture.of(learnt)
@@ -419,7 +425,9 @@ def run(
     sampling = replace(sampling, scale=float(np.clip(scale, 0, 20)) * sampling.scale)
     guide = learnt.guide_model if learnt and scale > 0 else None
     count = int(np.clip(candidates, 1, 32))
-    planner = Planner(mine.diffuser, sampling, guide, num_candidates=count, seed=seed)
+    planner = Planner(
+        mine.diffuser, sampling, guide, PlanningConfig(num_candidates=count), seed=seed
+    )
     first = _first(maze, start)
     told = 0
 

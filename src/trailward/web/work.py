@@ -8,7 +8,7 @@ import torch
 
 from trailward.checkpoint import CheckpointError
 from trailward.data.episode import DataError
-from trailward.diffusion.training import DivergedError
+from trailward.diffusion.fitting import DivergedError
 from trailward.optional import MissingExtraError
 from trailward.web import maze_jobs
 from trailward.web.boards import UnknownBoardError

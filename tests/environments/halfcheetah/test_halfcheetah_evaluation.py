@@ -36,13 +36,13 @@ from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate, reward_pairs
 from trailward.learning.learnt_reward import LearntReward
 from trailward.report.page import table
-from trailward.rewards.models import RewardConfig
+from trailward.rewards import AdditiveSettings, ConvSettings, RewardSettings
 
 DIFFUSER = tiny_diffuser(PlanSpec(4, 1, 17, 6, with_actions=True))
 LADDER = ladder_of(ENV_ID)[:3]
 OWN = HalfCheetah().task()
 BRIEF = EvaluationConfig(num_episodes=2, episode_steps=20, num_windows=300, num_transitions=300)
-ACTING = RewardConfig(hidden=(8,), sees_actions=True)
+ACTING = AdditiveSettings(hidden=(8,), sees_actions=True)
 
 
 def recorded(what: str, *, seed: int, **settings) -> Dataset:
@@ -83,7 +83,7 @@ def as_learnt(sign: float, spec: PlanSpec = DIFFUSER.spec, *, control: float = 0
     return replace(
         tiny_reward(tiny_diffuser(spec)),
         model=TrueReward(sign, spec, control),
-        config=RewardConfig(sees_actions=spec.with_actions),
+        config=AdditiveSettings(sees_actions=spec.with_actions),
         sampling=SamplingConfig(num_steps=3, stop_step=0),
     )
 
@@ -195,7 +195,7 @@ def test_what_was_judged_and_how_is_told(perfect: Evaluation) -> None:
     figures = perfect.figures
     assert figures["environment"] == "HalfCheetah-v5"
     assert figures["sampling"]["num_steps"] == 3
-    assert figures["evaluation"]["replan_every"] is None
+    assert figures["planning"]["replan_every"] is None
     assert figures["num_demonstrations"] == 2
     assert figures["decision_ms"] > 0
     assert "score" not in figures  # it is of 1000 steps
@@ -213,8 +213,8 @@ def test_velocities_are_of_every_step_of_every_policy(perfect: Evaluation) -> No
     assert len(speeds) == 300
 
 
-@pytest.mark.parametrize("config", [ACTING, RewardConfig("conv")], ids=["acting", "conv"])
-def test_every_kind_of_reward_can_be_judged(config: RewardConfig) -> None:
+@pytest.mark.parametrize("config", [ACTING, ConvSettings()], ids=["acting", "conv"])
+def test_every_kind_of_reward_can_be_judged(config: RewardSettings) -> None:
     learnt, play = tiny_reward(DIFFUSER, config), rewarded(30, 25)
     for pair in reward_pairs(learnt, OWN, play, BRIEF).values():
         assert np.isfinite(np.stack(pair)).all()

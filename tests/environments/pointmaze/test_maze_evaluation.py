@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from tiny import STAGED, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.data.dataset import Dataset
@@ -27,12 +26,12 @@ from trailward.environments.pointmaze.recipes import collect_demonstrations, col
 from trailward.environments.pointmaze.tasks import parse_task
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
+from trailward.learning.config import PlanningConfig
 from trailward.learning.disagreement import agreement, disagreement
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards
 from trailward.report.page import table
-from trailward.rewards.memory import RemembersPast
-from trailward.rewards.models import KnownReward, RewardConfig
+from trailward.rewards import AdditiveSettings, EnsembleSettings, TrueReward
 from trailward.rewards.value import Value
 
 UMAZE = PointMaze("umaze")
@@ -53,30 +52,15 @@ def demonstrations() -> Dataset:
     return Dataset(collect_demonstrations(CORNER, num_episodes=2, seed=1))
 
 
-class TrueReward(nn.Module):
-    """The true reward as if it had been learnt, with a sign."""
-
-    def __init__(self, sign: float) -> None:
-        super().__init__()
-        self.sign = sign
-        self.known = KnownReward(CORNER.observation_rewards, DIFFUSER.normalizer, DIFFUSER.spec)
-
-    def step_rewards(self, plan):
-        return self.sign * self.known.step_rewards(plan)
-
-    def forward(self, plan):
-        return self.step_rewards(plan).mean(-1)
-
-
 def as_learnt(sign: float) -> LearntReward:
     return LearntReward(
-        TrueReward(sign),
-        DIFFUSER.spec,
-        DIFFUSER.observation_normalizer,
-        DIFFUSER.action_normalizer,
-        RewardConfig(),
-        SamplingConfig(num_steps=4, stop_step=0),
-        DIFFUSER.fingerprint,
+        model=TrueReward(
+            lambda seen: sign * CORNER.observation_rewards(seen), DIFFUSER.normalizer, DIFFUSER.spec
+        ),
+        observation_normalizer=DIFFUSER.observation_normalizer,
+        action_normalizer=DIFFUSER.action_normalizer,
+        sampling=SamplingConfig(num_steps=4, stop_step=0),
+        diffuser_fingerprint=DIFFUSER.fingerprint,
     )
 
 
@@ -215,7 +199,9 @@ def test_the_evaluation_of_a_staged_reward_has_maps_of_both_stages(
 
 
 def test_an_ensemble_is_evaluated_with_a_map_of_where_it_disagrees(perfect: Evaluation) -> None:
-    learnt = tiny_reward(DIFFUSER, RewardConfig(hidden=(8,), num_members=3))
+    learnt = tiny_reward(
+        DIFFUSER, EnsembleSettings(member=AdditiveSettings(hidden=(8,)), num_members=3)
+    )
     sampling = SamplingConfig(num_steps=4, stop_step=0)
     learnt = replace(learnt, sampling=sampling)
     found = evaluate(learnt, DIFFUSER, UMAZE, CORNER, play(), demonstrations(), BRIEF)
@@ -258,7 +244,8 @@ def test_a_reward_that_remembers_is_not_judged_by_single_transitions(
 
 def test_planners_are_guided_by_a_reward_that_remembers() -> None:
     planner = BRIEF.planner(DIFFUSER, staged(), guided=True)
-    assert isinstance(planner.reward_model, RemembersPast)
+    assert planner.reward_model is not None
+    assert planner.reward_model.num_stages == 2
     assert BRIEF.planner(DIFFUSER, staged(), guided=False).reward_model is None
 
 
@@ -280,10 +267,11 @@ def test_an_ordered_task_is_judged_by_whole_episodes() -> None:
     assert -1 <= found.figures["step_pearson"]["value"] <= 1
 
 
-def test_planners_choose_as_the_configuration_says() -> None:
+def test_planners_choose_as_the_reward_says() -> None:
     for choose in ("plausible", "reward"):
-        config = replace(BRIEF, choose=choose, num_candidates=3)
-        assert config.planner(DIFFUSER, with_value(), guided=True).choose == choose
+        planning = PlanningConfig(choose=choose, num_candidates=3)
+        learnt = replace(with_value(), planning=planning)
+        assert BRIEF.planner(DIFFUSER, learnt, guided=True).planning == planning
 
 
 def test_pictures_of_errors_are_the_right_way_up(perfect: Evaluation) -> None:

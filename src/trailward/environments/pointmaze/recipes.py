@@ -18,7 +18,7 @@ from trailward.environments.pointmaze.maze import COLUMNS, Maze, make_env, set_s
 from trailward.environments.pointmaze.tasks import CornerTask, MazeTask, parse_task
 from trailward.environments.recipes import silent
 from trailward.pretrained import model_folder
-from trailward.rewards.models import KnownReward
+from trailward.rewards.true_reward import TrueReward
 
 _ENVS_AT_ONCE, _GUIDED_SCALE = 50, 1.0
 
@@ -153,8 +153,8 @@ def guided_expert(task: MazeTask, diffuser: Diffuser, *, seed: int = 0) -> Plann
     if not isinstance(task, CornerTask):
         msg = f"'{task.name}' is sparse and cannot guide plans; use the waypoint demonstrator"
         raise DataError(msg)
-    known = KnownReward(task.observation_rewards, diffuser.normalizer, diffuser.spec)
-    return Planner(diffuser, SamplingConfig(scale=_GUIDED_SCALE), known, seed=seed)
+    true = TrueReward(task.observation_rewards, diffuser.normalizer, diffuser.spec)
+    return Planner(diffuser, SamplingConfig(scale=_GUIDED_SCALE), true, seed=seed)
 
 
 def collect_demonstrations(

@@ -1,4 +1,4 @@
-"""What a reward may remember of a trajectory: whether a place has been visited yet.
+"""A reward that changes once a place has been visited, and how the place is found.
 
 A task such as "go to A before going to B" is one of whole trajectories: what an observation is
 worth depends on those before it. One bit of memory is enough to say so,
@@ -10,12 +10,12 @@ demonstrations (:func:`fit_memory`): remembering it must make what the demonstra
 predictable from the observation, where it is not without.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -23,31 +23,33 @@ from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import at_least
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.typing import PerPlan, Plans, StageRewards
-
-Remembered = Bool[Tensor, "batch"]
-"""Whether the place had been visited before each plan began."""
+from trailward.rewards.additive import AdditiveReward, AdditiveSettings
+from trailward.rewards.contract import REWARDS, RewardModel
+from trailward.typing import Past, Plans, Scalar, Stages, StagesOfSteps, StepRewards
 
 Times = Float[Tensor, "batch time entry"]
 """Observations, or plan steps that begin with them, in the order of time; model space."""
 
 
-@dataclass(frozen=True)
-class MemoryConfig:
-    """How the place is found.
+@dataclass(frozen=True, kw_only=True)
+class StagedSettings(AdditiveSettings):
+    """Settings of a reward ``staged``: those of its two additive rewards, and of its memory.
 
     Attributes:
-        num_windows: demonstration windows that are predicted at most, evenly spread.
-        num_candidates: places that are tried at most, evenly spread along the demonstrations.
-        num_neighbours: windows that a prediction is the median of.
+        memory_radius: how near to the place counts as a visit, model space.
     """
 
-    num_windows: int = 500
-    num_candidates: int = 250
-    num_neighbours: int = 5
+    memory_radius: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_windows", "num_candidates", "num_neighbours")
+        super().__post_init__()
+        at_least(0, self, "memory_radius")
+
+    @property
+    def additive(self) -> AdditiveSettings:
+        """Those of each stage's reward."""
+        own = {each.name: getattr(self, each.name) for each in fields(AdditiveSettings)}
+        return AdditiveSettings(**own)
 
 
 class Memory(nn.Module):
@@ -68,7 +70,7 @@ class Memory(nn.Module):
         self.register_buffer("place", torch.full((len(features),), torch.inf))
 
     def visited(
-        self, observations: Times, remembered: Remembered | None = None
+        self, observations: Times, before: Bool[Tensor, "batch"] | None = None
     ) -> Bool[Tensor, "batch time"]:
         """Whether the place has been visited at or before each time.
 
@@ -77,80 +79,97 @@ class Memory(nn.Module):
 
         Args:
             observations: model space.
-            remembered: what was so before the first of them; nothing if None.
+            before: whether it had been before the first of them; nowhere if None.
         """
         path = observations[..., self.features]
-        before = torch.cat([path[:, :1], path[:, :-1]], dim=1)
-        way, offset = path - before, self.place - before
+        last = torch.cat([path[:, :1], path[:, :-1]], dim=1)
+        way, offset = path - last, self.place - last
         along = (offset * way).sum(-1) / way.square().sum(-1).clamp(min=1e-12)
-        nearest = before + along.clamp(0, 1).unsqueeze(-1) * way
+        nearest = last + along.clamp(0, 1).unsqueeze(-1) * way
         near = (nearest - self.place).norm(dim=-1) < self.radius
-        if remembered is not None:
-            near = torch.cat([near[:, :1] | remembered[:, None], near[:, 1:]], dim=1)
+        if before is not None:
+            near = torch.cat([near[:, :1] | before[:, None], near[:, 1:]], dim=1)
         return near.int().cummax(dim=1).values.bool()
 
 
-@runtime_checkable
-class RemembersPast(Protocol):
-    """A reward model of plans that depends on what came before them."""
+@REWARDS.register("staged")
+class StagedReward(RewardModel):
+    """Two additive rewards: one until a place has been visited, another from then on.
 
-    def __call__(self, plan: Plans) -> PerPlan:
-        """The reward of plans before which nothing came."""
-        ...
-
-    def remember(
-        self, observations: Times, remembered: Remembered | None = None
-    ) -> Bool[Tensor, "batch time"]:
-        """What is remembered after each of these observations, model space."""
-        ...
-
-    def given(self, remembered: Remembered) -> Callable[[Plans], PerPlan]:
-        """The reward of plans that begin with this in memory."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class WithMemory:
-    """Rewards by stage, as a reward model: the mean over time, each observation in its stage.
-
-    Plans are judged in the stage they begin in (:meth:`given`): what happens after a visit is for
-    the plans made after it, and the two stages do not pull at one plan against each other.
+    It holds tasks of whole trajectories, such as "go to A before B", which no reward of single
+    observations can. Which place it is, :func:`fit_memory` reads off the demonstrations before
+    the two rewards are learnt; where none is needed, an additive reward is learnt instead.
 
     Args:
-        memory: tells the stage.
-        stage_rewards: the reward that each step has in each stage.
+        spec: what a plan holds.
+        settings: what the rewards and the memory see, and how large they are.
+        changes: single settings, by name.
     """
 
-    memory: Memory
-    stage_rewards: Callable[[Plans], StageRewards]
+    num_stages = 2
+    Settings = StagedSettings
 
-    def remember(
-        self, observations: Times, remembered: Remembered | None = None
-    ) -> Bool[Tensor, "batch time"]:
-        """Whether the place has been visited at or before each observation, model space."""
-        return self.memory.visited(observations, remembered)
+    def __init__(
+        self, spec: PlanSpec, settings: StagedSettings = StagedSettings(), **changes: Any
+    ) -> None:
+        settings = replace(settings, **changes)
+        super().__init__(spec, settings, inputs=settings.inputs(spec))
+        self.before = AdditiveReward(spec, settings.additive)
+        self.after = AdditiveReward(spec, settings.additive)
+        seen = self.inputs[self.inputs < spec.observation_dim].tolist()
+        self.memory = Memory(seen, radius=settings.memory_radius)
 
-    def given(self, remembered: Remembered) -> Callable[[Plans], PerPlan]:
-        """The reward of plans that begin with this in memory."""
-        stage = remembered.long()
+    def observe(self, steps: Plans, past: Past | None = None) -> Stages:
+        """1 from the first visit to the place on."""
+        return self.memory.visited(steps, None if past is None else past > 0).long()
 
-        def reward(plan: Plans) -> PerPlan:
-            return self._in_stage(plan, stage.unsqueeze(1).expand(plan.shape[:2])).mean(-1)
+    def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
+        """The reward of each plan step in its stage."""
+        stage = self.observe(plan) if past is None else past
+        return torch.where(stage > 0, self.after.step_rewards(plan), self.before.step_rewards(plan))
 
-        return reward
+    def penalty(self, plan: Plans) -> Scalar:
+        """The sum of those of both stages."""
+        return self.before.penalty(plan) + self.after.penalty(plan)
 
-    def step_rewards(self, plan: Plans) -> Float[Tensor, "batch horizon"]:
-        """The reward of each step, in the stage that those before it have led to."""
-        return self._in_stage(plan, self.memory.visited(plan).long())
+    def prepared(
+        self, demonstrations: Dataset, normalizer: Normalizer
+    ) -> tuple[RewardModel, Mapping[str, float]]:
+        """This reward with its place, or the first stage's alone where no memory is needed.
 
-    def __call__(self, plan: Plans) -> PerPlan:
-        """The mean of the step rewards."""
-        return self.step_rewards(plan).mean(-1)
+        The figures are ``memory_error`` and ``memory_error_without``
+        (:class:`MemoryFit`).
+        """
+        found = fit_memory(
+            demonstrations,
+            self.spec,
+            normalizer,
+            features=self.memory.features.tolist(),
+            radius=self.memory.radius,
+        )
+        facts = {"memory_error": found.error, "memory_error_without": found.error_without}
+        if found.place is None or not found.is_needed:
+            return self.before, facts
+        self.memory.place.copy_(found.place)
+        return self, facts
 
-    def _in_stage(
-        self, plan: Plans, stage: Int[Tensor, "batch horizon"]
-    ) -> Float[Tensor, "batch horizon"]:
-        return self.stage_rewards(plan).gather(-1, stage.unsqueeze(-1)).squeeze(-1)
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """How the place is found.
+
+    Attributes:
+        num_windows: demonstration windows that are predicted at most, evenly spread.
+        num_candidates: places that are tried at most, evenly spread along the demonstrations.
+        num_neighbours: windows that a prediction is the median of.
+    """
+
+    num_windows: int = 500
+    num_candidates: int = 250
+    num_neighbours: int = 5
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "num_windows", "num_candidates", "num_neighbours")
 
 
 @dataclass(frozen=True, eq=False)

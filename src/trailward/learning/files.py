@@ -1,0 +1,150 @@
+"""A learnt reward as a folder: written, and read without executing anything it names."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trailward.checkpoint import (
+    CheckpointError,
+    load_model,
+    prefixed,
+    readable,
+    save_model,
+    size_limit,
+    submodule,
+)
+from trailward.data.episode import Columns
+from trailward.data.normalizer import Normalizer
+from trailward.data.plan import PlanSpec
+from trailward.diffusion.diffuser import Diffuser, sampling_from_config
+from trailward.learning.config import PlanningConfig
+from trailward.learning.learnt_reward import LearntReward
+from trailward.rewards.contract import from_config
+from trailward.rewards.known_region import KnownRegion
+from trailward.rewards.value import Value
+
+FINE_TUNED = "fine_tuned"
+"""The folder of a fine-tuned diffuser in that of a reward."""
+
+_FORMAT = 2
+_SETTINGS_OF_0_1: dict[str, tuple[str, ...]] = {
+    "linear": (),
+    "mlp": ("hidden",),
+    "conv": ("hidden",),
+    "additive": ("features", "sees_actions", "hidden", "num_local", "local_frequency"),
+}
+_SETTINGS_OF_0_1["staged"] = (*_SETTINGS_OF_0_1["additive"], "memory_radius")
+
+
+def save(learnt: LearntReward, folder: Path) -> Path:
+    """Write a reward's folder; as :meth:`~trailward.learning.learnt_reward.LearntReward.save`."""
+    if learnt.is_pessimistic:
+        raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
+    weights = prefixed("reward", learnt.model)
+    for name in ("observation_normalizer", "action_normalizer", "value", "known_region"):
+        part = getattr(learnt, name)
+        weights |= {} if part is None else prefixed(name, part)
+    config = {
+        "kind": "reward",
+        "format": _FORMAT,
+        "spec": learnt.spec.to_config(),
+        "reward": learnt.model.to_config(),
+        "sampling": asdict(learnt.sampling),
+        "planning": asdict(learnt.planning),
+        "value": None if learnt.value is None else learnt.value.to_config(),
+        "diffuser_fingerprint": learnt.diffuser_fingerprint,
+        "columns": learnt.columns.to_config(),
+        "provenance": dict(learnt.provenance),
+        "fine_tuned": learnt.fine_tuned is not None,
+    }
+    if learnt.fine_tuned is not None:
+        learnt.fine_tuned.save(folder / FINE_TUNED)
+    return save_model(folder, weights, config)
+
+
+def load(folder: Path, *, device: str | torch.device, allow_import: bool) -> LearntReward:
+    """Read a reward's folder; arguments and errors as of ``LearntReward.load``."""
+    weights, config = load_model(folder, "reward")
+    written = config.get("format", 1)
+    if written > _FORMAT:
+        msg = f"{folder} was saved by a later version of trailward (format {written}); update it"
+        raise CheckpointError(msg)
+    with readable(folder):
+        if written == 1:
+            weights, config = _of_version_0_1(weights, config)
+        with size_limit(weights, folder):
+            learnt = _read(weights, config, device=device, allow_import=allow_import)
+    place = config.get("fine_tuned")
+    if not place:
+        return learnt
+    place = folder / (place if isinstance(place, str) else FINE_TUNED)
+    return replace(learnt, fine_tuned=Diffuser.load(place, device=device))
+
+
+def _read(
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    *,
+    device: str | torch.device,
+    allow_import: bool,
+) -> LearntReward:
+    """The reward without a fine-tuned diffuser."""
+    spec = PlanSpec(**config["spec"])
+    model = from_config(config["reward"], spec, allow_import=allow_import)
+    model.load_state_dict(submodule(weights, "reward"))
+    model.to(device).requires_grad_(requires_grad=False)
+    value = None
+    if config.get("value") is not None:
+        value = Value(spec, **config["value"])
+        value.load_state_dict(submodule(weights, "value"))
+        value.to(device).requires_grad_(requires_grad=False)
+    observation, action = (
+        Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
+        for name in ("observation", "action")
+    )
+    known = submodule(weights, "known_region")
+    return LearntReward(
+        model=model,
+        observation_normalizer=observation,
+        action_normalizer=action,
+        sampling=sampling_from_config(config["sampling"], allow_import=allow_import),
+        planning=PlanningConfig(**config.get("planning", {})),
+        diffuser_fingerprint=config["diffuser_fingerprint"],
+        provenance=config["provenance"],
+        value=value,
+        columns=Columns.from_config(config.get("columns")),
+        known_region=KnownRegion(**known).to(device) if known else None,
+    )
+
+
+def _of_version_0_1(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What version 0.1 wrote, as this version writes it."""
+    before = dict(config["reward"])
+    kept = _SETTINGS_OF_0_1.get(before["model"])
+    if kept is None:
+        msg = (
+            f"the reward model '{before['model']}' was added to version 0.1 by hand; make it a "
+            "RewardModel with settings of its own and learn the reward again"
+        )
+        raise CheckpointError(msg)
+    settings = {name: before[name] for name in kept if name in before}
+    if settings.get("hidden", ()) is None:  # the usual widths
+        del settings["hidden"]
+    reward: dict[str, Any] = {"model": before["model"], "settings": settings}
+    count = before.get("num_members", 1)
+    if count > 1:
+        member = {"num_members": count, "member": reward}
+        reward = {"model": "ensemble", "settings": member}
+        renamed = {
+            name.replace("reward.members.", "reward.parts.", 1): each
+            for name, each in weights.items()
+        }
+        weights = renamed
+    fine_tuned = "tuned" if config.get("tuned") else False
+    return dict(weights), {**config, "reward": reward, "fine_tuned": fine_tuned}

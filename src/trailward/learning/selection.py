@@ -1,0 +1,100 @@
+"""What held-out demonstrations decide: which weights are kept, when to stop, how to guide."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from trailward.diffusion.diffuser import SamplingConfig
+from trailward.learning.config import LearningConfig
+from trailward.learning.problem import MatchingProblem
+from trailward.rewards.contract import RewardModel
+
+_NUM_JUDGED = 256
+
+
+@dataclass
+class Record:
+    """How learning goes, in numbers; saved with the reward as ``learnt``.
+
+    Attributes:
+        step: gradient steps done.
+        round: the round of the next one, from 0.
+        best_loss: energy distance of the held-out demonstrations under the weights kept; minus
+            the step where none are held out.
+        best_step: the gradient step that these weights are of.
+        best_round: its round; from the second on, the value belongs to the weights kept.
+        round_losses: the best loss of each round so far. Where that of a later round is not the
+            least, the weights kept are of an earlier one.
+        round_step: the gradient step of the best loss of this round, or its first step.
+        seconds: spent.
+        figures: what the reward model told of the demonstrations when it was prepared.
+    """
+
+    step: int = 0
+    round: int = 0
+    best_loss: float = float("inf")
+    best_step: int = 0
+    best_round: int = 0
+    round_losses: list[float] = field(default_factory=lambda: [float("inf")])
+    round_step: int = 0
+    seconds: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def begin_round(self, number: int) -> None:
+        """Begin to count anew how long nothing has improved."""
+        self.round, self.round_step = number, self.step
+        self.round_losses.append(float("inf"))
+
+    def is_best(self, loss: float) -> bool:
+        """Note a look at the held-out demonstrations; whether it is the best there was."""
+        if loss < self.round_losses[-1]:
+            self.round_losses[-1], self.round_step = loss, self.step
+        if loss >= self.best_loss:
+            return False
+        self.best_loss, self.best_step, self.best_round = loss, self.step, self.round
+        return True
+
+    def is_out_of_patience(self, config: LearningConfig) -> bool:
+        """Whether the last round has not improved for too long."""
+        waited, chosen = self.step - self.round_step, config.selection
+        patience = chosen.patience * chosen.evaluate_every
+        return config.is_last_round(self.round) and self.step > 0 and waited >= patience
+
+    def to_config(self) -> dict[str, Any]:
+        """JSON values."""
+        told: dict[str, Any] = asdict(self)
+        figures = told.pop("figures")
+        return {**told, "round_losses": tuple(self.round_losses), **figures}
+
+
+def best_sampling(problem: MatchingProblem, model: RewardModel) -> SamplingConfig:
+    """How plans are best guided, by the held-out demonstrations.
+
+    Args:
+        problem: with the scales and stop steps to try.
+        model: guides plans.
+    """
+    chosen, sampling = problem.config.selection, problem.sampling
+    tried = [
+        replace(sampling, scale=factor * sampling.scale, stop_step=stop_step)
+        for stop_step in chosen.stop_steps or (sampling.stop_step,)
+        for factor in chosen.scale_factors
+    ]
+    if len(tried) == 1:
+        return tried[0]
+    if not chosen.num_held_out:
+        return sampling
+    losses = [
+        replace(problem, sampling=each).held_out_loss(model, num_windows=_NUM_JUDGED)
+        for each in tried
+    ]
+    return tried[losses.index(min(losses))]
+
+
+def clip(model: RewardModel, max_norm: float) -> float:
+    """Scale down the gradient of each member by itself; the largest norm there was."""
+    norms = [
+        torch.nn.utils.clip_grad_norm_(member.parameters(), max_norm) for member in model.members()
+    ]
+    return torch.stack(norms).max().item()
