@@ -365,8 +365,8 @@ class Bench:
                 self.counts.add("unloadable", f"{what}: {problem}")
 
     def check_orphans(self, folder: Path) -> None:
-        """No process that a killed one started may outlive it by more than five seconds."""
-        ends = time.monotonic() + 5.0
+        """No process that a killed one started may outlive it by more than two seconds."""
+        ends = time.monotonic() + 2.0
         while time.monotonic() < ends and any(processes_of(folder)):
             time.sleep(0.1)
         if any(processes_of(folder)):

@@ -224,7 +224,7 @@ def _collected(problem: Problem, recipe: Recipe, seed: int, folder: Path) -> Pat
     name = f"{problem.environment}-{type(recipe).__name__.lower()}-{digest}"
     where = dataset_folder(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{where.name}.waiting"):  # collecting has a lock of its own
+    with FileLock(folder / f".{where.name}.lock"):
         if not where.exists():
             Collect(where, problem.settings.environment, recipe, seed).run(lambda line: None)
     return where

@@ -22,7 +22,6 @@ from tiny import (
 from trailward.checkpoint import CheckpointError
 from trailward.data.dataset import Windows
 from trailward.data.episode import DataError, Episode
-from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
 from trailward.learning.learnt_reward import LearntReward
@@ -580,27 +579,3 @@ def test_saving_again_replaces_the_model_whole(saved: Path, diffuser: Diffuser) 
     tiny_reward(diffuser, "linear").save(saved)
     assert LearntReward.load(saved).model.name == "linear"
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "weights.safetensors"]
-
-
-@pytest.mark.parametrize(("unit", "origin"), [(1e-8, 0.0), (1.0, 5_334_000.0), (1e6, 1.7e9)])
-def test_rewards_do_not_depend_on_units_and_origin(unit: float, origin: float) -> None:
-    """Tracks of bacteria in metres, of UTM, and of seconds since 1970 keep what they tell."""
-    learnt = tiny_reward(tiny_diffuser(PlanSpec(4, 2, 2, 2)))
-    plain = learnt.observation_normalizer
-    moved = replace(
-        learnt,
-        observation_normalizer=Normalizer(plain.shift * unit + origin, plain.scale * unit),
-    )
-    places = np.random.default_rng(0).standard_normal((30, 2))
-    expected = learnt(places)
-    assert len(np.unique(expected)) == 30
-    np.testing.assert_allclose(moved(places * unit + origin), expected, atol=1e-6)
-    np.testing.assert_allclose(learnt(places[::-1]), expected[::-1], atol=1e-6)
-
-
-@pytest.mark.usefixtures("without_type_checks")
-@pytest.mark.parametrize("value", [1e300, 1e39, "a", 1j, True, np.datetime64("2020-01-01")])
-def test_what_is_no_observation_has_no_reward(value: object) -> None:
-    learnt = tiny_reward(tiny_diffuser(PlanSpec(4, 2, 2, 2)))
-    with pytest.raises(DataError, match=r"^observations"):
-        learnt(np.array([[value, value]]))

@@ -21,6 +21,7 @@ from trailward.web.boards import (
     board_folder,
     board_names,
     delete_board,
+    new_board,
     read_board,
 )
 from trailward.web.guard import Guard, TooLargeError
@@ -35,9 +36,23 @@ _QUICK = {
     "remove": ("number",),
     "plans": ("start", "scale", "candidates", "seed"),
     "run": ("start", "scale", "candidates", "seed"),
+    "look": (),
+    "arrange": ("episode", "frame", "observations"),
+    "pick": ("tracks",),
 }
 _IN_PARTS, _LINES = ("run",), "application/x-ndjson"
-_LONG = {"prepare": ("num_steps",), "learn": ("num_steps", "scale"), "judge": ("task",)}
+_LONG = {
+    "prepare": ("num_steps",),
+    "learn": ("num_steps",),
+    "judge": ("task",),
+    "fit": (),
+    "race": (),
+}
+_EMPTY: dict[str, dict[str, Any]] = {
+    "tracks": {"files": {}, "layout": {}, "picked": []},
+    "running": {},
+}
+_SUFFIXES, _ROLES = (".csv", ".parquet", ".npz"), ("everybody", "some", "walls")
 
 
 class BadRequestError(ValueError):
@@ -63,6 +78,8 @@ def make_app(
         Route("/api/events", server.events),
         Route("/api/boards", server.make, methods=["POST"]),
         Route("/api/boards/{board}", server.board, methods=["GET", "DELETE"]),
+        Route("/api/boards/{board}/files/{role}", server.take, methods=["POST"]),
+        Route("/api/boards/{board}/download/{what}", server.hand_out),
         Route("/api/boards/{board}/{verb}", server.ask, methods=["POST"]),
         Route("/api/jobs/{number:int}/stop", server.stop, methods=["POST"]),
     ]
@@ -133,8 +150,14 @@ class Server:
 
     async def make(self, request: Request) -> Response:
         """A new board."""
-        given = await _given(request, ("maze",))
-        answer = await self.jobs.ask("", "new_maze", {"maze": _text(given, "maze")})
+        given = await _given(request, ("maze", "kind"))
+        if given.get("kind") in _EMPTY:
+            kind = given["kind"]
+            facts = {"kind": kind, **_EMPTY[kind]}
+            return JSONResponse(self._board(new_board(self.root, kind, facts)))
+        verb = "example" if given.get("kind") == "example" else "new_maze"
+        asked = {} if verb == "example" else {"maze": _text(given, "maze")}
+        answer = await self.jobs.ask("", verb, asked)
         return JSONResponse(self._board(answer["board"]))
 
     async def board(self, request: Request) -> Response:
@@ -156,13 +179,49 @@ class Server:
             given = await _given(request, _QUICK[verb])
             if verb in _IN_PARTS:
                 return StreamingResponse(self._parts(name, verb, given), media_type=_LINES)
-            return JSONResponse(await self.jobs.ask(name, verb, given))
+            answer = await self.jobs.ask(name, verb, given)
+            if verb == "draw":
+                self._record(name, answer)
+            return JSONResponse(answer)
         if verb not in _LONG:
             raise UnknownBoardError("a board cannot do that")
         given = await _given(request, _LONG[verb])
         if any(job.state in RUNNING and job.verb == verb for job in self.jobs.of(name)):
             raise BusyError("this is being done already")
         return JSONResponse(self.jobs.add(name, verb, given).told())
+
+    async def take(self, request: Request) -> Response:
+        """Take a file that was dropped on the page, and say what is in it."""
+        name, role = request.path_params["board"], request.path_params["role"]
+        folder, called = board_folder(self.root, name), request.query_params.get("name", "")
+        suffix = Path(called).suffix.lower()
+        if role not in _ROLES or read_board(self.root, name)["kind"] != "tracks":
+            raise UnknownBoardError("a board takes no such file")
+        if suffix not in _SUFFIXES or (role == "walls" and suffix != ".csv"):
+            wanted = ".csv" if role == "walls" else ", ".join(_SUFFIXES)
+            raise BadRequestError(f"'{_printable(called)}' is none of {wanted}")
+        partial = folder / f"{role}.part"
+        try:
+            with partial.open("wb") as file:
+                async for chunk in request.stream():
+                    file.write(chunk)
+            for old in folder.glob(f"{role}.*"):
+                if old != partial:
+                    old.unlink()
+            partial.replace(folder / f"{role}{suffix}")
+        finally:
+            partial.unlink(missing_ok=True)
+        given = {"role": role, "name": _printable(called)}
+        return JSONResponse(await self.jobs.ask(name, "dropped", given))
+
+    async def hand_out(self, request: Request) -> Response:
+        """A file of a board's results, made when it is asked for."""
+        name, what = request.path_params["board"], request.path_params["what"]
+        folder = board_folder(self.root, name)
+        made = await self.jobs.ask(name, "download", {"what": what})
+        headers = {"content-disposition": f'attachment; filename="{Path(made["file"]).name}"'}
+        content = (folder / made["file"]).read_bytes()
+        return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def stop(self, request: Request) -> Response:
         """End a job."""
@@ -223,6 +282,14 @@ class Server:
         finally:
             task.cancel()
 
+    def _record(self, name: str, facts: dict[str, Any]) -> None:
+        """Record play data while people still draw: learning needs it."""
+        play = self.root / "play" / facts["maze"] / "play-v0"
+        known = any(job.verb in ("record", "learn") for job in self.jobs.of(name))
+        if facts["ready"] and not known and not play.exists():
+            with contextlib.suppress(BusyError):
+                self.jobs.add(name, "record", {})
+
     def _board(self, name: str) -> dict[str, Any]:
         facts = read_board(self.root, name)
         learnt = board_folder(self.root, name) / "reward" / "page.json"
@@ -261,6 +328,12 @@ async def _given(request: Request, names: Sequence[str]) -> dict[str, Any]:
     if not isinstance(given, dict) or not set(given) <= set(names):
         raise BadRequestError(f"the body may hold {', '.join(names) or 'nothing'}")
     return given
+
+
+def _printable(name: str) -> str:
+    """The name of a file as people may see it; it is never used as a path."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in last if letter.isprintable())[:80]
 
 
 def _no_constant(name: str) -> float:

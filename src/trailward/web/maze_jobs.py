@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trailward.acting.planner import Planner
+from trailward.acting.planner import Policy
 from trailward.checkpoint import provenance
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import DataError, Episode
@@ -28,13 +29,12 @@ from trailward.environments.pointmaze.tasks import parse_task
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
 from trailward.judging.evaluate import evaluate
-from trailward.learning.config import LearningConfig, PlanningConfig, SelectionConfig
 from trailward.learning.learn_reward import LearningState, learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards
 from trailward.pretrained import model_folder, packaged
-from trailward.rewards import AdditiveSettings
 from trailward.web.boards import board_folder, new_board, read_board, write_board
+from trailward.web.learning import LEARNING, REWARD, SAMPLING, planner
 from trailward.web.worker import Control
 
 MOST_DRAWINGS, MOST_POINTS, LEAST_LENGTH = 9, 2000, 0.5
@@ -100,7 +100,7 @@ class Board:
         home = self.root / "play" / self.facts["maze"] if shared else self.folder
         folder = home / "play-v0"
         if not folder.exists():
-            total = 60_000
+            total = 30_000
             episodes = collect_play(
                 self.maze,
                 num_steps=total,
@@ -161,6 +161,16 @@ def new_maze(control: Control, board: str, maze: str) -> dict[str, Any]:
         "ready": known,
     }
     name = new_board(control.root, found.name if known else "maze", facts)
+    return {"board": name}
+
+
+def example(control: Control, board: str) -> dict[str, Any]:
+    """A board of what somebody drew and the page learnt, to look at."""
+    source = Path(str(files("trailward.web"))) / "example"
+    facts = json.loads((source / "board.json").read_text(encoding="utf-8"))
+    name = new_board(control.root, "example", facts)
+    for part in ("drawings", "reward"):
+        shutil.copytree(source / part, control.root / name / part)
     return {"board": name}
 
 
@@ -268,9 +278,13 @@ def prepare(control: Control, board: str, num_steps: int = 6000) -> dict[str, An
     return mine.keep(mine.facts | {"ready": True})
 
 
-def learn(
-    control: Control, board: str, num_steps: int = 100, scale: float | None = None
-) -> dict[str, Any]:
+def record(control: Control, board: str) -> dict[str, Any]:
+    """Record play data before anybody waits for it."""
+    Board(control.root, board).play(control)
+    return {}
+
+
+def learn(control: Control, board: str, num_steps: int = 80) -> dict[str, Any]:
     """Learn a reward from the demonstrations, and show it as it takes shape."""
     mine = Board(control.root, board)
     episodes = _episodes(mine)
@@ -281,54 +295,61 @@ def learn(
     facts = provenance(0, maze=_maze_name(mine.maze), what="demonstrations")
     demonstrations = Dataset(episodes, facts, COLUMNS)
     write_dataset(demonstrations, folder)
-    shutil.rmtree(mine.folder / "reward", ignore_errors=True)
-    began, last, losses = time.monotonic(), 0.0, []
-    picture = Picture(mine, episodes)
+    diffuser, play = mine.diffuser, mine.play(control)
+    began, picture = time.monotonic(), Picture(mine.maze, diffuser, episodes)
+    losses: list[float] = []
+    last = 0.0
 
-    def report(state: LearningState) -> None:
+    def on_step(state: LearningState) -> bool:
         nonlocal last
         if state.loss is not None:
             losses.append(round(state.loss, 5))
-        now = time.monotonic()
-        if now - last >= _EVERY:
-            last = now
-            shown = {"map": reward_picture(state.reward(), mine.maze)}
+        if time.monotonic() - last >= _EVERY:
+            shown = picture.of(state.reward())
             control.progress("Learning", state.step, num_steps, losses=losses, **shown)
+            last = time.monotonic()
+        return not control.stopped
 
     learnt = learn_reward(
-        mine.diffuser,
+        diffuser,
         demonstrations,
-        mine.folder / "reward",
-        reward=AdditiveSettings(features=(0, 1)),
-        config=LearningConfig(
-            num_steps=num_steps,
-            batch_size=16,
-            selection=SelectionConfig(num_held_out=0, patience=1000),
-        ),
-        on_step=report,
+        play=play,
+        reward=REWARD,
+        sampling=SAMPLING,
+        config=replace(LEARNING, num_steps=num_steps),
+        on_step=on_step,
         provenance=facts,
     )
-    shown = picture.of(learnt)
-    control.progress("Learning", num_steps, num_steps, losses=losses, **shown)
-    told = shown | {"losses": losses, "seconds": round(time.monotonic() - began, 1)}
-    (mine.folder / "reward" / "page.json").write_text(json.dumps(told), encoding="utf-8")
-    return {"best_cell": shown["map"]["best_cell"], "seconds": told["seconds"]}
+    return _finish(mine, learnt, picture.of(learnt) | {"losses": losses}, began)
+
+
+def _finish(
+    mine: Board, learnt: LearntReward, shown: dict[str, Any], began: float
+) -> dict[str, Any]:
+    """Put a reward in the place of the one before, with what the page shows of it."""
+    shown["seconds"] = round(time.monotonic() - began, 1)
+    partial = mine.folder / "learning"
+    shutil.rmtree(partial, ignore_errors=True)
+    learnt.save(partial)
+    (partial / "page.json").write_text(json.dumps(shown, allow_nan=False), encoding="utf-8")
+    shutil.rmtree(mine.folder / "reward", ignore_errors=True)
+    partial.replace(mine.folder / "reward")
+    return shown
 
 
 @dataclass(frozen=True)
 class Picture:
     """The map of a reward and a few plans, as the page draws them."""
 
-    board: Board
+    maze: Maze
+    diffuser: Diffuser
     episodes: Sequence[Episode]
 
     def of(self, learnt: LearntReward) -> dict[str, Any]:
         """What there is to see of a reward."""
-        maze, starts = self.board.maze, self._starts()
-        diffuser = self.board.diffuser
-        planner = Planner(diffuser, learnt.sampling, learnt.guide_model, seed=0)
-        plans = plan_observations(diffuser, planner.plan(starts))[..., :2]
-        return {"map": reward_picture(learnt, maze), "plans": plans.round(3).tolist()}
+        policy = planner(self.diffuser, learnt, learnt.sampling, candidates=1)
+        plans = plan_observations(self.diffuser, policy.plan(self._starts()))[..., :2]
+        return {"map": reward_picture(learnt, self.maze), "plans": plans.round(3).tolist()}
 
     def _starts(self, count: int = 6) -> np.ndarray:
         firsts = np.stack([episode.observations[0] for episode in self.episodes])
@@ -382,7 +403,7 @@ def plans(
     maze, diffuser, learnt = mine.maze, mine.diffuser, mine.reward
     first = _first(maze, start)
     count = int(np.clip(candidates, 1, 32))
-    sampling = learnt.sampling if learnt else SamplingConfig()
+    sampling = learnt.sampling if learnt else SAMPLING
     found: dict[str, Any] = {"start": start, "stride": diffuser.spec.stride}
     for name in ("without", "with"):
         guide = learnt.guide_model if learnt and name == "with" and scale > 0 else None
@@ -400,12 +421,12 @@ def plans(
                 reward_model=guide,
                 adjoint=_recording(steps),
             )
-            odd = diffuser.implausibility(kept, generator=torch.Generator().manual_seed(seed))
+            merit = None if guide is None else guide(kept)
         paths = [plan_observations(diffuser, each)[..., :2] for each in steps]
         found[name] = {
             "steps": [each.round(2).tolist() for each in paths],
             "touches": _touches(maze, paths[-1]).tolist(),
-            "chosen": int(odd.argmin()),
+            "chosen": -1 if merit is None else int(merit.argmax()),
         }
     return found
 
@@ -421,12 +442,11 @@ def run(
     """Let the ball follow the planner in the simulator."""
     mine = Board(control.root, board)
     maze, learnt = mine.maze, mine.reward
-    sampling = learnt.sampling if learnt else SamplingConfig()
+    sampling = learnt.sampling if learnt else SAMPLING
     sampling = replace(sampling, scale=float(np.clip(scale, 0, 20)) * sampling.scale)
-    guide = learnt.guide_model if learnt and scale > 0 else None
     count = int(np.clip(candidates, 1, 32))
-    planner = Planner(
-        mine.diffuser, sampling, guide, PlanningConfig(num_candidates=count), seed=seed
+    follower = planner(
+        mine.diffuser, learnt if scale > 0 else None, sampling, candidates=count, seed=seed
     )
     first = _first(maze, start)
     told = 0
@@ -437,11 +457,11 @@ def run(
         if len(path) - told >= _PART:
             control.emit({"path": path[told:]})
             told = len(path)
-        return planner(observations)
+        return follower(observations)
 
     path: list[list[float]] = []
     env = _env(maze.grid)
-    (episode,) = run_from([env], _Told(planner, policy), first[None], mine.episode_steps)
+    (episode,) = run_from([env], _Told(follower, policy), first[None], mine.episode_steps)
     last = episode.observations[-1, :2]
     return {"path": [*path[told:], last.round(3).tolist()], "cell": maze.cell(last).tolist()}
 
@@ -450,7 +470,7 @@ def run(
 class _Told:
     """A policy that is watched as it acts."""
 
-    policy: Planner
+    policy: Policy
     act: Callable[[np.ndarray], np.ndarray]
 
     def reset(self) -> None:
@@ -477,7 +497,7 @@ def judge(control: Control, board: str, task: str) -> dict[str, Any]:
         environment,
         environment.task(task),
         mine.play(control),
-        read_dataset(mine.folder / "demonstrations-v0"),
+        Dataset(_episodes(mine), columns=COLUMNS),
         config,
         stage=lambda name: control.progress(
             f"Judging: {name}", stages.index(name) if name in stages else 0, len(stages)
@@ -530,7 +550,7 @@ def _still(places: np.ndarray) -> np.ndarray:
 def _touches(maze: Maze, paths: np.ndarray) -> np.ndarray:
     between = np.linspace(0, 1, 8)[:, None]
     dense = paths[:, :-1, None] * (1 - between) + paths[:, 1:, None] * between
-    return np.asarray(maze.in_wall(dense.reshape(len(paths), -1, 2))).any(-1)
+    return np.atleast_1d(maze.in_wall(dense.reshape(len(paths), -1, 2)).any(-1))
 
 
 def _up_to_wall(maze: Maze, points: np.ndarray) -> tuple[np.ndarray, str | None]:

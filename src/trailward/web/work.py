@@ -10,7 +10,7 @@ from trailward.checkpoint import CheckpointError
 from trailward.data.episode import DataError
 from trailward.diffusion.fitting import DivergedError
 from trailward.optional import MissingExtraError
-from trailward.web import maze_jobs
+from trailward.web import maze_jobs, running_jobs, track_jobs
 from trailward.web.boards import UnknownBoardError
 
 EXPECTED = (
@@ -26,14 +26,22 @@ EXPECTED = (
 
 VERBS: dict[str, Callable[..., Any]] = {
     "new_maze": maze_jobs.new_maze,
+    "example": maze_jobs.example,
     "draw": maze_jobs.draw,
     "expert": maze_jobs.expert,
     "remove": maze_jobs.remove,
     "plans": maze_jobs.plans,
     "run": maze_jobs.run,
     "prepare": maze_jobs.prepare,
+    "record": maze_jobs.record,
     "learn": maze_jobs.learn,
     "judge": maze_jobs.judge,
+    "race": running_jobs.race,
+    "dropped": track_jobs.dropped,
+    "arrange": track_jobs.arrange,
+    "pick": track_jobs.pick,
+    "look": track_jobs.look,
+    "download": track_jobs.download,
 }
 """By the name that the server asks for; each takes a ``Control`` and keyword arguments."""
 

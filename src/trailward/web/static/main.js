@@ -1,8 +1,10 @@
 // The page: tabs, the address that holds what is shown, and the messages at the top.
-import { ask, quietAlert } from "./server.js";
+import { quietAlert } from "./server.js";
 import { openMaze } from "./maze.js";
+import { openRunning } from "./running.js";
+import { openTracks } from "./tracks.js";
 
-const TABS = { maze: openMaze };
+const TABS = { maze: openMaze, tracks: openTracks, running: openRunning };
 const opened = new Map();
 
 // What is shown stands behind '#' in the address, so that it can be sent to somebody.
@@ -45,6 +47,12 @@ buttons.forEach((button, index) => {
   });
 });
 document.querySelector("#alert button").addEventListener("click", quietAlert);
+
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
+addEventListener("hashchange", () => location.reload()); // an address that was pasted
 
 const first = place.read();
 show(first.tab, first.settings);

@@ -108,7 +108,7 @@ export function openMaze(settings, keep) {
     return facts;
   };
 
-  function begin(maze) {
+  function begin(maze, remembered = true) {
     state.unfollow?.();
     Object.assign(state, { board: null, facts: null, maze, running: {}, fans: null, unfollow: null });
     view.drawings = [];
@@ -120,7 +120,7 @@ export function openMaze(settings, keep) {
     if (maze !== "paint") tasks({ grid: MAZES[maze] });
     say("");
     refresh();
-    remember();
+    if (remembered) remember();
   }
 
   function tasks({ grid }) {
@@ -163,7 +163,8 @@ export function openMaze(settings, keep) {
 
   function finished(job) {
     if (job.verb === "learn") {
-      const [row, column] = job.answer.best_cell;
+      const [row, column] = job.answer.map.best_cell;
+      picture(job.answer);
       say(`Learnt in ${job.answer.seconds} s. The best place is row ${row}, column ${column} (the star). Click anywhere to see plans.`);
       reload(state.board);
       if (view.start) fan(view.start);
@@ -177,6 +178,7 @@ export function openMaze(settings, keep) {
     view.setMap(map);
     paintScale($("maze-scale"));
     if (losses) showLosses(losses);
+    performance.mark("map");
   }
 
   function showLosses(losses) {
@@ -413,6 +415,12 @@ export function openMaze(settings, keep) {
       next.click();
     });
   }
+  $("example").addEventListener("click", attempt(async () => {
+    const facts = await ask("/api/boards", { kind: "example" });
+    take(facts);
+    say("Three paths were drawn; the star is where they lead. Click anywhere to see plans.");
+    if (facts.start) await fan(facts.start);
+  }));
   $("begin").addEventListener("click", () => { $("welcome").hidden = true; canvas.focus(); });
   $("learn").addEventListener("click", () => { Object.assign(view, { fan: null, trail: [], ball: null }); startJob("learn", () => ({}))(); });
   $("stop").addEventListener("click", attempt(() => ask(`/api/jobs/${state.running.learn}/stop`, {})));
@@ -441,7 +449,7 @@ export function openMaze(settings, keep) {
   if (settings.plans) $("candidates").value = settings.plans;
   showWhich();
   showSliders();
-  begin(state.maze);
+  begin(state.maze, !settings.board);
   const start = settings.start?.split(",").map(Number);
   if (settings.board) {
     ask(`/api/boards/${encodeURIComponent(settings.board)}`).then((facts) => {

@@ -1,0 +1,229 @@
+"""The page, measured in a real browser: how fast it is there, how fast it learns, whom it refuses.
+
+    .venv/bin/python benchmarks/page.py
+    .venv/bin/python benchmarks/page.py --screenshots docs/images
+    .venv/bin/python benchmarks/page.py --example src/trailward/web/example
+
+The last line is one JSON object: ``first_paint_ms`` and ``bytes`` of the page,
+``map_updates_per_second`` while a reward is learnt, ``draw_to_reward_seconds`` from the first
+stroke of three drawings to the finished reward, ``paint_to_plans_seconds`` from a painted maze to
+its first plans, ``clients`` (50 pages at once while a job runs) and ``hostile`` (requests and
+files that must be refused).
+
+It takes the browser and the helpers of the tests: Debian's Chromium, pip install -e '.[dev]'.
+"""
+
+import argparse
+import json
+import shutil
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "web"))
+
+from browser import Visit, chromium
+from hostile import hostile_files, hostile_requests
+from playwright.sync_api import Browser, expect
+from served import Served, serving
+
+DRAWINGS = (
+    [(-1, -1), (0.9, -1.05), (1.05, 0.9), (-0.9, 1)],
+    [(0.2, -0.9), (1, -0.9), (0.95, 0.9), (-1, 0.95)],
+    [(1.1, 0.1), (1.05, 1), (-0.95, 1.05)],
+)
+END = [1, 1]
+"""The cell where all of them end."""
+
+PAINTED = [(2, 2), (2, 3), (2, 4), (3, 4), (4, 2), (5, 2), (5, 5)]
+"""Cells that get walls, on a grid of 6 rows and 8 columns with a border."""
+
+
+def first_paint(browser: Browser, served: Served, loads: int = 5) -> tuple[float, int]:
+    """Median milliseconds to the first paint of a fresh visit, and the bytes that it loads."""
+    times, sizes = [], []
+    for _ in range(loads):
+        visit = Visit.to(browser, served.address + "/")
+        visit.page.wait_for_load_state("networkidle")
+        script = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime"
+        times.append(visit.page.evaluate(script))
+        script = "() => performance.getEntries().reduce((n, e) => n + (e.transferSize || 0), 0)"
+        sizes.append(visit.page.evaluate(script))
+        visit.page.context.close()
+    return statistics.median(times), max(sizes)
+
+
+def draw_and_learn(browser: Browser, served: Served) -> tuple[Visit, dict[str, Any]]:
+    """Draw three paths and learn."""
+    visit = Visit.to(browser, served.address + "/")
+    visit.page.wait_for_load_state("networkidle")
+    began = time.perf_counter()
+    for drawing in DRAWINGS:
+        visit.draw(drawing)
+    drawn = time.perf_counter()
+    visit.page.click("#learn")
+    visit.status("Learnt in", 600)
+    ended = time.perf_counter()
+    marks = visit.page.evaluate("() => performance.getEntriesByName('map').map(e => e.startTime)")
+    during = marks[:-2]  # what is shown at the end is no update while learning
+    board = served.ask(f"/api/boards/{board_name(visit)}")
+    return visit, {
+        "draw_to_reward_seconds": round(ended - began, 2),
+        "draw_seconds": round(drawn - began, 2),
+        "map_updates": len(during),
+        "map_updates_per_second": round((len(during) - 1) / (during[-1] - during[0]) * 1000, 2),
+        "best_cell_right": board["learnt"]["map"]["best_cell"] == END,
+    }
+
+
+def board_name(visit: Visit) -> str:
+    """The board in the address of a page."""
+    return visit.page.url.partition("board=")[2].partition("&")[0]
+
+
+def paint_and_plan(browser: Browser, served: Served) -> tuple[Visit, float]:
+    """Paint a maze, wait until it can plan there, and see a fan of plans."""
+    visit = Visit.to(browser, served.address + "/")
+    page = visit.page
+    page.get_by_role("radio", name="Paint one").click()
+    extent = (10.0, 8.0)
+    for row, column in PAINTED:
+        visit.click((column + 0.5 - 5, 4 - row - 0.5), extent)
+    began = time.perf_counter()
+    page.click("#paint-done")
+    visit.status("This maze is ready", 900)
+    expect(page.locator("#learn")).to_be_visible()
+    visit.click((-3.5, 2.5), (8.6, 6.6))
+    visit.status("12 plans", 120)
+    return visit, time.perf_counter() - began
+
+
+def many_clients(served: Served, board: str, count: int = 50) -> dict[str, Any]:
+    """So many pages at once while a job runs: every file, the board, and open events."""
+    job = served.ask(f"/api/boards/{board}/learn", {"num_steps": 1000})
+    names = [
+        path.name for path in (Path(__file__).parents[1] / "src/trailward/web/static").iterdir()
+    ]
+    paths = ["/", *(f"/static/{name}" for name in names), "/api/state", f"/api/boards/{board}"]
+    seconds: list[float] = []
+    errors: list[str] = []
+
+    def client() -> None:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=60) as events:
+            asked = (
+                f"GET /api/events?board={board} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n"
+            )
+            events.sendall(asked.encode())
+            for _ in range(2):
+                for path in paths:
+                    began = time.perf_counter()
+                    status, _, _ = served.request("GET", path)
+                    seconds.append(time.perf_counter() - began)
+                    if status != 200:
+                        errors.append(f"{path}: {status}")
+            if not events.recv(100).startswith(b"HTTP/1.1 200"):
+                errors.append("no events")
+
+    threads = [threading.Thread(target=client) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    served.ask(f"/api/jobs/{job['job']}/stop", {})
+    ordered = sorted(seconds)
+    return {
+        "clients": count,
+        "requests": len(seconds),
+        "errors": len(errors),
+        "ms_median": round(1000 * statistics.median(ordered), 1),
+        "ms_95_percent": round(1000 * ordered[int(0.95 * len(ordered))], 1),
+    }
+
+
+def refuse(served: Served) -> dict[str, Any]:
+    """Hostile requests and files: refused, nothing written, nothing left running."""
+    before = _files(served.out)
+    board = served.ask("/api/boards", {"kind": "tracks"})["board"]
+    workers = served.workers()
+    accepted = [name for name, try_it in hostile_requests(served) if try_it() < 400]
+    accepted += [name for name, try_it in hostile_files(served, board) if try_it() < 400]
+    served.ask(f"/api/boards/{board}", method="DELETE")
+    count = len(hostile_requests(served)) + len(hostile_files(served, board))
+    return {
+        "tried": count,
+        "accepted": accepted,
+        "written": sorted(_files(served.out) - before),
+        "workers_as_before": served.workers() == workers,
+        "running": len(served.ask("/api/state")["running"]),
+    }
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def picture(visit: Visit, folder: Path | None, name: str, *, settled_ms: int = 1500) -> None:
+    """A screenshot, if a folder is given."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        visit.page.wait_for_timeout(settled_ms)
+        visit.page.screenshot(path=folder / f"page-{name}.png")
+
+
+def keep_example(served: Served, board: str, folder: Path) -> None:
+    """Copy a finished board to where the package has its example."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    facts = json.loads((served.out / board / "board.json").read_text(encoding="utf-8"))
+    facts["start"] = [-1.0, -1.0]
+    (folder / "board.json").write_text(json.dumps(facts), encoding="utf-8")
+    for part in ("drawings", "reward"):
+        shutil.copytree(served.out / board / part, folder / part)
+
+
+def main() -> None:
+    """Measure, say what was found, and print it as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--screenshots", type=Path, help="folder for pictures of every tab")
+    parser.add_argument("--example", type=Path, help="folder for the packaged example")
+    parser.add_argument("--quick", action="store_true", help="nothing that is trained")
+    given = parser.parse_args()
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as home, serving(Path(home) / "out") as served:
+        time.sleep(0 if given.quick else 8)  # the workers load PyTorch meanwhile
+        with chromium() as browser:
+            figures["first_paint_ms"], figures["bytes"] = first_paint(browser, served)
+            if not given.quick:
+                figures |= measure(browser, served, given.screenshots, given.example)
+        figures["hostile"] = refuse(served)
+    for name, value in figures.items():
+        print(f"{name:>24}  {value}")
+    print(json.dumps(figures))
+
+
+def measure(
+    browser: Browser, served: Served, screenshots: Path | None, example: Path | None
+) -> dict[str, Any]:
+    """What takes learning and training."""
+    visit, found = draw_and_learn(browser, served)
+    visit.click((-1, -1))
+    visit.status("12 plans")
+    picture(visit, screenshots, "maze")
+    if example is not None:
+        keep_example(served, board_name(visit), example)
+    found["clients"] = many_clients(served, board_name(visit))
+    painted, found["paint_to_plans_seconds"] = paint_and_plan(browser, served)
+    picture(painted, screenshots, "painted")
+    for each in (visit, painted):
+        found.setdefault("complaints", []).extend(each.complaints)
+        each.page.context.close()
+    return found
+
+
+if __name__ == "__main__":
+    main()

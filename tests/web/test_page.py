@@ -1,0 +1,187 @@
+"""The page in a real browser: draw, learn, ask for plans, run; and all that may come between."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Visit, chromium
+from playwright.sync_api import Browser, expect
+from served import Served, serving
+
+UPPER_LEFT = [
+    [(-1, -1), (1, -1), (1, 1), (-1, 1)],
+    [(0.8, -1.1), (1.1, 0.9), (-0.9, 1)],
+    [(1, 0), (1, 1), (-1, 1)],
+]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("page") / "out") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser, served: Served) -> Iterator[Visit]:
+    visit = Visit.to(browser, served.address + "/")
+    yield visit
+    visit.page.context.close()
+    assert visit.complaints == []
+
+
+@pytest.fixture(scope="module")
+def learnt(browser: Browser, served: Served) -> str:
+    """The address of a board on which three paths are drawn and a reward is learnt."""
+    visit = Visit.to(browser, served.address + "/")
+    for line in UPPER_LEFT:
+        visit.draw(line)
+    visit.page.click("#learn")
+    said = visit.status("Learnt in", 300)
+    assert "row 1, column 1 (the star)" in said
+    address = visit.page.url
+    visit.page.context.close()
+    assert visit.complaints == []
+    return address
+
+
+def board_of(served: Served, address: str) -> dict:
+    name = address.partition("board=")[2].partition("&")[0]
+    return served.ask(f"/api/boards/{name}")
+
+
+def test_the_reward_is_highest_where_the_drawings_end(served: Served, learnt: str) -> None:
+    board = board_of(served, learnt)
+    assert [drawing["why"] for drawing in board["drawings"]] == [None, None, None]
+    assert board["learnt"]["map"]["best_cell"] == [1, 1]
+    assert len(board["learnt"]["losses"]) == 80
+    assert board["learnt"]["losses"][-1] < board["learnt"]["losses"][0]
+
+
+def test_what_is_learnt_is_a_folder_of_the_command_line(served: Served, learnt: str) -> None:
+    from trailward import LearntReward, read_dataset
+
+    folder = served.out / board_of(served, learnt)["board"]
+    reward = LearntReward.load(folder / "reward")
+    ends = [
+        episode.observations[-1] for episode in read_dataset(folder / "demonstrations-v0").episodes
+    ]
+    assert len(ends) == 3
+    assert reward(ends[0]) > reward([1.0, -1.0, 0.0, 0.0])
+
+
+def test_a_click_shows_a_fan_of_plans_and_play_runs_one(visit: Visit, learnt: str) -> None:
+    page = visit.page
+    visit.open(learnt)
+    expect(page.locator("#learn")).to_have_text("Learn again")
+    visit.click((1, -1))
+    assert visit.status("12 plans").count("wall") == 1
+    expect(page.locator("#step")).to_have_value("8")
+    page.locator("#step").fill("0")
+    expect(page.locator("#step + output")).to_have_text("0 of 8")
+    page.get_by_role("radio", name="Without").click()
+    page.locator("#candidates").fill("4")
+    page.locator("#candidates").dispatch_event("change")
+    visit.status("4 plans")
+    page.get_by_role("radio", name="With the reward").click()
+    page.click("#play")
+    assert "row 1, column 1" in visit.status("After 300 steps", 90)
+
+
+def test_a_line_through_a_wall_is_kept_up_to_it_and_says_so(visit: Visit) -> None:
+    visit.draw([(1, -1), (-1, -1), (-1, 1)])
+    visit.status("the line runs into a wall here")
+    expect(visit.page.locator("#drawings li.short")).to_contain_text("the ball stops before it")
+    visit.page.click("#undo")
+    expect(visit.page.locator("#drawings li")).to_have_count(0)
+
+
+def test_a_line_that_begins_in_a_wall_is_refused(visit: Visit) -> None:
+    visit.page.mouse.move(*visit.at((-1, 0), (3.6, 3.6)))
+    visit.page.mouse.down()
+    visit.page.mouse.move(*visit.at((1, 0), (3.6, 3.6)), steps=10)
+    visit.page.mouse.up()
+    alert = visit.page.get_by_role("alert")
+    expect(alert).to_contain_text("The line begins inside a wall", timeout=20_000)
+    visit.complaints[:] = [c for c in visit.complaints if "422" not in c]
+
+
+def test_the_expert_draws_too(visit: Visit) -> None:
+    visit.page.click("#expert")
+    expect(visit.page.locator("#drawings li")).to_have_count(3, timeout=30_000)
+
+
+def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: Visit) -> None:
+    page = visit.page
+    for line in UPPER_LEFT[:1]:
+        visit.draw(line)
+    page.click("#learn")
+    expect(page.locator("#learning p")).to_contain_text("Learning", timeout=60_000)
+    page.reload()
+    other = visit.another_tab()
+    for each in (page, other.page):
+        expect(each.locator("#learning p")).to_contain_text("Learning", timeout=30_000)
+    other.page.click("#stop")
+    visit.status("Learnt in")
+    other.status("Learnt in")
+    expect(page.locator("#stop")).to_be_hidden()
+
+
+def test_a_worker_that_is_killed_says_so_and_the_page_goes_on(visit: Visit, served: Served) -> None:
+    page = visit.page
+    visit.draw(UPPER_LEFT[2])
+    page.click("#learn")
+    expect(page.locator("#learning p")).to_contain_text("Learning:", timeout=60_000)
+    os.kill(max(served.workers(), key=_busy), signal.SIGKILL)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("the process that did it died: SIGKILL", timeout=20_000)
+    page.click("#learn")
+    expect(page.locator("#learning p")).to_contain_text("Learning:", timeout=60_000)
+    page.click("#stop")
+    visit.status("Learnt in")
+
+
+def _busy(process: int) -> int:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11])
+
+
+def test_the_keyboard_is_enough(visit: Visit) -> None:
+    page = visit.page
+    page.locator("#maze").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    visit.status("A line begins here")
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page.locator("#drawings li")).to_have_count(1, timeout=20_000)
+    page.keyboard.press("Enter")
+    visit.status("12 plans (nothing is learnt yet")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_nothing_bars_anyone_from_the_page(browser: Browser, learnt: str, colours: str) -> None:
+    visit = Visit.to(browser, learnt, color_scheme=colours)
+    expect(visit.page.locator("#learn")).to_have_text("Learn again")
+    assert visit.violations() == []
+    visit.page.set_viewport_size({"width": 400, "height": 800})
+    assert visit.violations() == []
+    width = visit.page.evaluate("() => document.documentElement.scrollWidth")
+    assert width <= 400
+    visit.page.context.close()
+    assert visit.complaints == []
+
+
+def test_the_address_holds_the_settings(visit: Visit, learnt: str) -> None:
+    visit.open(learnt + "&strength=2&plans=5&start=1.00,-1.00&which=without")
+    visit.status("5 plans")
+    expect(visit.page.locator("#strength")).to_have_value("2")
+    expect(visit.page.get_by_role("radio", name="Without")).to_be_checked()
