@@ -36,6 +36,8 @@ VERBS = {
 
 _ELSEWHERE = {"policies": "trailward_benchmark.verbs", "benchmark": "trailward_benchmark.verbs"}
 _GO_ON = ("policies", "train", "learn", "benchmark", "demo")
+_BY_ENVIRONMENT = ("collect", "demo", "evaluate", "plan", "policies", "report")
+"""Verbs with flags that depend on --env."""
 _SPEAKS = ("plan", "inspect")
 """Verbs whose lines are what was asked for, so that they go to the standard output."""
 
@@ -105,6 +107,8 @@ def _run(verb: str, arguments: list[str], *, at_once: bool) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="minari|gymnasium.*")
             command.run(partial(console.print, markup=False))
+    except SystemExit:  # help was asked for, or flags are wrong
+        raise
     except _expected() as error:
         from rich.console import Console
 
@@ -126,7 +130,12 @@ def _parse(verb: str, arguments: list[str]) -> Any:
     """The verb's settings, as its flags say; a preset's are the flags' defaults."""
     import tyro
 
-    kind = _kind(verb)
+    asks = "--help-all" not in arguments and not {"--help", "-h"}.isdisjoint(arguments)
+    if asks and verb not in _BY_ENVIRONMENT:
+        from trailward.cli.short_help import print_short_help
+
+        print_short_help(verb, _module(verb))
+    kind = getattr(importlib.import_module(_module(verb)), verb.capitalize())
     preset = _preset(arguments)
     if preset is not None and any(field.name == "preset" for field in fields(kind)):
         from trailward.cli.presets import defaults
@@ -140,7 +149,7 @@ def _parse(verb: str, arguments: list[str]) -> Any:
     description = kind.__doc__ or ""
     if "--help-all" in arguments:
         arguments = [*(flag for flag in arguments if flag != "--help-all"), "--help"]
-    elif "--help" in arguments or "-h" in arguments:
+    elif asks:
         kind, hidden = _essential(kind)
         if hidden:
             description += f"\n\nMore settings, of {hidden}: trailward {verb} --help-all"
@@ -167,8 +176,8 @@ def _unfilled(kind: type[Any], given: Mapping[str, Any]) -> Any:
     return command
 
 
-def _kind(verb: str) -> type[Any]:
-    """The dataclass whose fields are the verb's flags.
+def _module(verb: str) -> str:
+    """The module of the dataclass whose fields are the verb's flags.
 
     Raises:
         ValueError: if the verb is of a package that is not installed.
@@ -180,7 +189,7 @@ def _kind(verb: str) -> type[Any]:
             "repository, after pip install -e '.[dev]' there"
         )
         raise ValueError(msg)
-    return getattr(importlib.import_module(module), verb.capitalize())
+    return module
 
 
 def _essential(kind: type[Any]) -> tuple[type[Any], str]:
