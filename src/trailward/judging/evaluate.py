@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from trailward.acting.network_policy import normalized_score
-from trailward.acting.planner import Policy
+from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import observations_of
@@ -71,21 +71,15 @@ def evaluate(
     stage("roll-outs")
     reach = (diffuser.spec.horizon - 1) * diffuser.spec.stride
     simulators = _Simulators(environment, task, config, max(config.episode_steps, reach))
-    policies: dict[str, Policy] = {
-        name: config.planner(diffuser, learnt, guided=name == "learnt")
-        for name in ("unguided", "learnt")
-    }
+    policies: dict[str, Policy] = {**_planners(learnt, diffuser, config)}
     demonstrator = demonstrator or task.demonstrator()
     if demonstrator is not None:
         policies["demonstrator"] = demonstrator
     episodes, behaviour = judge_behaviour(policies, simulators.run)
     starts = np.stack([episode.observations[0] for episode in episodes["learnt"]])
-    planners = {
-        name: config.planner(diffuser, learnt, guided=name == "learnt")
-        for name in ("unguided", "learnt")
-    }
     plans = {
-        name: plan_observations(diffuser, each.plan(starts)) for name, each in planners.items()
+        name: plan_observations(diffuser, each.plan(starts))
+        for name, each in _planners(learnt, diffuser, config).items()
     }
     stage("correlation with the true reward")
     rewards = _judge_rewards(learnt, task, play, config)
@@ -118,6 +112,16 @@ def evaluate(
     parts = (rewards, dynamics, own)
     figures = facts | behaviour | {k: v for part in parts for k, v in part.figures.items()}
     return Evaluation(figures, {k: v for part in parts for k, v in part.arrays.items()})
+
+
+def _planners(
+    learnt: LearntReward, diffuser: Diffuser, config: EvaluationConfig
+) -> dict[str, Planner]:
+    """New planners, without and with the reward."""
+    return {
+        name: config.planner(diffuser, learnt, guided=name == "learnt")
+        for name in ("unguided", "learnt")
+    }
 
 
 def facts_of(

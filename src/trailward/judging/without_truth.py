@@ -83,18 +83,7 @@ def judge_without_truth(
     }
     if can_disagree(learnt):
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
-    if learnt.known_region is not None:
-        figures["known"] = {
-            name: known_share(
-                learnt.model,
-                learnt.known_region,
-                diffuser.normalizer,
-                data,
-                count=config.num_windows,
-                seed=config.seed,
-            )
-            for name, data in windows.items()
-        }
+    figures |= _known_shares(learnt, diffuser, windows, config)
     warnings = {
         "known": _about_known(figures.get("known", {})),
         "support": " ".join(f"{finding}." for finding in support.findings()),
@@ -114,6 +103,26 @@ def judge_without_truth(
         plans = guided_plans(learnt, diffuser, play, config)
         arrays["plans"] = plans[..., list(place)]
     return Evaluation(figures, arrays)
+
+
+def _known_shares(
+    learnt: LearntReward, diffuser: Diffuser, data: Mapping[str, Windows], config: EvaluationConfig
+) -> dict[str, Any]:
+    """How much of each data the reward knows; nothing if it has no known region."""
+    if learnt.known_region is None:
+        return {}
+    shares = {
+        name: known_share(
+            learnt.model,
+            learnt.known_region,
+            diffuser.normalizer,
+            windows,
+            count=config.num_windows,
+            seed=config.seed,
+        )
+        for name, windows in data.items()
+    }
+    return {"known": shares}
 
 
 def guided_plans(
