@@ -31,7 +31,7 @@ class MLPSettings(RewardSettings):
     """Settings of a reward ``mlp``.
 
     Attributes:
-        hidden: widths of the hidden layers; the thesis's are 384, 128, 64 for U-Maze.
+        hidden: widths of the hidden layers; the thesis has 384, 128, 64 on its smallest task.
     """
 
     hidden: tuple[int, ...] = (384, 128, 64)
@@ -109,7 +109,7 @@ class MLPReward(RewardModel):
 
 @REWARDS.register("conv")
 class ConvReward(RewardModel):
-    """The thesis's model for HalfCheetah, after Diffuser's value network: convolutions over time.
+    """The thesis's model for locomotion, after Diffuser's value network: convolutions over time.
 
     Each layer halves the number of plan steps; what is left is mapped to one number. It holds one
     horizon only.
