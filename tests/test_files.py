@@ -81,6 +81,7 @@ def test_a_full_or_read_only_disk_is_told_in_one_line(
     with pytest.raises(StorageError, match=words) as told:
         write_file(path, "after")
     assert "\n" not in str(told.value)
+    assert str(told.value).startswith(f"{path} could not be written")
     assert told.value.errno == number
     assert path.read_text() == "before"
     assert names(tmp_path) == {"a.txt"}

@@ -40,6 +40,9 @@ class StorageError(OSError):
     What stood there before is as it was.
     """
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 def write_file(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write a file in one move; its folder is made if it is not there.

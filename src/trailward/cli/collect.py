@@ -11,6 +11,7 @@ from trailward.checkpoint import provenance
 from trailward.cli.flags import Say, flag_value, settings_of, with_environment
 from trailward.data.dataset import free_folder, write_dataset
 from trailward.data.episode import MAX_SEED, DataError, at_most
+from trailward.data.formats.minari_folder import dataset_folder
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Recipe
 from trailward.folders import own_file
 from trailward.limits import check_memory
@@ -35,7 +36,8 @@ class Collect:
     def run(self, say: Say) -> Path:
         """Record episodes and write them; refuses to write over data."""
         self._check()
-        with own_file(free_folder(self.out)):
+        with own_file(dataset_folder(self.out)):
+            free_folder(self.out)
             return self._run(say)
 
     def _check(self) -> None:
