@@ -41,8 +41,11 @@ def change(path: Path, **changes: Any) -> None:
     """Change values of a JSON file, named ``section__name``."""
     content = json.loads(path.read_text())
     for place, value in changes.items():
-        section, _, name = place.partition("__")
-        content[section][name] = value
+        *sections, name = place.split("__")
+        found = content
+        for section in sections:
+            found = found[section]
+        found[name] = value
     path.write_text(json.dumps(content))
 
 

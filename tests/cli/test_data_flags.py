@@ -42,7 +42,7 @@ def test_the_way_from_tracks_to_a_reward(
     assert "--resample 0.4" in told
     named = ("--reward.features", "z", "x")
     assert main([*learn, f"--demonstrations={other}", "--resample=0.4", *named]) == 0
-    assert LearntReward.load(tmp_path / "r").config.features == (1, 0)
+    assert LearntReward.load(tmp_path / "r").model.settings.features == (1, 0)
 
 
 @pytest.mark.usefixtures("without_type_checks")

@@ -57,6 +57,9 @@ class Learn:
     """Where: cpu, cuda, cuda:1, mps."""
     table: TableLayout = field(default_factory=TableLayout)
 
+    def __post_init__(self) -> None:
+        find_objective(self.objective)  # refuses one that is unknown
+
     def run(self, say: Say) -> LearntReward:
         """Learn a reward, or go on learning it."""
         with own_folder(self.out, "reward", resumes_from=STATE):
