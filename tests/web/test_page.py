@@ -185,3 +185,43 @@ def test_the_address_holds_the_settings(visit: Visit, learnt: str) -> None:
     visit.status("5 plans")
     expect(visit.page.locator("#strength")).to_have_value("2")
     expect(visit.page.get_by_role("radio", name="Without")).to_be_checked()
+
+
+def test_a_finished_example_loads_at_once(visit: Visit) -> None:
+    visit.page.click("#example")
+    visit.status("12 plans", 20)
+    expect(visit.page.locator("#drawings li")).to_have_count(3)
+    expect(visit.page.locator("#learn")).to_have_text("Learn again")
+
+
+TRACKS = "id,time (s),x (m),y (m)\n" + "".join(
+    f"{track},{step},{step * (0.5 + 0.1 * track):.2f},{track + step * 0.1:.2f}\n"
+    for track in range(6)
+    for step in range(12)
+)
+
+
+def test_dropped_tracks_are_read_shown_and_picked(visit: Visit, tmp_path: Path) -> None:
+    file = tmp_path / "walks.csv"
+    file.write_text(TRACKS)
+    page = visit.page
+    page.get_by_role("tab", name="Tracks").click()
+    page.set_input_files("#file-everybody", file)
+    expect(page.locator("#file-name")).to_have_text(
+        "walks.csv: 6 tracks, 66 moments", timeout=20_000
+    )
+    assert page.locator("#preview tbody tr").count() == 5
+    page.fill("#picked", "2, 4")
+    page.click("#pick")
+    expect(page.locator("#track-status")).to_have_text("2 tracks are taken.", timeout=20_000)
+    expect(page.locator("#fit")).to_be_enabled()
+    assert visit.violations() == []
+
+
+def test_a_file_that_cannot_be_read_says_why(visit: Visit, tmp_path: Path) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_text("id,time,x,y\n1,0,a,2\n1,1,b,3\n")
+    visit.page.get_by_role("tab", name="Tracks").click()
+    visit.page.set_input_files("#file-everybody", file)
+    alert = visit.page.get_by_role("alert")
+    expect(alert).to_contain_text("odd.csv", timeout=20_000)

@@ -292,11 +292,13 @@ class Server:
 
     def _board(self, name: str) -> dict[str, Any]:
         facts = read_board(self.root, name)
-        learnt = board_folder(self.root, name) / "reward" / "page.json"
+        folder = board_folder(self.root, name)
+        learnt, fitted = folder / "reward" / "page.json", folder / "page.json"
         jobs: list[Job] = self.jobs.of(name)
         return facts | {
             "board": name,
             "learnt": json.loads(learnt.read_text("utf-8")) if learnt.is_file() else None,
+            "fitted": json.loads(fitted.read_text("utf-8")) if fitted.is_file() else None,
             "jobs": [job.told() for job in jobs if job.state in RUNNING],
         }
 

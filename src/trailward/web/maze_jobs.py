@@ -34,13 +34,13 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards
 from trailward.pretrained import model_folder, packaged
 from trailward.web.boards import board_folder, new_board, read_board, write_board
-from trailward.web.learning import LEARNING, REWARD, SAMPLING, planner
+from trailward.web.learning import EVERY, LEARNING, REWARD, SAMPLING, planner, told
 from trailward.web.worker import Control
 
 MOST_DRAWINGS, MOST_POINTS, LEAST_LENGTH = 9, 2000, 0.5
 _PIXELS, _SPACING, _STUCK, _EPISODE = 10, 0.2, 60, {"umaze": 300, "large": 600}
-_EVERY, _PART = 0.2, 10
-"""Seconds between two pictures while learning, and steps between two parts of a roll-out."""
+_PART = 10
+"""Steps between two parts of a roll-out."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def prepare(control: Control, board: str, num_steps: int = 6000) -> dict[str, An
         mine.folder / "diffuser",
         denoiser_config=DenoiserConfig(width=64),
         config=config,
-        report=_told(control, "Learning how the ball moves here", num_steps),
+        report=told(control, "Learning how the ball moves here", num_steps),
         provenance=provenance(0, play=play.provenance),
     )
     return mine.keep(mine.facts | {"ready": True})
@@ -304,7 +304,7 @@ def learn(control: Control, board: str, num_steps: int = 80) -> dict[str, Any]:
         nonlocal last
         if state.loss is not None:
             losses.append(round(state.loss, 5))
-        if time.monotonic() - last >= _EVERY:
+        if time.monotonic() - last >= EVERY:
             shown = picture.of(state.reward())
             control.progress("Learning", state.step, num_steps, losses=losses, **shown)
             last = time.monotonic()
@@ -505,18 +505,6 @@ def judge(control: Control, board: str, task: str) -> dict[str, Any]:
     )
     wanted = ("task", "return", "return_fraction", "erc_windows", "best_cell")
     return {name: evaluation.figures[name] for name in wanted}
-
-
-def _told(control: Control, what: str, total: int) -> Callable[..., None]:
-    last = 0.0
-
-    def report(done: int, **figures: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY or done >= total:
-            last = time.monotonic()
-            control.progress(what, done, total)
-
-    return report
 
 
 def _recording(steps: list[torch.Tensor]) -> Callable[..., Any]:

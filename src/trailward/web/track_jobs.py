@@ -1,5 +1,6 @@
 """Jobs of the tracks tab: read what was dropped, say what is in it, fit, and hand out results."""
 
+import base64
 import io
 import json
 import shutil
@@ -16,13 +17,23 @@ from trailward.data.entries import entry_names, place_entries
 from trailward.data.episode import DataError, Episode
 from trailward.data.formats.arrow import column_names
 from trailward.data.formats.table import TableLayout
+from trailward.data.plan import PlanSpec
 from trailward.data.statistics import DataFacts, inspect_data
+from trailward.diffusion.diffuser import DenoiserConfig
+from trailward.diffusion.training import TrainingConfig, train_diffuser
+from trailward.judging.place_map import map_arrays, read_walls
+from trailward.learning.config import LearningConfig, SelectionConfig
+from trailward.learning.learn_reward import LearningState, learn_reward
+from trailward.learning.learnt_reward import LearntReward
+from trailward.rewards import AdditiveSettings, EnsembleSettings
 from trailward.web.boards import board_folder, read_board, write_board
+from trailward.web.learning import told
 from trailward.web.worker import Control
 
 ROLES = ("everybody", "some", "walls")
 """What a dropped file can be: all tracks, those of interest, and walls."""
 
+_HORIZON, _TRAINING, _LEARNING = 10, 1200, 150
 _MOST_TRACKS, _MOST_POINTS, _PREVIEW, _TABLES = 400, 60, 6, (".csv", ".parquet")
 
 
@@ -216,6 +227,100 @@ def _preview(file: Path | None) -> list[list[str]]:
     with file.open(encoding="utf-8", errors="replace") as lines:
         rows = [line.rstrip("\r\n")[:400] for _, line in zip(range(_PREVIEW), lines, strict=False)]
     return [row.split(",")[:12] for row in rows[1:]]
+
+
+def fit(control: Control, board: str) -> dict[str, Any]:
+    """Learn what those of interest are after, beside everybody, and map it."""
+    mine = Board(control.root, board)
+    everybody, some = mine.both()
+    place = place_entries(everybody)
+    if some is None or place is None:
+        raise DataError("say whose aims you want to know first")
+    forget(mine)
+    stride = max(1, round(float(np.median([len(e) for e in some.episodes])) / _HORIZON))
+    size, acting = everybody.observation_dim, everybody.action_dim
+    spec = PlanSpec(_HORIZON, stride, size, acting, with_actions=False)
+    diffuser = train_diffuser(
+        everybody,
+        spec,
+        denoiser_config=DenoiserConfig(width=48, depth=2),
+        config=TrainingConfig(num_steps=_TRAINING, batch_size=64, optimizer="adam"),
+        report=told(control, "Learning how everybody moves", _TRAINING),
+    )
+
+    def on_step(state: LearningState) -> bool:
+        control.progress("Learning what they seek", state.step, _LEARNING)
+        return not control.stopped
+
+    learnt = learn_reward(
+        diffuser,
+        some,
+        play=everybody,
+        objective="logit",
+        reward=EnsembleSettings(AdditiveSettings(features=place), num_members=3),
+        config=LearningConfig(
+            num_steps=_LEARNING, selection=SelectionConfig(num_held_out=0, patience=1000)
+        ),
+        on_step=on_step,
+    )
+    learnt.save(mine.folder / "reward")
+    diffuser.save(mine.folder / "diffuser")
+    return _shown(mine, learnt, everybody, some, place)
+
+
+def _shown(
+    mine: Board, learnt: LearntReward, everybody: Dataset, some: Dataset, place: tuple[int, int]
+) -> dict[str, Any]:
+    walls = mine.file("walls")
+    drawn = None if walls is None else read_walls(walls)
+    arrays = map_arrays(learnt, everybody, some, place, drawn)
+    np.savez_compressed(mine.folder / "map.npz", allow_pickle=False, **arrays)
+    extent = arrays["map_extent"].tolist()
+    means = [learnt.mean_reward(episode) for episode in everybody.episodes]
+    own = [learnt.mean_reward(episode) for episode in some.episodes]
+    above = float(np.mean([np.mean(each > np.array(means)) for each in own]))
+    names = mine.facts["files"]
+    shown = {
+        "map": _picture(arrays["reward_map"], extent),
+        "unsure": _picture(arrays["disagreement_map"], extent),
+        "walls": [] if drawn is None else drawn.tolist(),
+        "says": [
+            f"on average, the reward puts those of interest above {above:.0%} of all tracks",
+            "from recordings alone nobody can tell a slope from a place: the darkest spot may "
+            "stand for a direction",
+        ],
+        "python": _PYTHON.format(
+            everybody=names["everybody"], picked=mine.facts["picked"] or names.get("some", "")
+        ),
+    }
+    write_page(mine, shown)
+    return shown
+
+
+_PYTHON = """from trailward import LearntReward, read_dataset
+
+everybody = read_dataset("{everybody}")
+some = {picked!r}
+learnt = LearntReward.load("reward")
+print([learnt.mean_reward(episode) for episode in everybody.episodes][:5])
+"""
+
+
+def _picture(values: np.ndarray, extent: Sequence[float]) -> dict[str, Any]:
+    """A map as bytes from 1, lowest, to 255; 0 where it is blank."""
+    known = np.isfinite(values)
+    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 1.0)
+    share = (np.where(known, values, low) - low) / max(high - low, 1e-9)
+    levels = np.where(known, 1 + 254 * share, 0).astype(np.uint8)
+    return {
+        "levels": base64.b64encode(levels.tobytes()).decode(),
+        "width": values.shape[1],
+        "height": values.shape[0],
+        "blank": True,
+        "low": float(low),
+        "high": float(high),
+        "extent": list(extent),
+    }
 
 
 def download(control: Control, board: str, what: str) -> dict[str, Any]:

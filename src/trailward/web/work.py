@@ -40,6 +40,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "dropped": track_jobs.dropped,
     "arrange": track_jobs.arrange,
     "pick": track_jobs.pick,
+    "fit": track_jobs.fit,
     "look": track_jobs.look,
     "download": track_jobs.download,
 }

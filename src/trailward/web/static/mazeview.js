@@ -102,8 +102,8 @@ export class MazeView {
       c.drawImage(this.image, -x0 * this.unit, -y0 * this.unit, this.grid[0].length * this.unit, this.grid.length * this.unit);
     }
     this.paintWalls(look);
-    if (this.best) this.paintBest(look);
     for (const drawing of this.drawings) this.paintDrawing(drawing, look);
+    if (this.best) this.paintBest(look);
     if (this.plans.length) this.paintPlans(this.plans, look, () => 0.75);
     if (this.fan) this.paintFan(look);
     if (this.trail.length > 1) this.stroke(this.trail, look.ink, 3, 1, look.halo);
