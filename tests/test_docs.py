@@ -20,6 +20,8 @@ import pytest
 import trailward
 from trailward.cli.main import VERBS, main
 from trailward.cli.presets import PRESETS
+from trailward.environments import find_environment
+from trailward.rewards import REWARDS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -62,12 +64,24 @@ def commands(text: str) -> list[str]:
     return [" ".join(shlex.split(line, comments=True)) for line in lines if line.strip()]
 
 
+CHOICES = {
+    "collect": [
+        ("--env", name, "--what", what)
+        for name in ("maze", "halfcheetah", "Hopper-v5")
+        for what in find_environment(name).recipes
+    ],
+    "learn": [("--reward.model", kind) for kind in REWARDS],
+}
+"""Flags that decide which other flags a verb has."""
+
+
 @functools.cache
 def flags(verb: str) -> frozenset[str]:
-    """What ``trailward VERB --help-all`` lists, as users see it."""
+    """What ``trailward VERB --help-all`` lists, whatever else is chosen."""
     shown = io.StringIO()
-    with redirect_stdout(shown), pytest.raises(SystemExit):
-        main([verb, "--help-all"])
+    for chosen in CHOICES.get(verb, [()]):
+        with redirect_stdout(shown), pytest.raises(SystemExit):
+            main([verb, *chosen, "--help-all"])
     return frozenset(FLAG.findall(shown.getvalue()))
 
 
