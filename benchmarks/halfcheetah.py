@@ -143,7 +143,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
         "erc": found["erc_episodes"]["distance"]["value"],
         "erc_windows": found["erc_windows"]["distance"]["value"],
         "learn_seconds": found["learnt"]["seconds"],
-        "decision_ms": found["decision_ms"],
+        "decision_ms": found["decision_ms_together"],
     }
     kept.write_text(json.dumps({"settings": now, "figures": figures}), encoding="utf-8")
     return figures

@@ -78,7 +78,14 @@ def transfer(figures: Figures) -> None:
     assert figures["umaze"]["rl_on_learnt_over_rl_on_true"] == pytest.approx(quotient)
 
 
-CHECKS = (umaze, large_maze, ensemble, halfcheetah, adversarial, transfer)
+def gymnasium_env(figures: Figures) -> None:
+    for found in (figures["hopper"], figures["walker2d"]):
+        assert {"return_fraction", "bc_return", "return", "demonstrator_return"} <= set(found)
+        assert 0 <= found["erc_episodes"] == found["erc_mean"] <= 1
+        assert len(found["by_seed"]["return"]) == len(figures["seeds"])
+
+
+CHECKS = (umaze, large_maze, ensemble, halfcheetah, adversarial, transfer, gymnasium_env)
 """By the name of the command: what its figures must be."""
 
 

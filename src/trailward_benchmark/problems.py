@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,13 @@ Arrays = dict[str, np.ndarray]
 _MAZES = ("umaze", "large")
 _PLAY_STEPS, _PLAY_SEED = 200_000, 77
 _NUM_JUDGED = 100
+_UNSAID = {"maze": "umaze", "task": "corner", "demonstrator": "waypoint", "diffuser": "umaze"}
+_ALWAYS = {
+    "play": "num_steps",
+    "mixture": "num_steps",
+    "demonstrations": "episode_steps",
+    "expert": "num_episodes",
+}
 _NUM_DRAWN, _MAP_CELLS, _NUM_PATHS = 2000, 8, 10
 
 
@@ -164,7 +171,7 @@ def facts_of(problem: Problem) -> dict[str, Any]:
     settings = problem.settings
     evaluation = settings.evaluation
     return {
-        "play": _facts(problem, settings.play),
+        "play": _facts(problem, settings.play, _PLAY_SEED),
         "demonstrations": _facts(problem, settings.demonstrations),
         "num_judged": _NUM_JUDGED,
         "window": [settings.horizon, settings.stride],
@@ -218,20 +225,32 @@ def _velocity_picture(
 
 
 def _collected(problem: Problem, recipe: Recipe, seed: int, folder: Path) -> Path:
-    facts = _facts(problem, recipe) | {"seed": seed}
+    facts = _facts(problem, recipe, seed)
     facts["policies"] = _policies(problem.settings.environment.name)
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
     name = f"{problem.environment}-{type(recipe).__name__.lower()}-{digest}"
     where = dataset_folder(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{where.name}.lock"):
+    with FileLock(folder / f".{where.name}.making.lock"):  # collecting has a lock of its own
         if not where.exists():
             Collect(where, problem.settings.environment, recipe, seed).run(lambda line: None)
     return where
 
 
-def _facts(problem: Problem, recipe: Recipe) -> dict[str, Any]:
-    return Collect(Path(), problem.settings.environment, recipe).to_config()
+def _facts(problem: Problem, recipe: Recipe, seed: int = 0) -> dict[str, Any]:
+    """What data depends on, spelt as committed results are keyed.
+
+    Usual settings are left out, but for the one that says how much there is.
+    """
+    environment = problem.settings.environment
+    what = next(name for name, kind in environment.recipes.items() if kind is type(recipe))
+    usual, given = asdict(type(recipe)()), asdict(recipe)
+    own = {
+        name: given[name] for name in given if given[name] != usual[name] or name == _ALWAYS[what]
+    }
+    where = {"maze": environment.maze} if isinstance(environment, PointMaze) else {}
+    name = "maze" if where else problem.environment
+    return {**_UNSAID, "what": what, **where, **own, "environment": name, "seed": seed}
 
 
 def _policies(environment: str) -> list[str]:

@@ -30,6 +30,7 @@ from trailward.judging.epic import transition_figures
 from trailward.judging.erc import COMPARED, correlations_by_return, episode_return_correlation
 from trailward.learning.disagreement import agreement, can_disagree
 from trailward.learning.learnt_reward import LearntReward
+from trailward.typing import Observations
 
 Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -105,7 +106,7 @@ def evaluate(
         "environment": environment.name,
         "task": task.name,
         "success": _success(task, episodes),
-        "decision_ms": decision_ms(config.planner(diffuser, learnt, guided=True), starts[:1]),
+        **_decision_times(config.planner(diffuser, learnt, guided=True), starts),
     }
     if environment.reference_returns is not None and simulators.are_whole:
         facts["score"] = _scores(behaviour["return"], environment.reference_returns)
@@ -248,6 +249,14 @@ def _dynamics(
         arrays[f"dynamics_planned_{name}"] = followed[name] = found.planned
         arrays[f"dynamics_errors_{name}"] = found.errors
     return Evaluation({"dynamics_error": figures}, arrays), followed
+
+
+def _decision_times(planner: Planner, starts: Observations) -> dict[str, float]:
+    """Milliseconds of a planning decision for one environment, and for all side by side."""
+    return {
+        "decision_ms": decision_ms(planner, starts[:1]),
+        "decision_ms_together": decision_ms(planner, starts),
+    }
 
 
 def _success(task: Task, episodes: dict[str, list[Episode]]) -> dict[str, float] | None:

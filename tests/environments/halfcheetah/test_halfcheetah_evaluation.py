@@ -198,6 +198,7 @@ def test_what_was_judged_and_how_is_told(perfect: Evaluation) -> None:
     assert figures["planning"]["replan_every"] is None
     assert figures["num_demonstrations"] == 2
     assert figures["decision_ms"] > 0
+    assert figures["decision_ms_together"] > 0
     assert "score" not in figures  # it is of 1000 steps
     fraction = figures["return_fraction"]
     values = [figures["return"][name]["value"] for name in ("unguided", "learnt", "demonstrator")]
