@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import Tensor, nn
+from torch import Tensor
 
 from tiny import random_walks, tiny_diffuser, tiny_reward
 from trailward.acting.network_policy import (
@@ -36,7 +36,7 @@ from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate, reward_pairs
 from trailward.learning.learnt_reward import LearntReward
 from trailward.report.page import table
-from trailward.rewards import AdditiveSettings, ConvSettings, RewardSettings
+from trailward.rewards import AdditiveSettings, ConvSettings, RewardModel, RewardSettings
 
 DIFFUSER = tiny_diffuser(PlanSpec(4, 1, 17, 6, with_actions=True))
 LADDER = ladder_of(ENV_ID)[:3]
@@ -62,28 +62,24 @@ def shown() -> Dataset:
     return recorded("expert", num_episodes=2, seed=1, episode_steps=30)
 
 
-class TrueReward(nn.Module):
+class TrueReward(RewardModel):
     """As if it had been learnt, with a sign: forward velocity, less a share of squared actions."""
 
     def __init__(self, sign: float, spec: PlanSpec, control: float) -> None:
-        super().__init__()
-        self.sign, self.spec, self.control = sign, spec, control
+        super().__init__(spec)
+        self.sign, self.control = sign, control
         self.normalizer = tiny_diffuser(spec).normalizer
 
-    def step_rewards(self, plan: Tensor) -> Tensor:
+    def step_rewards(self, plan: Tensor, past: Tensor | None = None) -> Tensor:
         observations, actions = self.spec.split(self.normalizer.unnormalize(plan))
         cost = 0 if actions is None else self.control * actions.square().sum(-1).mean(-1)
         return self.sign * (observations[..., FORWARD_VELOCITY] - cost)
-
-    def forward(self, plan: Tensor) -> Tensor:
-        return self.step_rewards(plan).mean(-1)
 
 
 def as_learnt(sign: float, spec: PlanSpec = DIFFUSER.spec, *, control: float = 0.1) -> LearntReward:
     return replace(
         tiny_reward(tiny_diffuser(spec)),
         model=TrueReward(sign, spec, control),
-        config=AdditiveSettings(sees_actions=spec.with_actions),
         sampling=SamplingConfig(num_steps=3, stop_step=0),
     )
 
