@@ -257,7 +257,7 @@ def fit(control: Control, board: str) -> dict[str, Any]:
         some,
         play=everybody,
         objective="logit",
-        reward=EnsembleSettings(AdditiveSettings(features=place), num_members=3),
+        reward=EnsembleSettings(member=AdditiveSettings(features=place), num_members=3),
         config=LearningConfig(
             num_steps=_LEARNING, selection=SelectionConfig(num_held_out=0, patience=1000)
         ),
