@@ -85,7 +85,18 @@ def gymnasium_env(figures: Figures) -> None:
         assert len(found["by_seed"]["return"]) == len(figures["seeds"])
 
 
-CHECKS = (umaze, large_maze, ensemble, halfcheetah, adversarial, transfer, gymnasium_env)
+def real(figures: Figures) -> None:
+    (found,) = figures.values()
+    for key in ("learnt", "naive", "regression", "kept"):
+        for part in ("", "_first_half"):
+            assert 0 <= found[f"auc_{key}{part}"] <= 1
+    mean, low, high = found["difference"]
+    assert low <= mean <= high
+    assert found["draws"] == 4
+    assert found["peak_off_m"] < 5
+
+
+CHECKS = (umaze, large_maze, ensemble, halfcheetah, adversarial, transfer, gymnasium_env, real)
 """By the name of the command: what its figures must be."""
 
 

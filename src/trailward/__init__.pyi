@@ -15,6 +15,7 @@ from .diffusion.guide import CleanGuide as CleanGuide
 from .diffusion.guide import NoisyGuide as NoisyGuide
 from .diffusion.training import TrainingConfig as TrainingConfig
 from .diffusion.training import train_diffuser as train_diffuser
+from .fitting.fit import fit as fit
 from .learning.config import ExpertConfig as ExpertConfig
 from .learning.config import LearningConfig as LearningConfig
 from .learning.config import PlanningConfig as PlanningConfig

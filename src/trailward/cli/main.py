@@ -20,6 +20,7 @@ from typing import Annotated, Any, get_type_hints
 
 VERBS = {
     "demo": "The whole job in one environment: data, diffuser, reward, evaluation, report.",
+    "fit": "From recordings to a judged reward: everything is chosen, said and shown.",
     "collect": "Record episodes in an environment and write them as a Minari dataset.",
     "inspect": "Tell what is in data: entries, ranges, leaps, and whether demonstrations fit.",
     "train": "Train a diffuser on play data; run again on the same folder, it resumes exactly.",
@@ -35,7 +36,7 @@ VERBS = {
 """What each verb does, for the first page of help. A verb is a class in a module of its name."""
 
 _ELSEWHERE = {"policies": "trailward_benchmark.verbs", "benchmark": "trailward_benchmark.verbs"}
-_GO_ON = ("policies", "train", "learn", "benchmark", "demo")
+_GO_ON = ("fit", "policies", "train", "learn", "benchmark", "demo")
 _BY_ENVIRONMENT = ("collect", "demo", "evaluate", "plan", "policies", "report")
 """Verbs with flags that depend on --env."""
 _SPEAKS = ("plan", "inspect")

@@ -64,7 +64,8 @@ def fit_limits(values: Float[Tensor, "sample entry"]) -> Normalizer:
 def fit_gaussian(values: Float[Tensor, "sample entry"]) -> Normalizer:
     """Each entry gets mean 0 and standard deviation 1; a constant entry becomes 0."""
     values = values.double()
-    return Normalizer(values.mean(0), _scale(values.std(0, correction=0), values))
+    spread = values.std(0, correction=0) if values.shape[1] else values[0]  # no actions: no entries
+    return Normalizer(values.mean(0), _scale(spread, values))
 
 
 def _scale(

@@ -1,0 +1,86 @@
+"""The verb ``fit``: from recordings to a judged reward, with everything chosen and said."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trailward.cli.flags import Say
+from trailward.data.dataset import read_dataset
+from trailward.data.formats.table import TableLayout
+from trailward.fitting.fit import Fitted, fit
+from trailward.folders import own_folder
+from trailward.judging.place_map import read_walls
+
+LOG = "fit.log"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """From recordings to a judged reward: everything is chosen, said, learnt, judged and shown."""
+
+    play: str
+    """Recordings of everybody: a file or folder of a known format, or a Minari id."""
+    demonstrations: str
+    """Recordings of those whose aim is asked for; they may be in the play data too."""
+    out: Path
+    """Folder of everything made; run again, it goes on where it was."""
+    minutes: float = 10.0
+    """How long it may take, about."""
+    test: str | None = None
+    """Further recordings of those, to judge by; never learnt from."""
+    walls: Path | None = None
+    """A CSV file of walls, a row x0,y0,x1,y1 each: drawn, and plans that cross them are counted."""
+    place: tuple[str, str] | None = None
+    """The two entries of the map, by name; those that look like a place if not given."""
+    pixels: int = 100
+    """Pixels along the longer side of the map."""
+    y_down: bool = False
+    """Whether the second entry of the map grows downwards, as in pictures."""
+    time_step: float | None = None
+    """Time from one row to the next; the recordings' clock if not given."""
+    horizon: int | None = None
+    """Plan steps; chosen if not given, as are the settings below."""
+    stride: int | None = None
+    """Rows from one plan step to the next."""
+    add_rates: bool | None = None
+    """Whether rates of change are added as entries."""
+    hold_ends: bool | None = None
+    """Whether who has left is held where they left; not for tracks that are cut anywhere."""
+    most_steps: int | None = None
+    """Gradient steps of the diffuser, at most."""
+    num_plans: int | None = None
+    """Plans from each row that the forecast is the mean of."""
+    seed: int = 0
+    """Seed for all randomness."""
+    table: TableLayout = field(default_factory=TableLayout)
+
+    def run(self, say: Say) -> Fitted:
+        """Fit, or go on fitting."""
+        with own_folder(self.out, "fit", resumes_from="diffuser/training.safetensors"):
+            return self._run(say)
+
+    def _run(self, say: Say) -> Fitted:
+        began = time.monotonic()
+        names = ("time_step", "horizon", "stride", "add_rates", "hold_ends", "most_steps",
+                 "num_plans", "seed")  # fmt: skip
+        log = self.out / LOG
+        self.out.mkdir(parents=True, exist_ok=True)
+
+        def tell(text: str) -> None:
+            say(text)
+            with log.open("a") as file:
+                file.write(f"{time.monotonic() - began:7.1f} s  {text}\n")
+
+        return fit(
+            read_dataset(self.play, self.table),
+            read_dataset(self.demonstrations, self.table),
+            self.out,
+            minutes=self.minutes,
+            test=None if self.test is None else read_dataset(self.test, self.table),
+            walls=None if self.walls is None else read_walls(self.walls),
+            overrides={name: getattr(self, name) for name in names},
+            place=self.place,
+            pixels=self.pixels,
+            y_down=self.y_down,
+            say=tell,
+        )

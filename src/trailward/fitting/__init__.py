@@ -1,0 +1,1 @@
+"""One call from recordings to a judged reward: :func:`~trailward.fitting.fit.fit`."""

@@ -1,0 +1,133 @@
+"""What ``fit`` chooses by looking at the data, and why, in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from trailward.data.dataset import Dataset, check_time_steps
+
+_HORIZON, _ACTING_HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 16, 0.75, 64, 2
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a fit is made with.
+
+    Attributes:
+        time_step: from one row to the next, in ``time_unit``.
+        time_unit: ``s`` if the recordings say so, else ``steps``.
+        horizon: plan steps.
+        stride: rows from one plan step to the next.
+        add_rates: whether rates of change are added as entries.
+        hold_ends: whether who has left is held where they left.
+        width: of the denoiser.
+        depth: of the denoiser.
+        most_steps: gradient steps of the denoiser, at most.
+        num_plans: plans from each row that the forecast is the mean of.
+        most_rows: rows that are judged, about, at most.
+        num_directions: of the reward's random features.
+        ridge: of the logistic regression that the reward is learnt by.
+        num_resamples: of the demonstrations, for the interval of the map and its peak.
+        seed: for all randomness.
+    """
+
+    time_step: float
+    time_unit: str
+    horizon: int
+    stride: int
+    add_rates: bool
+    hold_ends: bool
+    width: int = _WIDTH
+    depth: int = _DEPTH
+    most_steps: int = 6400
+    num_plans: int = 6
+    most_rows: int = 12_000
+    num_directions: int = 128
+    ridge: float = 1e-2
+    num_resamples: int = 20
+    seed: int = 0
+
+    @property
+    def reach(self) -> float:
+        """How far a plan reaches, in ``time_unit``."""
+        return (self.horizon - 1) * self.stride * self.time_step
+
+
+def choose(
+    play: Dataset, demonstrations: Dataset, overrides: Mapping[str, Any] | None = None
+) -> tuple[Choices, list[str]]:
+    """What to fit with, and a sentence on each choice.
+
+    Args:
+        play: environment units.
+        demonstrations: environment units.
+        overrides: choices by name that are made already; None stands for none.
+
+    Raises:
+        DataError: if the two were recorded at different rates.
+        ValueError: if there is no such choice.
+    """
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    unknown = set(given) - {each.name for each in fields(Choices)}
+    if unknown:
+        known = ", ".join(each.name for each in fields(Choices))
+        raise ValueError(f"there is no choice '{min(unknown)}'; there are {known}")
+    step, unit = time_step(play)
+    if "time_step" not in given:
+        both = {"the demonstrations": demonstrations.provenance, "the play data": play.provenance}
+        check_time_steps(both)
+    lengths = np.array([len(episode) + 1 for episode in demonstrations.episodes])
+    span = _SHARE * float(np.median(lengths))
+    recorded_only = play.action_dim == 0
+    horizon = given.get("horizon", _HORIZON if recorded_only else _ACTING_HORIZON)
+    found: dict[str, Any] = {
+        "time_step": step,
+        "time_unit": unit,
+        "horizon": horizon,
+        "stride": max(1, round(span / max(horizon - 1, 1))) if recorded_only else 1,
+        "add_rates": recorded_only,
+        "hold_ends": recorded_only,
+    }
+    choices = Choices(**found | given)
+    return choices, _sentences(choices, play, demonstrations, lengths, set(given))
+
+
+def time_step(dataset: Dataset) -> tuple[float, str]:
+    """The time from one row to the next, and its unit: ``steps`` if no clock was recorded."""
+    return (1.0, "steps") if dataset.time_step is None else (dataset.time_step, "s")
+
+
+def _sentences(
+    choices: Choices,
+    play: Dataset,
+    demonstrations: Dataset,
+    lengths: np.ndarray,
+    given: set[str],
+) -> list[str]:
+    unit, count = choices.time_unit, len(demonstrations.episodes)
+    median = float(np.median(lengths)) * choices.time_step
+    chosen = play.action_dim == 0 and "stride" not in given
+    told = [
+        f"There are {len(play.episodes)} tracks and {count} demonstrations; a demonstration lasts "
+        f"{median:.3g} {unit} in the median, a row {choices.time_step:g} {unit}.",
+        f"A plan has {choices.horizon} steps of {choices.stride * choices.time_step:.3g} {unit} "
+        f"and reaches {choices.reach:.3g} {unit}"
+        + (": three quarters of a demonstration." if chosen else "."),
+    ]
+    if choices.add_rates:
+        told.append(
+            "Rates of change are added as entries: where someone is heading tells more than where "
+            "they are."
+        )
+    if choices.hold_ends:
+        told.append(
+            "Tracks are held at their last row: who has left stays where they left, so that the "
+            "reward can say where to. If your tracks are cut anywhere, say --no-hold-ends."
+        )
+    told.append(
+        "The reward is the log-ratio of demonstrations to play data, with every track weighted "
+        "alike; it is read by the plans that a diffuser makes from each row."
+    )
+    return told

@@ -1,0 +1,499 @@
+"""Recordings in, a judged reward out: everything that is needed is chosen, and said.
+
+play, demonstrations -> choose -> rates, held ends -> train_diffuser -> plans from every row
+-> the reward (a log-ratio) -> cross-validation beside naive maps -> the reading that is kept
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from trailward.checkpoint import provenance, read_json
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.entries import place_entries
+from trailward.data.episode import DataError
+from trailward.data.plan import PlanSpec
+from trailward.data.tracks import TrackRows, hold_ends, rate_entries, with_rates
+from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
+from trailward.diffusion.training import Batches, TrainingConfig, train_diffuser
+from trailward.files import write_json
+from trailward.fitting.choices import Choices, choose
+from trailward.fitting.plausibility import compare_movement, warnings_of
+from trailward.judging.cross_validation import (
+    CrossValidation,
+    Judge,
+    Reading,
+    auc,
+    cross_validate,
+)
+from trailward.judging.forecast import (
+    FORECAST,
+    HERE,
+    WINDOWS,
+    RewardJudge,
+    forecast_plans,
+    mean_features,
+)
+from trailward.judging.naive import (
+    NEIGHBOURS,
+    REGRESSION,
+    DensityMaps,
+    NearestNeighbours,
+    RateRegression,
+)
+from trailward.judging.place_map import Walls
+from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.log_ratio import RandomFeatures
+from trailward.randomness import numpy_generator
+from trailward.rewards import AdditiveReward, AdditiveSettings
+
+LEARNT = (FORECAST, WINDOWS, HERE)
+"""Readings of the learnt reward."""
+
+STAGES = "stages.json"
+"""Of training: the held-out loss after each, and why it ended."""
+
+_FIRST_STEPS, _WORTH, _OF_TIME = 400, 0.03, 0.45
+_HELD_OUT, _MOST_HELD, _NUM_JUDGED = 0.1, 30, 512
+_BETTER, _ODD = 0.03, 0.5
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Tracks as they are learnt from, and more that are judged only.
+
+    Attributes:
+        dataset: all of them, with rates; environment units.
+        num_known: tracks, the first ones, that are learnt from.
+        demonstrations: numbers of those among them that are demonstrations.
+        places: entries of the recording; those after them are rates that were added.
+    """
+
+    dataset: Dataset
+    num_known: int
+    demonstrations: tuple[int, ...]
+    places: int
+
+    @property
+    def judged(self) -> range:
+        """Numbers of the tracks that are judged only."""
+        return range(self.num_known, len(self.dataset.episodes))
+
+    @classmethod
+    def of(
+        cls, play: Dataset, demonstrations: Dataset, test: Dataset | None, choices: Choices
+    ) -> "Recordings":
+        """Bring recordings together; play tracks that are demonstrations or judged count as those.
+
+        Raises:
+            DataError: if a track to be judged is a demonstration: it was learnt from.
+        """
+        own = {_fingerprint(episode.observations) for episode in demonstrations.episodes}
+        unseen = [] if test is None else list(test.episodes)
+        for number, episode in enumerate(unseen):
+            if _fingerprint(episode.observations) in own:
+                msg = (
+                    f"track {number} of the test data is one of the demonstrations: it was learnt "
+                    "from, and cannot be called held out; leave it out of one of the two"
+                )
+                raise DataError(msg, place="test", value=number, remedy="leave it out")
+        taken = own | {_fingerprint(episode.observations) for episode in unseen}
+        others = [e for e in play.episodes if _fingerprint(e.observations) not in taken]
+        if not others:
+            msg = "play data holds nothing but the demonstrations; give recordings of others too"
+            raise DataError(msg, place="play", value=0, remedy="give recordings of others too")
+        together = replace(
+            play, episodes=[*others, *demonstrations.episodes, *unseen], attributes={}
+        )
+        dataset = with_rates(together, choices.time_step) if choices.add_rates else together
+        num_known = len(others) + len(demonstrations.episodes)
+        shown = tuple(range(len(others), num_known))
+        return cls(dataset, num_known, shown, play.observation_dim)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What does not depend on the demonstrations: the diffuser, and plans from every row.
+
+    Attributes:
+        recordings: what is judged.
+        choices: what it was made with.
+        diffuser: of the play data.
+        rows: of all tracks.
+        windows: features of recorded windows, see :class:`RewardJudge`.
+        forecasts: features of plans.
+        features: of the reward.
+        figures: of training, and how plans move.
+    """
+
+    recordings: Recordings
+    choices: Choices
+    diffuser: Diffuser
+    rows: TrackRows
+    windows: Float[np.ndarray, "row feature"]
+    forecasts: Float[np.ndarray, "row feature"]
+    features: RandomFeatures
+    figures: Mapping[str, Any]
+
+    @cached_property
+    def judges(self) -> list[Judge]:
+        """The learnt reward first, then the naive ways."""
+        places = replace(self.rows, values=self.rows.values[:, : self.recordings.places])
+        return [
+            self.reward_judge,
+            DensityMaps(places),
+            RateRegression(self.rows, self.choices.seed),
+            NearestNeighbours(self.rows),
+        ]
+
+    @cached_property
+    def reward_judge(self) -> RewardJudge:
+        """The learnt reward."""
+        choices = self.choices
+        return RewardJudge(
+            self.rows,
+            self.features,
+            self.windows,
+            self.forecasts,
+            num_steps=1 if choices.hold_ends else choices.horizon,
+            reach=(choices.horizon - 1) * choices.stride,
+            ridge=choices.ridge,
+        )
+
+
+def prepare(
+    recordings: Recordings,
+    choices: Choices,
+    folder: str | os.PathLike[str],
+    *,
+    minutes: float = 10.0,
+    walls: Walls | None = None,
+    say: Say = lambda text: None,
+) -> Prepared:
+    """Train the diffuser and let it plan from every row.
+
+    Args:
+        recordings: what is learnt from and judged.
+        choices: how.
+        folder: gets the diffuser and its checkpoint; run again, training goes on.
+        minutes: training stops when it has taken 45% of them.
+        walls: that plans may not cross.
+        say: told what happens.
+    """
+    longer = recordings.dataset
+    if choices.hold_ends:
+        reach = (choices.horizon - 1) * choices.stride
+        longer = hold_ends(longer, reach, rate_entries(longer))
+    learnt_from = replace(longer, episodes=longer.episodes[: recordings.num_known])
+    diffuser, trained = _train(learnt_from, choices, folder, minutes * 60 * _OF_TIME, say)
+    rows = TrackRows.of(recordings.dataset, num_known=recordings.num_known, most=choices.most_rows)
+    normalizer = diffuser.observation_normalizer
+    features = RandomFeatures.draw(
+        normalizer.shift.double().numpy(),
+        normalizer.scale.double().numpy(),
+        num_directions=choices.num_directions,
+        generator=numpy_generator(choices.seed, "fit: features"),
+    )
+    began = time.monotonic()
+    plans = forecast_plans(diffuser, rows.values, num_plans=choices.num_plans, seed=choices.seed)
+    say(f"{plans.shape[0] * plans.shape[1]:,} plans in {time.monotonic() - began:.0f} s")
+    recorded = _windows(longer, rows, choices)
+    last = slice(-1, None) if choices.hold_ends else slice(None)
+    movement = _movement(recordings, recorded, plans, walls)
+    return Prepared(
+        recordings,
+        choices,
+        diffuser,
+        rows,
+        mean_features(features, recorded[:, last]),
+        mean_features(features, plans[:, :, last]),
+        features,
+        {"training": trained, "movement": movement},
+    )
+
+
+def _train(
+    learnt_from: Dataset,
+    choices: Choices,
+    folder: str | os.PathLike[str],
+    seconds: float,
+    say: Say,
+) -> tuple[Diffuser, dict[str, Any]]:
+    """Train in stages that double, until held-out windows are denoised no better, or time is up."""
+    count = len(learnt_from.episodes)
+    num_held = min(_MOST_HELD, math.ceil(_HELD_OUT * count)) if count >= 10 else 0
+    order = numpy_generator(choices.seed, "fit: held out").permutation(count)
+    parts = [
+        replace(learnt_from, episodes=[learnt_from.episodes[i] for i in sorted(some)])
+        for some in (order[num_held:], order[:num_held] if num_held else order)
+    ]
+    spec = PlanSpec(
+        horizon=choices.horizon,
+        stride=choices.stride,
+        observation_dim=learnt_from.observation_dim,
+        action_dim=learnt_from.action_dim,
+    )
+    stages = Path(folder) / STAGES
+    before = read_json(stages) if stages.exists() else {"losses": [], "seconds": 0.0, "why": ""}
+    losses, began = [tuple(each) for each in before["losses"]], time.monotonic()
+    while True:
+        steps = min(_FIRST_STEPS * 2 ** len(losses), choices.most_steps)
+        steps = losses[-1][0] if before["why"] else steps
+        config = TrainingConfig(
+            num_steps=steps,
+            num_warmup=50,
+            learning_rate=1.5e-3,
+            normalizer="gaussian",
+            seed=choices.seed,
+            num_inverse_dynamics_steps=1000,
+        )
+        network = DenoiserConfig(width=choices.width, depth=choices.depth)
+        diffuser = train_diffuser(parts[0], spec, folder, denoiser_config=network, config=config)
+        if before["why"]:
+            say(f"the diffuser was trained before, with {steps} gradient steps")
+            return diffuser, before | {"held_out": num_held}
+        losses.append((steps, _held_out_loss(diffuser, parts[1], config)))
+        spent = before["seconds"] + time.monotonic() - began
+        say(f"{steps} gradient steps, {spent:.0f} s: held-out denoising loss {losses[-1][1]:.4f}")
+        why = _why_stop(losses, steps >= choices.most_steps, 2 * spent > seconds)
+        found = {"losses": losses, "seconds": spent, "why": why}
+        write_json(stages, found)
+        if why:
+            say(f"training stops: {why}")
+            return diffuser, found | {"held_out": num_held}
+
+
+def _why_stop(losses: Sequence[tuple[int, float]], all_done: bool, no_time: bool) -> str:  # noqa: FBT001
+    """Why no further stage of training is worth it; empty if one is."""
+    if len(losses) > 1 and losses[-1][1] > (1 - _WORTH) * losses[-2][1]:
+        return "held-out plans are denoised no better"
+    if no_time:
+        return "another stage would take more time than there is"
+    return "all steps are done" if all_done else ""
+
+
+@torch.no_grad()
+def _held_out_loss(diffuser: Diffuser, held: Dataset, config: TrainingConfig) -> float:
+    """The denoising loss of windows that were not trained on; the same noise each time."""
+    judged = replace(config, batch_size=_NUM_JUDGED, seed=config.seed + 1)
+    batches = Batches(Windows(held, diffuser.spec), diffuser.normalizer, judged)
+    losses = [batches.loss(diffuser.denoiser, diffuser.schedule, draw) for draw in range(4)]
+    return float(torch.stack(losses).mean())
+
+
+def _windows(
+    longer: Dataset, rows: TrackRows, choices: Choices
+) -> Float[np.ndarray, "row horizon entry"]:
+    """The recorded window that begins at each row; beyond the end of its track the last row."""
+    offsets = np.cumsum([0, *(len(episode) + 1 for episode in longer.episodes)])
+    everything = np.concatenate([episode.observations for episode in longer.episodes])
+    wanted = (offsets[rows.track] + rows.time)[:, None] + choices.stride * np.arange(
+        choices.horizon
+    )
+    return everything[np.minimum(wanted, offsets[rows.track + 1][:, None] - 1)]
+
+
+def _movement(
+    recordings: Recordings, recorded: np.ndarray, plans: np.ndarray, walls: Walls | None
+) -> dict[str, Any] | None:
+    place = place_entries(recordings.dataset)
+    if place is None:
+        return None
+    return compare_movement(recorded[..., list(place)], plans[:, 0][..., list(place)], walls)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A reward that was learnt and judged.
+
+    Attributes:
+        prepared: the diffuser and what it was judged on.
+        shown: numbers of the demonstrations.
+        validation: what left-out demonstrations say of every reading; None of one demonstration.
+        naive: the best naive map, by cross-validation.
+        learnt: the best reading of the learnt reward.
+        kept: the reading to use: the learnt one, unless a naive one does better.
+        reward: the learnt reward, to be saved and planned with.
+        weights: of its features.
+    """
+
+    prepared: Prepared
+    shown: tuple[int, ...]
+    validation: CrossValidation | None
+    naive: str
+    learnt: str
+    kept: str
+    reward: LearntReward
+    weights: Float[np.ndarray, "feature"]
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """Every reading, after all demonstrations were shown."""
+        return {
+            name: reading
+            for judge in self.prepared.judges
+            for name, reading in judge.values(self.shown).items()
+        }
+
+    @property
+    def others(self) -> list[int]:
+        """Numbers of the tracks that were learnt from and are not known to be demonstrations."""
+        return _others(self.prepared.recordings, self.shown)
+
+    def scores(self, reading: str | None = None, part: str = "whole") -> Float[np.ndarray, "track"]:
+        """The score of every track; by the reading that was kept if none is named."""
+        return self.readings[reading or self.kept].scores(self.prepared.rows, part)
+
+    def scores_of_rows(self) -> Float[np.ndarray, "row"]:
+        """The learnt reward's forecast at every row."""
+        return self.prepared.forecasts @ self.weights
+
+    def test_auc(self, reading: str | None = None, part: str = "whole") -> float:
+        """How the tracks that were judged only rank above those not known to be demonstrations."""
+        scores = self.scores(reading, part)
+        return auc(scores[list(self.prepared.recordings.judged)], scores[self.others])
+
+
+def judge_demonstrations(prepared: Prepared, shown: Sequence[int] | None = None) -> Fitted:
+    """Learn the reward, judge it beside the naive ways, and keep the reading that does best.
+
+    Args:
+        prepared: the diffuser and its plans.
+        shown: numbers of the demonstrations; those of the recordings if None.
+    """
+    shown = tuple(prepared.recordings.demonstrations if shown is None else shown)
+    own = (FORECAST, HERE) if prepared.choices.hold_ends else LEARNT
+    validation, naive, learnt, kept = None, "", own[0], own[0]
+    if len(shown) > 1:
+        others = _others(prepared.recordings, shown)
+        validation = cross_validate(prepared.judges, prepared.rows, shown, others)
+        maps = [name for name in validation.ranks if name not in (*LEARNT, REGRESSION, NEIGHBOURS)]
+        naive, learnt = validation.best(maps), validation.best(own)
+        best = validation.best([naive, REGRESSION, NEIGHBOURS])
+        ahead = validation.score(best) - validation.score(learnt)
+        kept = best if ahead > _BETTER else learnt
+    weights = prepared.reward_judge.learn(shown)
+    reward = _learnt_reward(prepared, weights)
+    return Fitted(prepared, shown, validation, naive, learnt, kept, reward, weights)
+
+
+def _learnt_reward(prepared: Prepared, weights: Float[np.ndarray, "feature"]) -> LearntReward:
+    """The reward as a model: an additive one without hidden layers, linear in its features."""
+    choices, diffuser, features = prepared.choices, prepared.diffuser, prepared.features
+    settings = AdditiveSettings(
+        hidden=(),
+        num_local=choices.num_directions,
+        local_frequency=float(2 / math.sqrt(len(features.shift))),
+    )
+    model = AdditiveReward(diffuser.spec, settings)
+    scale = 1 / math.sqrt(choices.num_directions)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        local: Any = model.local
+        local[0].directions.copy_(torch.as_tensor(features.directions))
+        linear = next(each for each in local[1].modules() if isinstance(each, torch.nn.Linear))
+        linear.weight.copy_(torch.as_tensor(scale * weights)[None])
+    facts = provenance(choices.seed, objective="log_ratio", choices=asdict(choices))
+    return LearntReward(
+        model=model.requires_grad_(requires_grad=False),
+        observation_normalizer=diffuser.observation_normalizer,
+        action_normalizer=diffuser.action_normalizer,
+        sampling=SamplingConfig(scale=1.0),
+        diffuser_fingerprint=diffuser.fingerprint,
+        provenance=facts,
+        columns=diffuser.columns,
+    )
+
+
+def odd_demonstrations(validation: CrossValidation, reading: str) -> list[int]:
+    """Demonstrations that the others do not know: ranked below half of the play data."""
+    return [int(number) for number in np.flatnonzero(validation.ranks[reading] < _ODD)]
+
+
+def fit(
+    play: Dataset,
+    demonstrations: Dataset,
+    folder: str | os.PathLike[str],
+    *,
+    minutes: float = 10.0,
+    test: Dataset | None = None,
+    walls: Walls | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    say: Say = lambda text: None,
+    **map_settings: Any,
+) -> Fitted:
+    """Learn a reward from recordings and judge it; everything is chosen by looking at them.
+
+    Args:
+        play: recordings of everybody, environment units.
+        demonstrations: recordings of those whose aim is asked for; they may be in ``play`` too.
+        folder: gets the diffuser, the reward, the map, the figures and the report.
+        minutes: how long it may take, about.
+        test: further recordings of those, to judge by; never learnt from.
+        walls: of the place.
+        overrides: choices made already (:class:`~trailward.fitting.choices.Choices`).
+        say: told what is chosen and done, in sentences.
+        map_settings: ``place``, ``pixels`` and ``y_down`` of
+            :func:`~trailward.fitting.outputs.write_outputs`.
+
+    Raises:
+        DataError: if the data does not fit together, or what is to be judged was learnt from.
+    """
+    from trailward.fitting.outputs import write_outputs
+
+    folder = Path(folder)
+    choices, told = choose(play, demonstrations, overrides)
+    told.append(f"This may take {minutes:g} minutes, about half of it training (--minutes).")
+    for sentence in told:
+        say(sentence)
+    recordings = Recordings.of(play, demonstrations, test, choices)
+    prepared = prepare(
+        recordings, choices, folder / "diffuser", minutes=minutes, walls=walls, say=say
+    )
+    fitted = judge_demonstrations(prepared)
+    write_outputs(fitted, folder, told, walls=walls, say=say, **map_settings)
+    return fitted
+
+
+def warnings_about(fitted: Fitted) -> list[str]:
+    """What a reader must know before trusting the reward, in sentences."""
+    told = []
+    validation, movement = fitted.validation, fitted.prepared.figures["movement"]
+    if validation is None:
+        told.append("There is but one demonstration: nothing could be left out to judge by.")
+    else:
+        if fitted.kept not in LEARNT:
+            told.append(
+                f"The learnt reward does worse than '{fitted.kept}' on demonstrations left out "
+                f"({validation.score(fitted.learnt):.3f} against "
+                f"{validation.score(fitted.kept):.3f}): use that, or give more demonstrations."
+            )
+        odd = odd_demonstrations(validation, fitted.learnt)
+        if odd:
+            numbers = ", ".join(str(number) for number in odd)
+            told.append(
+                f"Demonstration {numbers} (counted from 0) is unlike the others: left out, it "
+                "ranks below half of the play data. Look at it; without it the map may differ."
+            )
+    return told + ([] if movement is None else warnings_of(movement))
+
+
+def _others(recordings: Recordings, shown: Sequence[int]) -> list[int]:
+    return [track for track in range(recordings.num_known) if track not in shown]
+
+
+def _fingerprint(observations: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(observations, np.float64).tobytes()).hexdigest()

@@ -1,0 +1,157 @@
+"""The map of a learnt reward over two entries: where to, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from trailward.data.entries import entry_names, place_entries
+from trailward.data.episode import DataError
+from trailward.fitting.fit import Fitted
+from trailward.judging.place_map import Extent
+from trailward.randomness import numpy_generator
+
+
+@dataclass(frozen=True)
+class RewardMap:
+    """The reward of being at rest in each pixel, where somebody was.
+
+    Attributes:
+        values: the first row at the top; NaN where nobody was.
+        deviation: over resamples of the demonstrations; the same.
+        forecast: the mean forecast of the rows that are there; the same.
+        extent: left, right, bottom, top, environment units.
+        names: of the two entries.
+        units: of the two entries; empty if they are not known.
+        peak: where the reward is highest, environment units.
+        peaks: where it is highest, for each resample of the demonstrations.
+    """
+
+    values: Float[np.ndarray, "row column"]
+    deviation: Float[np.ndarray, "row column"]
+    forecast: Float[np.ndarray, "row column"]
+    extent: Extent
+    names: tuple[str, str]
+    units: tuple[str, str]
+    peak: Float[np.ndarray, "2"]
+    peaks: Float[np.ndarray, "resample 2"]
+
+    @property
+    def peak_radius(self) -> float:
+        """95% of the resamples' peaks are within it of the peak."""
+        return float(np.quantile(np.linalg.norm(self.peaks - self.peak, axis=1), 0.95))
+
+    @property
+    def centers(self) -> Float[np.ndarray, "row column 2"]:
+        """The middle of each pixel, environment units."""
+        left, right, bottom, top = self.extent
+        rows, columns = self.values.shape
+        across = left + (right - left) * (np.arange(columns) + 0.5) / columns
+        up = top - (top - bottom) * (np.arange(rows) + 0.5) / rows
+        return np.stack(np.meshgrid(across, up), -1)
+
+
+def find_place(fitted: Fitted, names: Sequence[str] | None = None) -> tuple[int, int] | None:
+    """The two entries to map: those named, or those that look like a place.
+
+    Raises:
+        DataError: if a name is none of the data's.
+    """
+    dataset = fitted.prepared.recordings.dataset
+    if names is None:
+        return place_entries(dataset)
+    known = entry_names(dataset)
+    for name in names:
+        if name not in known:
+            msg = f"there is no entry '{name}' to map; there are {', '.join(known)}"
+            raise DataError(msg, place="place", value=name)
+    across, up = (known.index(name) for name in names)
+    return across, up
+
+
+def draw_map(
+    fitted: Fitted, place: tuple[int, int], *, pixels: int = 100, num_resamples: int = 20
+) -> RewardMap:
+    """Map the reward of being at rest, with everything else at its median.
+
+    Args:
+        fitted: the reward.
+        place: the two entries.
+        pixels: along the longer side.
+        num_resamples: of the demonstrations; 0 leaves the deviation at 0.
+    """
+    prepared = fitted.prepared
+    rows = prepared.rows
+    points = rows.values[:, list(place)]
+    low, high = points[rows.known].min(0), points[rows.known].max(0)
+    size = float((high - low).max()) / pixels
+    counts = np.maximum(np.ceil((high - low) / size).astype(int), 1)
+    extent = (float(low[0]), float(low[0] + counts[0] * size), float(low[1]),
+              float(low[1] + counts[1] * size))  # fmt: skip
+    states = np.tile(np.median(rows.values, axis=0), (counts[1], counts[0], 1))
+    states[..., prepared.recordings.places :] = 0.0
+    blank = np.full(tuple(counts[::-1]), np.nan)
+    empty = RewardMap(blank, blank, blank, extent, ("", ""), ("", ""), low, low[None])
+    states[..., list(place)] = empty.centers
+    known, forecast = _known_pixels(points, empty.centers, size, fitted.scores_of_rows())
+    features = prepared.features(states)
+    resampled = _resampled_weights(fitted, num_resamples)
+    maps = np.where(known, np.moveaxis(features @ resampled.T, -1, 0), np.nan)
+    values = np.where(known, features @ fitted.weights, np.nan)
+    dataset = prepared.recordings.dataset
+    names = [entry_names(dataset)[entry] for entry in place]
+    units = [dataset.columns.units.get(name, "") for name in names]
+    return RewardMap(
+        values,
+        maps.std(0),
+        forecast,
+        extent,
+        (names[0], names[1]),
+        (units[0], units[1]),
+        _peak(values, empty.centers),
+        np.stack([_peak(each, empty.centers) for each in maps]),
+    )
+
+
+def _known_pixels(
+    points: np.ndarray, centers: np.ndarray, size: float, forecasts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where somebody was, within a pixel or two, and the mean forecast there."""
+    shape = centers.shape[:2]
+    left, top = centers[0, 0, 0] - size / 2, centers[0, 0, 1] + size / 2
+    column = np.clip(((points[:, 0] - left) / size).astype(int), 0, shape[1] - 1)
+    row = np.clip(((top - points[:, 1]) / size).astype(int), 0, shape[0] - 1)
+    count, total = np.zeros(shape), np.zeros(shape)
+    np.add.at(count, (row, column), 1)
+    np.add.at(total, (row, column), forecasts)
+    count, total = _smeared(count), _smeared(total)
+    known = count > 0
+    return known, np.where(known, total / np.maximum(count, 1), np.nan)
+
+
+def _smeared(grid: np.ndarray, reach: int = 2) -> np.ndarray:
+    """The sum over the neighbours of each pixel."""
+    padded = np.pad(grid, reach)
+    shifts = range(2 * reach + 1)
+    rows, columns = grid.shape
+    return sum((padded[i : i + rows, j : j + columns] for i in shifts for j in shifts),
+               start=np.zeros_like(grid))  # fmt: skip
+
+
+def _resampled_weights(fitted: Fitted, count: int) -> Float[np.ndarray, "resample feature"]:
+    """The reward's weights learnt from resamples of the demonstrations."""
+    shown = np.array(fitted.shown)
+    judge, seed = fitted.prepared.reward_judge, fitted.prepared.choices.seed
+    if len(shown) == 1 or not count:
+        return fitted.weights[None]
+    return np.stack(
+        [
+            judge.learn(generator.choice(shown, len(shown)).tolist())
+            for generator in (numpy_generator(seed, "fit: resamples", n) for n in range(count))
+        ]
+    )
+
+
+def _peak(values: np.ndarray, centers: np.ndarray) -> Float[np.ndarray, "2"]:
+    return centers.reshape(-1, 2)[np.nanargmax(values)]

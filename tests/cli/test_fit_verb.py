@@ -1,0 +1,46 @@
+"""The verb ``fit``, from tables to a report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trailward.cli.main import main
+
+
+def write(path: Path, num: int, door: float, seed: int) -> str:
+    generator = np.random.default_rng(seed)
+    rows = ["id,time (s),x (m),y (m)"]
+    for number in range(num):
+        path_y = np.linspace(3, door, 9) + generator.normal(0, 0.1, 9)
+        rows += [f"{number},{0.4 * i:.1f},{i:.2f},{y:.3f}" for i, y in enumerate(path_y)]
+    path.write_text("\n".join(rows) + "\n")
+    return str(path)
+
+
+def test_from_tables_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    play, shown = write(tmp_path / "a.csv", 12, 1.0, 0), write(tmp_path / "b.csv", 3, 5.0, 1)
+    flags = ["--most-steps", "10", "--num-plans", "1", "--pixels", "30", "--no-hold-ends"]
+    out = tmp_path / "out"
+    code = main(["fit", "--play", play, "--demonstrations", shown, "--out", str(out), *flags])
+    told = " ".join(capsys.readouterr().err.split())
+    assert code == 0, told
+    assert "a row 0.4 s" in told
+    assert "report ->" in told
+    figures = json.loads((out / "fit.json").read_text())
+    assert figures["choices"]["most_steps"] == 10
+    assert figures["num_demonstrations"] == 3
+    assert "gradient steps" in (out / "fit.log").read_text()
+
+
+def test_what_was_learnt_from_is_no_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play, shown = write(tmp_path / "a.csv", 12, 1.0, 0), write(tmp_path / "b.csv", 3, 5.0, 1)
+    out = tmp_path / "out"
+    given = ["--play", play, "--demonstrations", shown, "--test", shown, "--out", str(out)]
+    assert main(["fit", *given]) == 2
+    assert "it was learnt from, and cannot be called held out" in " ".join(
+        capsys.readouterr().err.split()
+    )

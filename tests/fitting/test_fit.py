@@ -1,0 +1,168 @@
+"""From recordings to a judged reward, in a hall with two doors."""
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trailward import Dataset, Episode, LearntReward
+from trailward.data.episode import Columns, DataError
+from trailward.fitting.choices import choose
+from trailward.fitting.fit import Fitted, Recordings, fit, judge_demonstrations, prepare
+from trailward.fitting.plausibility import compare_movement, crossing_share, warnings_of
+from trailward.judging.forecast import FORECAST
+
+DOORS = np.array([[10.0, 1.0], [10.0, 5.0]])
+QUICK = {"most_steps": 200, "num_plans": 2, "num_directions": 32, "num_resamples": 3, "width": 32}
+
+
+def walks(num: int, door: int, seed: int = 0) -> list[Episode]:
+    """From the middle of the left to a door, with a bend halfway."""
+    generator = np.random.default_rng([seed, door])
+    found = []
+    for _ in range(num):
+        start = generator.normal([0, 3], 0.3)
+        bend = generator.normal([5, 3], 0.2)
+        share = np.linspace(0, 1, 8)[:, None]
+        path = [start + share * (bend - start), bend + share[1:] * (DOORS[door] - bend)]
+        found.append(Episode(np.concatenate(path) + generator.normal(0, 0.03, (15, 2))))
+    return found
+
+
+def recordings(*episodes: Episode, step: float = 0.4) -> Dataset:
+    return Dataset(
+        list(episodes), {"time_step": step}, Columns(("x", "y"), (), {"x": "m", "y": "m"})
+    )
+
+
+PLAY, SHOWN, TEST = (
+    recordings(*walks(24, 0), *walks(4, 1)),
+    recordings(*walks(3, 1, seed=1)),
+    recordings(*walks(6, 1, seed=2)),
+)
+
+
+@cache
+def fitted_in(folder: Path) -> tuple[Fitted, list[str]]:
+    told: list[str] = []
+    torch.set_num_threads(1)
+    given = {"minutes": 1, "test": TEST, "overrides": QUICK, "pixels": 40}
+    return fit(PLAY, SHOWN, folder, **given, say=told.append), told
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fit") / "out"
+
+
+def test_what_is_chosen_is_said_in_seconds() -> None:
+    choices, told = choose(PLAY, SHOWN)
+    assert (choices.time_step, choices.time_unit) == (0.4, "s")
+    assert choices.reach == pytest.approx(0.4 * 9 * choices.stride)
+    assert "reaches 3.6 s" in " ".join(told)
+    assert choose(PLAY, SHOWN, {"horizon": 5, "stride": None})[0].horizon == 5
+
+
+def test_actions_make_plans_short_and_leave_rates_out() -> None:
+    acted = Dataset([Episode(np.zeros((9, 2)), np.zeros((8, 1)))])
+    choices, _ = choose(acted, acted)
+    assert (choices.stride, choices.add_rates, choices.hold_ends) == (1, False, False)
+    assert choices.time_unit == "steps"
+
+
+def test_an_unknown_choice_and_another_rate_are_refused() -> None:
+    with pytest.raises(ValueError, match="there is no choice 'colour'"):
+        choose(PLAY, SHOWN, {"colour": 1})
+    with pytest.raises(DataError, match=r"0\.4 s from row to row, the demonstrations 0\.1 s"):
+        choose(PLAY, recordings(*SHOWN.episodes, step=0.1))
+
+
+def test_the_reward_knows_where_to_and_is_judged_on_unseen_tracks(folder: Path) -> None:
+    fitted, told = fitted_in(folder)
+    assert fitted.learnt == FORECAST
+    for reading in (None, FORECAST):
+        assert fitted.test_auc(reading) > 0.85  # a seventh of the play tracks have the same aim
+    at_doors = fitted.reward.step_rewards(np.concatenate([DOORS, np.zeros((2, 2))], 1))
+    assert at_doors[1] > at_doors[0] + 0.5
+    assert any("The reward is highest at x = " in sentence for sentence in told)
+
+
+def test_the_saved_reward_is_the_one_that_was_judged(folder: Path) -> None:
+    fitted, _ = fitted_in(folder)
+    loaded = LearntReward.load(folder / "reward")
+    rows = fitted.prepared.rows.values[:50]
+    expected = fitted.prepared.features(rows) @ fitted.weights
+    np.testing.assert_allclose(loaded.step_rewards(rows), expected, atol=1e-4)
+
+
+def test_everything_is_written(folder: Path) -> None:
+    fitted_in(folder)
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"map.csv", "map.npz", "map.png", "map.svg", "map.pdf", "readings.png",
+                     "report.html", "methods.txt", "fit.json", "reward", "diffuser"}  # fmt: skip
+    figures = json.loads((folder / "fit.json").read_text())
+    assert figures["left_out"]["whole"][FORECAST]["count"] == 3
+    assert set(figures["test"][FORECAST]) == {"whole", "first half"}
+    with np.load(folder / "map.npz") as arrays:
+        inside = np.isfinite(arrays["reward"])
+        left, right, bottom, top = arrays["extent"]
+        assert left <= arrays["peak"][0] <= right
+        assert bottom <= arrays["peak"][1] <= top
+        assert 0.02 < inside.mean() < 0.9
+    head, *rows = (folder / "map.csv").read_text().splitlines()
+    assert head == "x,y,reward,deviation,forecast"
+    assert len(rows) == inside.sum()
+    assert "3 demonstrations" in (folder / "methods.txt").read_text()
+
+
+def test_run_again_it_does_not_train_again(folder: Path) -> None:
+    fitted, _ = fitted_in(folder)
+    told: list[str] = []
+    found = Recordings.of(PLAY, SHOWN, TEST, fitted.prepared.choices)
+    again = prepare(found, fitted.prepared.choices, folder / "diffuser", say=told.append)
+    np.testing.assert_array_equal(again.forecasts, fitted.prepared.forecasts)
+    assert any("was trained before" in sentence for sentence in told)
+
+
+def test_what_was_learnt_from_is_not_called_held_out() -> None:
+    choices, _ = choose(PLAY, SHOWN)
+    with pytest.raises(DataError, match="track 1 of the test data is one of the demonstrations"):
+        Recordings.of(PLAY, SHOWN, recordings(TEST.episodes[0], SHOWN.episodes[2]), choices)
+    with pytest.raises(DataError, match="nothing but the demonstrations"):
+        Recordings.of(SHOWN, SHOWN, None, choices)
+
+
+def test_play_tracks_that_are_demonstrations_or_judged_count_once() -> None:
+    choices, _ = choose(PLAY, SHOWN)
+    everybody = replace(PLAY, episodes=[*TEST.episodes, *PLAY.episodes, *SHOWN.episodes])
+    found = Recordings.of(everybody, SHOWN, TEST, choices)
+    assert found.num_known == 31
+    assert found.demonstrations == (28, 29, 30)
+    assert len(found.judged) == 6
+
+
+def test_of_one_demonstration_there_is_no_interval(folder: Path) -> None:
+    fitted, _ = fitted_in(folder)
+    alone = judge_demonstrations(fitted.prepared, [30])
+    assert alone.validation is None
+    assert alone.kept == FORECAST
+
+
+def test_plans_that_leap_race_or_cross_walls_are_said() -> None:
+    recorded = np.stack([np.linspace(0, 5, 6), np.zeros(6)], 1)[None].repeat(50, 0)
+    fine = compare_movement(recorded, recorded)
+    assert (fine["leaps"], fine["speed"]["planned"]) == (0, pytest.approx(1))
+    assert warnings_of(fine) == []
+    leaping = recorded.copy()
+    leaping[:, 3:, 1] += 4
+    wall = np.array([[[-1.0, 2.0], [9.0, 2.0]]])
+    found = compare_movement(recorded, leaping, wall)
+    assert found["leaps"] == pytest.approx(0.2)
+    assert found["wall_crossings"] == {"recorded": 0, "planned": 1}
+    assert [text.split()[0] for text in warnings_of(found)] == ["20%", "100%"]
+    assert crossing_share(leaping, wall + 10) == 0
+    assert "2 times as fast" in warnings_of(compare_movement(recorded, 2 * recorded))[-1]

@@ -1,0 +1,67 @@
+"""Left-out demonstrations: who is left out, and what that says."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from trailward.data.dataset import Dataset
+from trailward.data.episode import Episode
+from trailward.data.tracks import TrackRows
+from trailward.judging.cross_validation import Reading, auc, chance, cross_validate
+
+ROWS = TrackRows.of(Dataset([Episode(np.full((6, 1), float(n))) for n in range(10)]))
+
+
+class Nearness:
+    """Judges rows by how near they are to what was shown, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[int]] = []
+
+    def values(self, shown: Sequence[int]) -> Mapping[str, Reading]:
+        self.shown.append(list(shown))
+        near = -np.abs(ROWS.values - np.array(shown)[None]).min(1)
+        return {"near": Reading(near), "far": Reading(-near)}
+
+
+def test_each_demonstration_is_left_out_whole() -> None:
+    judge = Nearness()
+    found = cross_validate([judge], ROWS, [7, 8, 9], [0, 1, 2, 3])
+    assert judge.shown == [[8, 9], [7, 9], [7, 8]]
+    assert found.ranks["near"].tolist() == [1, 1, 1]
+    assert found.ranks["far"].tolist() == [0, 0, 0]
+    assert found.best() == "near"
+    assert found.chances["first half"]["near"].value == 1
+
+
+def test_many_demonstrations_are_left_out_in_folds() -> None:
+    judge = Nearness()
+    found = cross_validate([judge], ROWS, [5, 6, 7, 8, 9], [0, 1], num_folds=2)
+    assert judge.shown == [[6, 8], [5, 7, 9]]
+    assert len(found.ranks["near"]) == 5
+
+
+def test_one_demonstration_cannot_be_left_out() -> None:
+    with pytest.raises(ValueError, match="give at least 2"):
+        cross_validate([Nearness()], ROWS, [1], [2, 3])
+
+
+def test_an_interval_is_wide_while_demonstrations_are_few_and_there_is_none_of_one() -> None:
+    five, fifty = chance(np.ones(5)), chance(np.ones(50))
+    assert (five.low, five.high) == (pytest.approx(0.5655, abs=1e-3), 1)
+    assert fifty.low == pytest.approx(0.929, abs=1e-3)
+    assert chance(np.array([0.7])).low is None
+
+
+def test_the_interval_covers_at_least_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    held = 0
+    for _ in range(500):
+        found = chance(generator.beta(4, 1, 5))
+        held += (found.low or 0) <= 0.8 <= (found.high or 1)
+    assert held / 500 > 0.95
+
+
+def test_ties_count_half() -> None:
+    assert auc(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.625)
