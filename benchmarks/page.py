@@ -219,7 +219,12 @@ def measure(
     found["clients"] = many_clients(served, board_name(visit))
     painted, found["paint_to_plans_seconds"] = paint_and_plan(browser, served)
     picture(painted, screenshots, "painted")
-    for each in (visit, painted):
+    running = Visit.to(browser, served.address + "/#running")
+    running.page.click("#race")
+    expect(running.page.locator("#race-shown")).to_be_visible(timeout=600_000)
+    running.page.locator("#moment").fill("120")
+    picture(running, screenshots, "halfcheetah")
+    for each in (visit, painted, running):
         found.setdefault("complaints", []).extend(each.complaints)
         each.page.context.close()
     return found
