@@ -211,6 +211,10 @@ class Recorder:
             raise TypeError(f"actions must be continuous; this space is {self._actions}")
         return self._actions
 
+    @property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.space.low.astype(np.float64), self.space.high.astype(np.float64)
+
     def episodes(
         self, policy: Policy, count: int, stream: str, noise: float = 0.0
     ) -> list[Episode]:
@@ -250,7 +254,7 @@ class Recorder:
         ]
         found = rollout(
             self._envs[:now],
-            NoisyPolicy(policy, noise, key, (self.space.low, self.space.high)),
+            NoisyPolicy(policy, noise, key, self._bounds),
             seeds=np.random.SeedSequence(key).generate_state(now).tolist(),
             num_steps=self.episode_steps,
         )

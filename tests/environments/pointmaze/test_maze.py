@@ -1,5 +1,8 @@
 """Geometry and tasks of mazes, held against the simulator itself."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -163,3 +166,13 @@ def test_the_simulator_can_be_put_into_a_state() -> None:
 
 def test_mazes_with_the_same_walls_are_equal() -> None:
     assert Maze("umaze", UMAZE.grid) == UMAZE
+
+
+def test_making_a_simulator_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    env = make_env(UMAZE)
+    env.reset(seed=0)
+    env.step(np.zeros(2))
+    assert list(tmp_path.iterdir()) == []
