@@ -39,7 +39,6 @@ def executed(diffuser: Diffuser, maze: Maze, sampling: SamplingConfig) -> Dynami
 
 OWN = {
     "umaze": "umaze",
-    "umaze-goal": "umaze",
     "large": "large",
     "halfcheetah": "halfcheetah_mixture",
 }

@@ -16,6 +16,8 @@ from .diffusion.guide import NoisyGuide as NoisyGuide
 from .diffusion.training import TrainingConfig as TrainingConfig
 from .diffusion.training import train_diffuser as train_diffuser
 from .fitting.fit import fit as fit
+from .learning.answers import Inquiry as Inquiry
+from .learning.answers import read_answers as read_answers
 from .learning.config import ExpertConfig as ExpertConfig
 from .learning.config import LearningConfig as LearningConfig
 from .learning.config import PlanningConfig as PlanningConfig
@@ -38,6 +40,8 @@ from .rewards import RewardModel as RewardModel
 from .rewards import RewardSettings as RewardSettings
 from .rewards import StagedReward as StagedReward
 from .rewards import StagedSettings as StagedSettings
+from .rewards.readings import Readings as Readings
+from .rewards.readings import find_readings as find_readings
 from .rewards.value import RewardToGo as RewardToGo
 from .rewards.value import Value as Value
 from .rewards.value import ValueConfig as ValueConfig

@@ -62,15 +62,10 @@ class Problem:
         """How :func:`parse_problem` spells it."""
         return f"{self.environment}/{self.task}"
 
-    @property
-    def preset(self) -> str:
-        """Whose data, diffuser and settings it has."""
-        return "umaze-goal" if self.name.startswith("umaze/goal") else self.environment
-
     @cached_property
     def settings(self) -> Settings:
         """The preset's, for this task."""
-        settings = PRESETS[self.preset].quick() if self.quick else PRESETS[self.preset]
+        settings = PRESETS[self.environment].quick() if self.quick else PRESETS[self.environment]
         num_steps = min(_PLAY_STEPS, vars(settings.play)["num_steps"])
         demonstrations = settings.demonstrations
         if self.environment in _MAZES:

@@ -15,6 +15,7 @@ from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import (
     FineTuningConfig,
     _window_weights,
+    anchored_returns,
     episode_weights,
     fine_tune_diffuser,
 )
@@ -51,6 +52,20 @@ def loss_on(diffuser: Diffuser, data: Dataset) -> float:
 
 def weights_of(diffuser: Diffuser) -> torch.Tensor:
     return torch.cat([each.flatten() for each in diffuser.denoiser.parameters()])
+
+
+def test_an_episode_that_ended_is_worth_what_it_lived_and_one_cut_short_as_if_it_went_on() -> None:
+    lived, fell, cut = tiny.random_walks([10, 4, 5]).episodes
+    fell = replace(fell, terminated=True)
+    returns = anchored_returns([lived, fell, cut], np.array([1.0, 3.0, 2.0]), least=-1.0)
+    assert returns.tolist() == [2.0 * 10, 4.0 * 4, 3.0 * 10]
+
+
+def test_where_no_episode_ends_returns_rank_and_weigh_as_means_do() -> None:
+    episodes, means = tiny.random_walks([10, 4, 5, 9]).episodes, np.array([1.0, 3.0, 2.0, 2.5])
+    returns = anchored_returns(episodes, means, least=-4.0)
+    weights = episode_weights(returns[:3], returns[3:], sharpness=0.3)
+    assert weights == pytest.approx(episode_weights(means[:3], means[3:], sharpness=0.3))
 
 
 def test_an_episode_as_good_as_the_demonstrations_counts_whole_and_worse_ones_less() -> None:

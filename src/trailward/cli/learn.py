@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.folders import own_folder
+from trailward.learning.answers import WRONG_SHARE, read_answers
 from trailward.learning.config import LearningConfig
 from trailward.learning.learn_reward import STATE, learn_reward
 from trailward.learning.learnt_reward import LearntReward
@@ -27,6 +28,7 @@ from trailward.rewards import (
     RewardModel,
     RewardSettings,
 )
+from trailward.rewards.readings import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Learn:
     reward: RewardSettings = field(default_factory=AdditiveSettings)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
+    answers: Path | None = None
+    """Answers to the questions of 'trailward ask': the reward is read as they say."""
+    wrong_share: float = WRONG_SHARE
+    """The share of answers that may be wrong."""
     device: str = "cpu"
     """Where: cpu, cuda, cuda:1, mps."""
     table: TableLayout = field(default_factory=TableLayout)
@@ -79,6 +85,10 @@ class Learn:
             demonstrations=demonstrations.provenance,
             diffuser=self.diffuser,
         )
+        answers = [] if self.answers is None else read_answers(self.answers, diffuser.spec)
+        config = self.learning
+        if getattr(self.reward, "reading", DEFAULT) != DEFAULT:
+            config = replace(config, reading=getattr(self.reward, "reading", DEFAULT))
         reward: Any = _chosen(self.reward)
         if self.ensemble is not None and self.ensemble != 1:
             reward = EnsembleSettings(member=reward, num_members=self.ensemble)
@@ -93,11 +103,14 @@ class Learn:
                 objective=objective,
                 reward=reward,
                 sampling=self.sampling,
-                config=self.learning,
+                config=config,
                 on_step=lambda state: report(state.step, **state.figures),
                 provenance=facts,
             )
-        say(f"reward -> {self.out} in {time.perf_counter() - began:.0f} s")
+        if answers:
+            learnt = learnt.with_answers(answers, wrong_share=self.wrong_share, play=play)
+            learnt.save(self.out)
+        say(f"reward -> {self.out} in {time.perf_counter() - began:.0f} s, read {learnt.reading}")
         return learnt
 
 
@@ -120,8 +133,13 @@ def kind_for(
 def _flags(name: str, settings: type[RewardSettings]) -> type[Any]:
     """Flags of the settings of a kind of reward, and its name."""
     doc = "What kind of reward: additive, staged, linear, mlp, conv, or module:Name."
-    model = field(default=name, metadata={"help": doc})
-    space = {"__annotations__": {"model": str}, "model": model, "__doc__": settings.__doc__}
+    read = "How it is read once it is learnt: default, as-is, link:B, place:R; see 'trailward ask'."
+    space = {
+        "__annotations__": {"model": str, "reading": str},
+        "model": field(default=name, metadata={"help": doc}),
+        "reading": field(default=DEFAULT, metadata={"help": read}),
+        "__doc__": settings.__doc__,
+    }
     return dataclass(frozen=True, kw_only=True)(type(settings.__name__, (settings,), space))
 
 

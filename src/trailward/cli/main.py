@@ -25,6 +25,7 @@ VERBS = {
     "inspect": "Tell what is in data: entries, ranges, leaps, and whether demonstrations fit.",
     "train": "Train a diffuser on play data; run again on the same folder, it resumes exactly.",
     "learn": "Learn a reward from demonstrations; run again, it resumes exactly.",
+    "ask": "Ask which of two recorded pieces is meant; a few answers settle what is open.",
     "plan": "Sample guided plans from an observation and print them as JSON.",
     "evaluate": "Judge a learnt reward and its planner, by the true reward where there is one.",
     "report": "Turn an evaluation into one HTML page and its pictures.",
@@ -39,7 +40,7 @@ _ELSEWHERE = {"policies": "trailward_benchmark.verbs", "benchmark": "trailward_b
 _GO_ON = ("fit", "policies", "train", "learn", "benchmark", "demo")
 _BY_ENVIRONMENT = ("collect", "demo", "evaluate", "plan", "policies", "report")
 """Verbs with flags that depend on --env."""
-_SPEAKS = ("plan", "inspect")
+_SPEAKS = ("plan", "inspect", "ask")
 """Verbs whose lines are what was asked for, so that they go to the standard output."""
 
 

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-Preset = Literal[
-    "umaze", "umaze-goal", "large", "halfcheetah", "thesis-umaze", "thesis-halfcheetah"
-]
+Preset = Literal["umaze", "large", "halfcheetah", "thesis-umaze", "thesis-halfcheetah"]
 """Names of settings known to work; every flag can still be given."""
 
 DEFAULT_PRESET: Preset = "umaze"

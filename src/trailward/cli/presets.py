@@ -213,17 +213,8 @@ PRESETS: dict[str, Settings] = {
         evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
     ),
 }
-PRESETS |= {
-    "umaze-goal": replace(
-        PRESETS["umaze"],
-        reward=PRESETS["large"].reward,
-        sampling=replace(PRESETS["large"].sampling, num_steps=8),
-        learning=replace(PRESETS["large"].learning, planning=PlanningConfig()),
-    )
-}
-"""``umaze`` (for tasks that follow a slope), ``umaze-goal`` (for goals behind walls), ``large`` and
-``halfcheetah`` are ours; those of the thesis are the published ones, as far as docs/thesis.md
-says."""
+"""``umaze``, ``large`` and ``halfcheetah`` are ours; those of the thesis are the published ones, as
+far as docs/thesis.md says."""
 
 
 _DEFAULTS = {

@@ -11,7 +11,7 @@ policy, and the learnt reward in that of the true one.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class FineTuningConfig:
         learning_rate: the highest, as in :class:`~trailward.diffusion.training.TrainingConfig`.
         action_weight: as there; as the diffuser was trained.
         demonstration_share: of a batch that is demonstration windows, on average.
-        sharpness: the deviation of episodes' mean rewards, times this, is the shortfall against
-            the demonstrations at which an episode is drawn e times less.
+        sharpness: the deviation of episodes' returns, times this, is the shortfall against the
+            demonstrations at which an episode is drawn e times less.
     """
 
     num_steps: int = 0
@@ -82,6 +82,7 @@ def fine_tune_diffuser(
     folder: Path | None,
     *,
     config: FineTuningConfig,
+    least: float | None = None,
     seed: int = 0,
     report: Report = lambda done, **figures: None,
 ) -> Diffuser:
@@ -94,6 +95,8 @@ def fine_tune_diffuser(
         demonstrations: environment units.
         folder: gets the checkpoint and TensorBoard's ``logs``; if None, none are kept.
         config: how.
+        least: the least reward of the data, above which rewards of an episode are summed
+            (:func:`anchored_returns`); that of the worst play episode's mean if None.
         seed: of batches and noise.
         report: told the gradient steps done and the loss.
 
@@ -101,10 +104,12 @@ def fine_tune_diffuser(
         DivergedError: if a loss or gradient is not finite.
         CheckpointError: if the folder's checkpoint is of other data or settings.
     """
-    shown = [mean_reward(episode) for episode in demonstrations.episodes]
-    played = [mean_reward(episode) for episode in play.episodes]
-    chances = episode_weights(np.array(played), np.array(shown), sharpness=config.sharpness)
-    windows = Windows(Dataset([*play.episodes, *demonstrations.episodes]), diffuser.spec)
+    episodes, count = [*play.episodes, *demonstrations.episodes], len(play.episodes)
+    means = np.array([mean_reward(episode) for episode in episodes])
+    least = float(means[:count].min()) if least is None else least
+    returns = anchored_returns(episodes, means, least=least)
+    chances = episode_weights(returns[:count], returns[count:], sharpness=config.sharpness)
+    windows = Windows(Dataset(episodes), diffuser.spec)
     weights = _window_weights(windows, chances, config.demonstration_share)
     training = config.training(seed)
     identity = {
@@ -123,6 +128,26 @@ def fine_tune_diffuser(
     return replace(diffuser, denoiser=average, provenance=facts)
 
 
+def anchored_returns(
+    episodes: Sequence[Episode], means: Float[np.ndarray, "episode"], *, least: float
+) -> Float[np.ndarray, "episode"]:
+    """The learnt return of each episode, which counts what a fall forgoes.
+
+    ``(mean - least) * length``. The shift of a learnt reward means nothing, and by its sum short
+    episodes could be worth the most or the least; above the least reward of the data, every step
+    survived adds. Only an episode that the environment ended has a length of its own; one that
+    was cut short, or does not tell, counts as if it had gone on alike to the longest one's end.
+
+    Args:
+        episodes: environment units.
+        means: the learnt mean reward of each.
+        least: the least reward of the data.
+    """
+    longest = max(len(episode) for episode in episodes)
+    lengths = [len(episode) if episode.terminated else longest for episode in episodes]
+    return (means - least) * np.array(lengths)
+
+
 def episode_weights(
     played: Float[np.ndarray, "episode"],
     shown: Float[np.ndarray, "demonstration"],
@@ -131,12 +156,12 @@ def episode_weights(
 ) -> Float[np.ndarray, "episode"]:
     """How likely a play episode's windows are to be drawn, 1 at most.
 
-    ``exp(min(0, (r - d) / (sharpness * s)))`` for an episode of mean reward ``r``, where ``d`` is
-    the mean reward of the demonstrations and ``s`` the deviation over play episodes: episodes
+    ``exp(min(0, (r - d) / (sharpness * s)))`` for an episode of return ``r``, where ``d`` is the
+    mean return of the demonstrations and ``s`` the deviation over play episodes: episodes
     at least as good as the demonstrations get weight 1; worse ones get less.
 
     Args:
-        played: mean learnt reward of each play episode.
+        played: learnt return of each play episode.
         shown: the same of each demonstration.
         sharpness: see :class:`FineTuningConfig`.
     """

@@ -142,6 +142,8 @@ class LearningConfig:
         expert: how the expert denoiser of ``relative_reward`` is trained.
         fine_tuning: how the diffuser is fine-tuned to the reward once all is learnt.
         planning: how agents will plan with the reward.
+        reading: how the reward is read once it is learnt (:mod:`trailward.rewards.readings`):
+            ``default``, as data suggests; ``as-is``; ``link:B`` or ``place:R``. Needs play data.
         seed: of weights, batches and noise.
     """
 
@@ -159,6 +161,7 @@ class LearningConfig:
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
     planning: PlanningConfig = field(default_factory=PlanningConfig)
+    reading: str = "default"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.contract import from_config
 from trailward.rewards.known_region import KnownRegion
+from trailward.rewards.readings import AS_IS, Readings
 from trailward.rewards.value import Value
 
 FINE_TUNED = "fine_tuned"
@@ -44,7 +45,9 @@ def save(learnt: LearntReward, folder: Path) -> Path:
     """Write a reward's folder; as :meth:`~trailward.learning.learnt_reward.LearntReward.save`."""
     if learnt.is_pessimistic:
         raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
-    weights = prefixed("reward", learnt.model)
+    family = learnt.family
+    reward = learnt.model if family is None else family.base
+    weights = prefixed("reward", reward) | _of_readings(family)
     for name in ("observation_normalizer", "action_normalizer", "value", "known_region"):
         part = getattr(learnt, name)
         weights |= {} if part is None else prefixed(name, part)
@@ -52,7 +55,8 @@ def save(learnt: LearntReward, folder: Path) -> Path:
         "kind": "reward",
         "format": _FORMAT,
         "spec": learnt.spec.to_config(),
-        "reward": learnt.model.to_config(),
+        "reward": reward.to_config(),
+        "readings": None if family is None else family.to_config()["settings"] | {"base": None},
         "sampling": asdict(learnt.sampling),
         "planning": asdict(learnt.planning),
         "value": None if learnt.value is None else learnt.value.to_config(),
@@ -97,6 +101,10 @@ def _read(
     model = from_config(config["reward"], spec, allow_import=allow_import)
     model.load_state_dict(submodule(weights, "reward"))
     model.to(device).requires_grad_(requires_grad=False)
+    family = None
+    if config.get("readings") is not None:
+        family = Readings.of(model, config["readings"], submodule(weights, "readings"))
+        model = model if family.chosen == AS_IS else family
     value = None
     if config.get("value") is not None:
         value = Value(spec, **config["value"])
@@ -118,7 +126,14 @@ def _read(
         value=value,
         columns=Columns.from_config(config.get("columns")),
         known_region=KnownRegion(**known).to(device) if known else None,
+        family=family,
     )
+
+
+def _of_readings(family: Readings | None) -> dict[str, Tensor]:
+    """What data tells of readings, beside the learnt reward itself."""
+    state = {} if family is None else family.state_dict()
+    return {f"readings.{name}": v for name, v in state.items() if not name.startswith("base.")}
 
 
 def _of_version_0_1(

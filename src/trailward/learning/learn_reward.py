@@ -16,6 +16,7 @@ where it is good to be. The weights kept, with the value that they were learnt b
 whichever round did best on the held-out demonstrations.
 """
 
+import contextlib
 import copy
 import os
 import shutil
@@ -29,7 +30,7 @@ import torch
 
 from trailward.checkpoint import RunFolder, check_of_finished
 from trailward.data.dataset import Dataset, Windows, agreed_columns
-from trailward.data.episode import Columns
+from trailward.data.episode import Columns, DataError
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import fine_tune_diffuser
 from trailward.diffusion.fitting import check_finite
@@ -43,11 +44,12 @@ from trailward.learning.validation import check_combination, check_data, check_m
 from trailward.objectives import DirectObjective, Objective, describe_objective, find_objective
 from trailward.rewards.contract import RewardModel, RewardSettings, build_reward
 from trailward.rewards.known_region import find_known_region
+from trailward.rewards.readings import AS_IS, find_readings
 from trailward.rewards.value import RewardToGo, Value
 
 STATE = "learning.safetensors"
 _OF_STEPS = ("num_steps", "learning_rate", "weight_decay", "max_gradient_norm")
-_MAY_CHANGE = (*_OF_STEPS, "adjoint", "diverged_norm", "fine_tuning", "planning")
+_MAY_CHANGE = (*_OF_STEPS, "adjoint", "diverged_norm", "fine_tuning", "planning", "reading")
 
 
 class StopLearning(Exception):  # noqa: N818
@@ -428,10 +430,16 @@ def _finish(
 ) -> LearntReward:
     """The reward with what planning needs: value, sampling, fine-tuned diffuser, known region."""
     began, problem, config = time.perf_counter(), run.problem, run.problem.config
-    learnt = run.learnt()
+    learnt = _read(run, run.learnt(), play, demonstrations)
     if config.value.discount:
         learnt = replace(learnt, value=problem.discounted_value(learnt.model))
     learnt = replace(learnt, sampling=best_sampling(problem, learnt.guide_model))
+    if play is not None and learnt.is_additive:
+        recorded = problem.play or Windows(play, problem.diffuser.spec)
+        region = find_known_region(
+            learnt.model, problem.diffuser.normalizer, recorded, problem.windows, seed=config.seed
+        )
+        learnt = replace(learnt, known_region=region)
 
     def report(done: int, **figures: float | str) -> None:
         """Fine-tuning is not ended early: a diffuser half tuned plans worse than either."""
@@ -445,21 +453,40 @@ def _finish(
             demonstrations,
             None if folder is None else folder / FINE_TUNED,
             config=config.fine_tuning,
+            least=None if learnt.known_region is None else float(learnt.known_region.floor),
             seed=config.seed,
             report=report,
         )
         learnt = replace(learnt, fine_tuned=fine_tuned)
-    if play is not None and learnt.is_additive:
-        recorded = problem.play or Windows(play, problem.diffuser.spec)
-        region = find_known_region(
-            learnt.model, problem.diffuser.normalizer, recorded, problem.windows, seed=config.seed
-        )
-        learnt = replace(learnt, known_region=region)
     run.record.seconds += time.perf_counter() - began
     facts = {**learnt.provenance, "learnt": run.record.to_config()}
     learnt = replace(learnt, provenance=facts)
     if folder is not None:
         learnt.save(folder)
+    return learnt
+
+
+def _read(
+    run: _Run, learnt: LearntReward, play: Dataset | None, demonstrations: Dataset
+) -> LearntReward:
+    """The reward with all its readings, read as the settings say, and the value of the reading."""
+    reading = run.problem.config.reading
+    if play is None or not learnt.is_additive:
+        if reading not in ("default", AS_IS):
+            msg = (
+                f"reading is '{reading}', but this reward can be read as it is only: give play "
+                "data and learn a reward of single steps, or leave the reading out"
+            )
+            raise ValueError(msg)
+        return learnt
+    normalizer = run.problem.diffuser.normalizer
+    windows = run.problem.play or Windows(play, learnt.spec)
+    found = find_readings(learnt.model, normalizer, windows, demonstrations).read(reading)
+    learnt = learnt.read_as(found)
+    if found.chosen == AS_IS or run.problem.config.value.discount:
+        return learnt
+    with contextlib.suppress(DataError):  # nobody stays anywhere in the play data
+        learnt = replace(learnt, value=run.problem.fitted_value(found, windows, alone=True))
     return learnt
 
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from trailward.data.episode import Columns, Episode, check_alike, check_array
 from trailward.data.normalizer import Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec, action_chunks
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.learning.answers import WRONG_SHARE, Answer, weigh
 from trailward.learning.config import PlanningConfig
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.known_region import KnownRegion, PessimisticReward
-from trailward.rewards.value import RewardToGo, Value
+from trailward.rewards.readings import AS_IS, Readings
+from trailward.rewards.value import RewardToGo, Value, fit_value
 from trailward.typing import Actions, Observations, Plans
 
 
@@ -43,6 +45,7 @@ class LearntReward:
         columns: what the play data's entries are called.
         known_region: where the data is that it was learnt from; None if there was no play data, or
             the reward is of whole plans.
+        family: all readings of the reward; None if it can be read in one way only.
         is_pessimistic: whether this is the form that :meth:`pessimistic` makes.
     """
 
@@ -57,6 +60,7 @@ class LearntReward:
     fine_tuned: Diffuser | None = None
     columns: Columns = Columns()
     known_region: KnownRegion | None = None
+    family: Readings | None = None
     is_pessimistic: bool = False
 
     @property
@@ -66,13 +70,90 @@ class LearntReward:
 
     @property
     def guide_model(self) -> RewardModel:
-        """What guides plans: the reward, with the value added if there is one.
+        """What guides plans: the learnt reward, with the value added if there is one.
 
-        A discounted value holds the reward already and takes its place.
+        A value that holds the reward already takes its place: a discounted one, and that of a
+        reading. Of a reading without a value of its own, the reward as it is guides: it was
+        learnt to be a guide.
         """
+        learnt = self.model if self.family is None else self.family.base
         if self.value is None:
-            return self.model
-        return self.value if self.value.discount else RewardToGo(self.model, self.value)
+            return learnt
+        return self.value if self.value.alone else RewardToGo(learnt, self.value)
+
+    @property
+    def reading(self) -> str:
+        """How the reward is read (:mod:`trailward.rewards.readings`)."""
+        return AS_IS if self.family is None else self.family.chosen
+
+    @property
+    def readings(self) -> Readings:
+        """The ways in which the reward can be read.
+
+        Raises:
+            ValueError: if there is but one.
+        """
+        if self.family is None:
+            raise ValueError(
+                "this reward can be read in one way only: it was learnt without play data, is of "
+                "whole plans, or is pessimistic; learn it with play data and an additive reward"
+            )
+        return self.family
+
+    def with_reading(self, name: str, *, play: Dataset | None = None) -> "LearntReward":
+        """The same reward, read otherwise.
+
+        Args:
+            name: one of ``readings.names``, ``answers`` or ``default``.
+            play: environment units. Given, a value is fitted to the reading, which takes seconds
+                and makes plans follow it; if not, plans are guided as before.
+
+        Raises:
+            ValueError: if there is no such reading.
+        """
+        return self.read_as(self.readings.read(name), play=play)
+
+    def with_answers(
+        self,
+        answers: Sequence[Answer],
+        *,
+        wrong_share: float = WRONG_SHARE,
+        play: Dataset | None = None,
+    ) -> "LearntReward":
+        """The same reward, read as answers say; the default reading if there is no answer.
+
+        Nothing is learnt anew (:mod:`trailward.learning.answers`).
+
+        Args:
+            answers: to questions about this reward.
+            wrong_share: the share of answers that may be wrong.
+            play: as of :meth:`with_reading`.
+
+        Raises:
+            DataError: if the answers are about other plans.
+            ValueError: if the reward can be read in one way only.
+        """
+        if not answers:
+            return self.with_reading("default", play=play)
+        weights = weigh(self.readings, self.normalizer, answers, wrong_share=wrong_share)
+        return self.read_as(self.readings.weighed(weights), play=play)
+
+    def read_as(self, readings: Readings, *, play: Dataset | None = None) -> "LearntReward":
+        """The same reward with these readings, of which the one that is chosen is used.
+
+        Args:
+            readings: of this reward.
+            play: as of :meth:`with_reading`.
+        """
+        region, value = self.known_region, self.value
+        if region is not None:
+            region = region.with_floor(readings)
+        if play is not None:
+            windows = Windows(play, self.spec)
+            alone = readings.chosen != AS_IS
+            value = fit_value(readings, windows, self.normalizer, alone=alone)
+        model = readings.base if readings.chosen == AS_IS else readings
+        return replace(self, model=model, family=readings, value=value, known_region=region)
 
     @property
     def is_additive(self) -> bool:
@@ -133,7 +214,7 @@ class LearntReward:
                 "give play data to learn_reward (or --play), or do without pessimism"
             )
         model = PessimisticReward(self.model, self.known_region)
-        return replace(self, model=model, is_pessimistic=True)
+        return replace(self, model=model, family=None, is_pessimistic=True)
 
     def __call__(
         self,
@@ -272,7 +353,7 @@ class LearntReward:
     @torch.no_grad()
     def plan_rewards(self, windows: Plans) -> Float[np.ndarray, "batch"]:
         """Learnt reward of whole windows (environment units), in learnt units."""
-        rewards = self.model(self._normalizer.normalize(windows))
+        rewards = self.model(self.normalizer.normalize(windows))
         return rewards.cpu().numpy().astype(np.float64)
 
     def mean_reward(self, episode: Episode) -> float:
@@ -293,7 +374,7 @@ class LearntReward:
         if actions is None:
             return self.observation_normalizer.normalize(seen)
         acts = torch.tensor(actions)
-        return self._normalizer.normalize(self.spec.join(seen, acts))
+        return self.normalizer.normalize(self.spec.join(seen, acts))
 
     @torch.no_grad()
     def _judge(
@@ -310,7 +391,8 @@ class LearntReward:
         return rewards.reshape(axes).cpu().numpy().astype(np.float64)
 
     @property
-    def _normalizer(self) -> Normalizer:
+    def normalizer(self) -> Normalizer:
+        """Of whole transitions, from environment units to model space."""
         return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
 
     def _check_of_steps(self) -> None:

@@ -166,12 +166,21 @@ class MatchingProblem:
         objective, seeds = EnergyDistance(), [self.config.seed]
         return self._loss(model, kept, objective, num_windows, ("judging", 0), seeds).item()
 
-    def fitted_value(self, model: RewardModel) -> Value:
-        """A value fitted to the reward as it is now."""
-        if self.play is None or not model.per_step:
+    def fitted_value(
+        self, model: RewardModel, play: Windows | None = None, *, alone: bool = False
+    ) -> Value:
+        """A value fitted to the reward as it is now.
+
+        Args:
+            model: the reward.
+            play: the problem's if None.
+            alone: whether it is to guide plans in the reward's place.
+        """
+        play = play or self.play
+        if play is None or not model.per_step:
             raise ValueError("a value needs play data and a reward of single steps")
         config = ValueConfig(seed=self.config.seed)
-        return fit_value(model, self.play, self.diffuser.normalizer, config=config)
+        return fit_value(model, play, self.diffuser.normalizer, alone=alone, config=config)
 
     def discounted_value(self, model: RewardModel) -> Value:
         """What follows each observation of the play data, under the reward."""

@@ -7,6 +7,7 @@ learn it by handing its class or an instance to ``learn_reward``, or register it
 from trailward.rewards.additive import AdditiveReward, AdditiveSettings
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings, build_reward
 from trailward.rewards.ensemble import EnsembleReward, EnsembleSettings
+from trailward.rewards.readings import Readings, ReadingsSettings
 from trailward.rewards.staged import StagedReward, StagedSettings
 from trailward.rewards.true_reward import TrueReward
 from trailward.rewards.whole_plan import (
@@ -30,6 +31,8 @@ __all__ = [
     "LinearSettings",
     "MLPReward",
     "MLPSettings",
+    "Readings",
+    "ReadingsSettings",
     "RewardModel",
     "RewardSettings",
     "StagedReward",

@@ -53,6 +53,18 @@ class KnownRegion(nn.Module):
         self.register_buffer("limit", limit)
         self.register_buffer("floor", floor)
 
+    @torch.no_grad()
+    def with_floor(self, model: RewardModel) -> "KnownRegion":
+        """The same region with the least reward of another model of the same entries.
+
+        Args:
+            model: a reward of single steps.
+        """
+        steps = self.sample.new_zeros(len(self.sample), model.spec.transition_dim)
+        steps[:, model.inputs] = self.sample
+        least = model.stage_rewards(steps.unsqueeze(0)).min()
+        return KnownRegion(self.sample, self.limit, least)
+
     def forward(self, steps: Float[Tensor, "*axes seen"]) -> Bool[Tensor, "*axes"]:
         """Whether each plan step (model space, the entries that the reward sees) is near."""
         rows = steps.reshape(-1, steps.shape[-1])

@@ -36,6 +36,7 @@ from trailward.rewards.contract import RewardModel
 from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps, StepRewards
 
 _UNREACHED = -1e6
+_PULL_ALONE = 4.0
 _AT_ONCE = 20_000
 
 
@@ -82,7 +83,7 @@ class Value(RewardModel):
     It is a reward model whose plan reward is the mean over plan steps, so that a plan guided by
     it heads for the best place by a way that exists. It either is a time to go, scaled to mean 0
     and deviation 1 on play data, which is added to the reward; or a discounted mean of rewards,
-    in their unit, which takes the reward's place.
+    in their unit, which takes the reward's place. A time to go may take it too (``alone``).
 
     Args:
         spec: what a plan holds.
@@ -90,6 +91,7 @@ class Value(RewardModel):
         num_frequencies: octaves of sines and cosines seen of each entry.
         num_stages: values of each observation: one for each stage of a reward with a memory.
         discount: of a discounted mean of rewards, an environment step; 0 for a time to go.
+        alone: whether it guides plans in the reward's place; a discounted one always does.
     """
 
     def __init__(
@@ -100,10 +102,12 @@ class Value(RewardModel):
         num_frequencies: int = 4,
         num_stages: int = 1,
         discount: float = 0.0,
+        alone: bool = False,
     ) -> None:
         super().__init__(spec, inputs=range(spec.observation_dim))
         self.width, self.num_frequencies = width, num_frequencies
         self.num_stages, self.discount = num_stages, discount
+        self.alone = alone or discount > 0
         features = FourierFeatures(spec.observation_dim, num_frequencies)
         self.network = nn.Sequential(
             features,
@@ -121,7 +125,7 @@ class Value(RewardModel):
             "num_frequencies": self.num_frequencies,
             "num_stages": self.num_stages,
             "discount": self.discount,
-        }
+        } | ({"alone": True} if self.alone and not self.discount else {})
 
     def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
         """The value of each plan step's observation in its stage; in the first if None is given."""
@@ -174,6 +178,7 @@ def fit_value(
     play: Windows,
     normalizer: Normalizer,
     *,
+    alone: bool = False,
     config: ValueConfig = ValueConfig(),
 ) -> Value:
     """Fit a value to a reward on play data.
@@ -185,6 +190,8 @@ def fit_value(
         reward: of single steps, model space.
         play: windows of play data, environment units.
         normalizer: of transitions.
+        alone: whether it is to guide plans in the reward's place. Its deviation on play data is
+            then 4, not 1, as nothing else pulls beside it.
         config: how.
 
     Returns:
@@ -220,8 +227,10 @@ def fit_value(
     with torch.no_grad():
         now = _stages(reward, plans.flatten(0, 1).unsqueeze(1)).reshape(stages.shape)
     targets = values[nodes.unsqueeze(-1) + count * now]
-    value = _fresh(play.spec, config, num_stages=len(starts)).to(flat.device)
+    value = _fresh(play.spec, config, num_stages=len(starts), alone=alone).to(flat.device)
     _regress(value, flat, targets.flatten(0, 1), config)
+    if alone:
+        _rescale(value.network[-1], flat.new_tensor(_PULL_ALONE), flat.new_zeros(()))
     return value.requires_grad_(requires_grad=False).eval()
 
 
