@@ -166,7 +166,17 @@ def test_the_plans_of_a_tuned_diffuser_count_as_guided() -> None:
 
 
 def test_a_sound_reward_gets_no_warning() -> None:
-    assert warnings(linear_reward(0.3, 0.0, 0.0, 0.0)) == {}
+    also = drifters(0.8, 0.8, seed=3)
+    play, shown = Dataset([*PLAY.episodes, *also.episodes]), drifters(*[0.8] * 5, seed=1)
+    assert warnings(linear_reward(0.3, 0.0, 0.0, 0.0), play, shown) == {}
+
+
+def test_a_naive_map_that_does_better_is_said() -> None:
+    """Demonstrations stop short of where a tenth of the play data goes, the reward does not."""
+    found = warnings(linear_reward(0.3, 0.0, 0.0, 0.0))
+    assert set(found) == {"naive"}
+    assert "by 'density by" in found["naive"]
+    assert "trailward fit" in found["naive"]
 
 
 def test_demonstrations_outside_the_play_data_are_warned_of() -> None:

@@ -145,16 +145,16 @@ def judge_naively(play: Dataset, demonstrations: Dataset, *, seed: int = 0) -> d
     Args:
         play: episodes that demonstrations are ranked among, environment units; those that are
             demonstrations are left out.
-        demonstrations: at least 2; each is left out in turn, or a tenth of them.
+        demonstrations: each is left out in turn, or a tenth of them.
         seed: of the regression's features.
 
     Returns:
         By reading, for the best map, the regression and the neighbours: the chance that a
         demonstration is ranked above a play episode, of whole episodes and of first halves.
-
-    Raises:
-        ValueError: if there are fewer than 2 demonstrations.
+        Nothing of one demonstration: it could not be left out.
     """
+    if len(demonstrations.episodes) < 2:
+        return {}
     shown = {episode.observations.tobytes() for episode in demonstrations.episodes}
     others = [e for e in play.episodes if e.observations.tobytes() not in shown]
     both = replace(play, episodes=[*others, *demonstrations.episodes], attributes={})

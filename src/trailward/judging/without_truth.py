@@ -15,6 +15,7 @@ from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Evaluation
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
+from trailward.judging.naive import judge_naively
 from trailward.judging.place_map import Walls, map_arrays
 from trailward.judging.statistics import Estimate, bootstrap
 from trailward.learning.config import LearningConfig
@@ -30,6 +31,7 @@ ACTIONS = "actions"
 
 _NUM_JUDGED, _NUM_DRAWS, _NUM_SHUFFLES, _NUM_PLANS = 64, 4, 5, 16
 _LEAST_AUC, _MOST_STYLE, _SAME_DISTANCE, _LEAST_KNOWN = 0.6, 0.5, 1e-3, 0.9
+_BETTER = 0.05
 
 
 def judge_without_truth(
@@ -84,11 +86,13 @@ def judge_without_truth(
     if can_disagree(learnt):
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
     figures |= _known_shares(learnt, diffuser, windows, config)
+    figures["naive"] = judge_naively(play, demonstrations, seed=config.seed)
     warnings = {
         "known": _about_known(figures.get("known", {})),
         "support": " ".join(f"{finding}." for finding in support.findings()),
         "style": _about_style(shares, play),
         "ranking": _about_ranking(ranking.figures),
+        "naive": _about_naive(figures["naive"], ranking.figures),
         "plans": _about_plans(distance),
     }
     figures["warnings"] = {name: text for name, text in warnings.items() if text}
@@ -354,6 +358,20 @@ def _about_ranking(figures: Mapping[str, Any]) -> str:
         f"more than a play window in {auc:.0%} of pairs, and chance is 50%. Either play data does "
         "what is demonstrated as often, or the reward was not learnt: learn longer, or let plans "
         "start elsewhere too (--learning.starts both)."
+    )
+
+
+def _about_naive(naive: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
+    if not naive:
+        return ""
+    best = max(naive, key=lambda name: naive[name]["whole"]["value"])
+    value, own = naive[best]["whole"]["value"], figures["auc_episodes"]["value"]
+    if value <= own + _BETTER:
+        return ""
+    return (
+        f"A naive way does better: by '{best}' a demonstration that was left out is above "
+        f"{value:.0%} of the play episodes, by the reward {own:.0%}. Use that, or let 'trailward "
+        "fit' choose how a reward is learnt and read."
     )
 
 

@@ -195,6 +195,7 @@ def _rows_without_truth(figures: Mapping[str, Any]) -> list[Row]:
         Row("Rank of demonstrations", best, f"among {ranks['among']} play episodes; {judged}"),
         Row("AUC, windows", _interval(figures["auc_windows"]), "1 is best, 0.5 is chance"),
         Row("AUC, episodes", _interval(figures["auc_episodes"]), "1 is best, 0.5 is chance"),
+        *_naive_rows(figures),
         Row("Distance to demonstrations, guided", f"{distance['guided']:.4g}",
          f"unguided {distance['unguided']:.4g}; 0 is best"),
         Row("Demonstrations away from play data",
@@ -203,6 +204,15 @@ def _rows_without_truth(figures: Mapping[str, Any]) -> list[Row]:
         *_known_rows(figures),
         *_ensemble_rows(figures),
     ]  # fmt: skip
+
+
+def _naive_rows(figures: Mapping[str, Any]) -> list[Row]:
+    rows = []
+    for name, parts in figures.get("naive", {}).items():
+        found = parts["whole"]
+        meaning = f"naive; {found['count']} demonstrations, each left out in turn"
+        rows.append(Row(f"AUC, episodes, {name}", _interval(found), meaning))
+    return rows
 
 
 def _known_rows(figures: Mapping[str, Any]) -> list[Row]:
