@@ -432,3 +432,11 @@ def test_data_without_actions_can_be_written_read_and_cut(tmp_path: Path) -> Non
         Windows(back, PlanSpec(2, 1, 2, 3, with_actions=True))
     with pytest.raises(ValueError, match="the data has no actions; leave it False"):
         PlanSpec(2, 1, 2, 0, with_actions=True)
+
+
+def test_episodes_are_picked_with_what_is_known_of_them() -> None:
+    episodes = [Episode(np.full((2, 1), float(n))) for n in range(4)]
+    data = Dataset(episodes, {}, Columns(), {"animal": ["a", "b", "c", "d"]})
+    found = data.pick([2, 0])
+    assert [episode.observations[0, 0] for episode in found.episodes] == [2, 0]
+    assert found.attributes == {"animal": ["c", "a"]}

@@ -93,6 +93,16 @@ class Dataset:
             digest.update(np.ascontiguousarray(episode.actions, np.float64).tobytes())
         return digest.hexdigest()[:16]
 
+    def pick(self, numbers: Sequence[int]) -> "Dataset":
+        """The same recording with these of its episodes only, and what is known of them.
+
+        Args:
+            numbers: of episodes, in the order wanted.
+        """
+        attributes = {name: [of[n] for n in numbers] for name, of in self.attributes.items()}
+        episodes = [self.episodes[number] for number in numbers]
+        return replace(self, episodes=episodes, attributes=attributes)
+
     @property
     def time_step(self) -> float | None:
         """Seconds from one observation to the next, if the recording tells."""

@@ -196,7 +196,7 @@ def prepare(
     if choices.hold_ends:
         reach = (choices.horizon - 1) * choices.stride
         longer = hold_ends(longer, reach, rate_entries(longer))
-    learnt_from = replace(longer, episodes=longer.episodes[: recordings.num_known])
+    learnt_from = longer.pick(range(recordings.num_known))
     diffuser, trained = _train(learnt_from, choices, folder, minutes * 60 * _OF_TIME, say)
     rows = TrackRows.of(recordings.dataset, num_known=recordings.num_known, most=choices.most_rows)
     normalizer = diffuser.observation_normalizer
@@ -236,7 +236,7 @@ def _train(
     num_held = min(_MOST_HELD, math.ceil(_HELD_OUT * count)) if count >= 10 else 0
     order = numpy_generator(choices.seed, "fit: held out").permutation(count)
     parts = [
-        replace(learnt_from, episodes=[learnt_from.episodes[i] for i in sorted(some)])
+        learnt_from.pick(sorted(some.tolist()))
         for some in (order[num_held:], order[:num_held] if num_held else order)
     ]
     spec = PlanSpec(

@@ -148,9 +148,8 @@ def held_out_demonstrations(learnt: LearntReward, demonstrations: Dataset) -> Da
     """
     learning = learnt.provenance.get("learning", {})
     count = learning.get("selection", learning).get("num_held_out", 0)  # version 0.1: flat
-    first = len(demonstrations.episodes) - count if count < len(demonstrations.episodes) else 0
-    kept = demonstrations.episodes[first:] or demonstrations.episodes
-    return replace(demonstrations, episodes=kept)
+    total = len(demonstrations.episodes)
+    return demonstrations.pick(range(total - count if 0 < count < total else 0, total))
 
 
 def rank_demonstrations(
