@@ -15,7 +15,12 @@ from .diffusion.guide import CleanGuide as CleanGuide
 from .diffusion.guide import NoisyGuide as NoisyGuide
 from .diffusion.training import TrainingConfig as TrainingConfig
 from .diffusion.training import train_diffuser as train_diffuser
+from .environments import Environment as Environment
+from .environments import Task as Task
+from .environments import find_environment as find_environment
 from .fitting.fit import fit as fit
+from .judging.config import EvaluationConfig as EvaluationConfig
+from .judging.evaluate import evaluate as evaluate
 from .learning.answers import Inquiry as Inquiry
 from .learning.answers import read_answers as read_answers
 from .learning.config import ExpertConfig as ExpertConfig
