@@ -50,14 +50,14 @@ from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
-from trailward.folders import own_folder
 from trailward.judging.place_map import read_walls
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import STATE as LEARNING
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
-from trailward.logs import read_curve
 from trailward.rewards import AdditiveSettings
+from trailward.running.folders import own_folder
+from trailward.running.logs import read_curve
 from trailward_benchmark.grid import read_results
 
 SECONDS = 10.0

@@ -18,7 +18,8 @@ from rich.table import Table
 
 SOURCE = Path(__file__).parents[1] / "src" / "trailward"
 ROOMS = (
-    "typing", "optional", "progress", "randomness", "registry", "checkpoint", "pretrained",
+    "typing", "optional", "progress", "randomness", "registry", "running", "checkpoint",
+    "pretrained",
     "data", "diffusion", "rewards", "objectives", "learning", "acting", "environments", "judging",
     "report", "baselines", "interop", "fitting", "web", "cli",
 )  # fmt: skip

@@ -29,9 +29,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from trailward.files import StorageError, write_file, write_json
-from trailward.limits import AllocationLimit
-from trailward.logs import CurveLog
+from trailward.running.files import StorageError, write_file, write_json
+from trailward.running.limits import AllocationLimit
+from trailward.running.logs import CurveLog
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 _PACKAGES = ("trailward", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")

@@ -15,10 +15,10 @@ import torch
 from filelock import FileLock
 
 from trailward.data.episode import DataError, at_least
-from trailward.files import write_arrays
-from trailward.interruption import end_with
 from trailward.optional import import_extra
 from trailward.progress import progress
+from trailward.running.files import write_arrays
+from trailward.running.interruption import end_with
 from trailward_benchmark.cell import Cell, Result, run_cell
 from trailward_benchmark.problems import parse_problem
 from trailward_benchmark.verbs import Benchmark

@@ -28,9 +28,9 @@ from trailward.acting.rollout import rollout
 from trailward.checkpoint import load_state, save_state
 from trailward.data.episode import DataError, at_least
 from trailward.environments import Environment
-from trailward.interruption import Checkpoints
 from trailward.optional import import_extra
 from trailward.progress import Report
+from trailward.running.interruption import Checkpoints
 
 STATE = "training.safetensors"
 SNAPSHOTS = "snapshots"

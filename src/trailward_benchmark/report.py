@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from trailward.files import png_of, write_file
 from trailward.report.page import html_page, html_picture, html_table, section
+from trailward.running.files import png_of, write_file
 from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.pictures import behaviour_figure, comparison_figure, reward_figure
 from trailward_benchmark.table import COLUMNS, Comparison

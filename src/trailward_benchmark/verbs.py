@@ -10,8 +10,8 @@ from trailward.acting.network_policy import NetworkPolicy
 from trailward.checkpoint import provenance
 from trailward.cli.flags import Say
 from trailward.environments import find_environment
-from trailward.folders import own_folder
 from trailward.progress import progress
+from trailward.running.folders import own_folder
 from trailward_benchmark.policies import PolicyTrainingConfig, package_policies, train_policies
 
 

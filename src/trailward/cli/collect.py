@@ -13,9 +13,9 @@ from trailward.data.dataset import free_folder, write_dataset
 from trailward.data.episode import MAX_SEED, DataError, at_most
 from trailward.data.formats.minari_folder import dataset_folder
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Recipe
-from trailward.folders import own_file
-from trailward.limits import check_memory
 from trailward.progress import progress
+from trailward.running.folders import own_file
+from trailward.running.limits import check_memory
 
 _USUAL_STEPS, _STEP_BYTES = 1000, 100
 

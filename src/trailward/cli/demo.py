@@ -22,9 +22,9 @@ from trailward.cli.presets import (
 from trailward.cli.report import Report
 from trailward.data.episode import DataError
 from trailward.environments import Recipe, find_environment
-from trailward.files import write_json
-from trailward.folders import own_folder
 from trailward.objectives import find_objective
+from trailward.running.files import write_json
+from trailward.running.folders import own_folder
 
 _PLAY_STEPS = 200_000
 """Environment steps of play data that judging a packaged diffuser takes at most."""

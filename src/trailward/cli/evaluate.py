@@ -21,13 +21,13 @@ from trailward.cli.preset_names import Preset
 from trailward.data.dataset import Dataset, agreed_columns, check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Evaluation
-from trailward.files import write_arrays, write_json
-from trailward.folders import own_folder
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
 from trailward.judging.place_map import read_walls
 from trailward.judging.without_truth import judge_without_truth
 from trailward.learning.learnt_reward import LearntReward
+from trailward.running.files import write_arrays, write_json
+from trailward.running.folders import own_folder
 
 
 @dataclass(frozen=True)

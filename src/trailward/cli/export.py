@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trailward.cli.flags import Say
-from trailward.folders import own_file
 from trailward.interop.exported import export_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.running.folders import own_file
 
 
 @dataclass(frozen=True)

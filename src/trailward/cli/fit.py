@@ -8,8 +8,8 @@ from trailward.cli.flags import Say
 from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
 from trailward.fitting.fit import Fitted, fit
-from trailward.folders import own_folder
 from trailward.judging.place_map import read_walls
+from trailward.running.folders import own_folder
 
 LOG = "fit.log"
 

@@ -17,9 +17,9 @@ from trailward.data.dataset import read_dataset
 from trailward.data.entries import Entry
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import DataFacts, Inspection, Support, inspect_data
-from trailward.files import write_figure, write_json
-from trailward.folders import own_folder
 from trailward.report.data_figures import entries_figure
+from trailward.running.files import write_figure, write_json
+from trailward.running.folders import own_folder
 
 _WIDTH = 110
 

@@ -13,7 +13,6 @@ from trailward.data.dataset import check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.folders import own_folder
 from trailward.learning.answers import WRONG_SHARE, read_answers
 from trailward.learning.config import LearningConfig
 from trailward.learning.learn_reward import STATE, learn_reward
@@ -29,6 +28,7 @@ from trailward.rewards import (
     RewardSettings,
 )
 from trailward.rewards.readings import DEFAULT
+from trailward.running.folders import own_folder
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import tyro
 from trailward.checkpoint import read_json, readable
 from trailward.cli.flags import Say
 from trailward.environments import DEFAULT_ENVIRONMENT, find_environment
-from trailward.folders import own_folder, run_of
 from trailward.report.page import write_report
+from trailward.running.folders import own_folder, run_of
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from trailward.data.plan import PlanSpec
 from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
-from trailward.folders import own_folder
 from trailward.progress import progress
+from trailward.running.folders import own_folder
 
 
 @dataclass(frozen=True)

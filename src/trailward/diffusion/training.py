@@ -24,12 +24,12 @@ from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.fitting import check_finite
 from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.diffusion.schedule import NoiseSchedule
-from trailward.files import size_in_words
-from trailward.interruption import Checkpoints
-from trailward.limits import AllocationLimit, available_memory, check_memory
-from trailward.logs import LOGS, read_curve
 from trailward.progress import Report
 from trailward.randomness import generator
+from trailward.running.files import size_in_words
+from trailward.running.interruption import Checkpoints
+from trailward.running.limits import AllocationLimit, available_memory, check_memory
+from trailward.running.logs import LOGS, read_curve
 
 STATE = "training.safetensors"
 _HIDDEN = 64

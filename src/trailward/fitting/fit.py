@@ -26,7 +26,6 @@ from trailward.data.plan import PlanSpec
 from trailward.data.tracks import TrackRows, hold_ends, rate_entries, with_rates
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import Batches, TrainingConfig, train_diffuser
-from trailward.files import write_json
 from trailward.fitting.choices import Choices, choose
 from trailward.fitting.plausibility import compare_movement, warnings_of
 from trailward.judging.cross_validation import (
@@ -56,6 +55,7 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.log_ratio import RandomFeatures
 from trailward.randomness import numpy_generator
 from trailward.rewards import AdditiveReward, AdditiveSettings
+from trailward.running.files import write_json
 
 LEARNT = (FORECAST, WINDOWS, HERE)
 """Readings of the learnt reward."""

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from trailward.environments.drawing import DEMONSTRATIONS, GUIDED, PLAY, WALL, draw_paths
-from trailward.files import write_arrays, write_figure, write_file, write_json
 from trailward.fitting.fit import Fitted, warnings_about
 from trailward.fitting.map import RewardMap, draw_map, find_place
 from trailward.judging.cross_validation import Chance
 from trailward.judging.naive import NEIGHBOURS, REGRESSION
 from trailward.judging.place_map import Walls
 from trailward.report.page import html_page, html_picture, html_table, section
+from trailward.running.files import write_arrays, write_figure, write_file, write_json
 
 _MOST_PATHS, _DPI = 150, 130
 

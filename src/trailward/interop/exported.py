@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError
-from trailward.files import write_file
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.known_region import KnownRegion
+from trailward.running.files import write_file
 
 TOLERANCE = 1e-5
 """How far the exported reward may be from the learnt one; times the largest reward if above 1."""

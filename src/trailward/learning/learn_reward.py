@@ -34,7 +34,6 @@ from trailward.data.episode import Columns, DataError
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import fine_tune_diffuser
 from trailward.diffusion.fitting import check_finite
-from trailward.interruption import Checkpoints
 from trailward.learning.config import LearningConfig
 from trailward.learning.files import FINE_TUNED
 from trailward.learning.learnt_reward import LearntReward
@@ -46,6 +45,7 @@ from trailward.rewards.contract import RewardModel, RewardSettings, build_reward
 from trailward.rewards.known_region import find_known_region
 from trailward.rewards.readings import AS_IS, find_readings
 from trailward.rewards.value import RewardToGo, Value
+from trailward.running.interruption import Checkpoints
 
 STATE = "learning.safetensors"
 _OF_STEPS = ("num_steps", "learning_rate", "weight_decay", "max_gradient_norm")

@@ -2,9 +2,9 @@
 
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.learning.config import LearningConfig
-from trailward.limits import check_memory
 from trailward.objectives import DirectObjective, Objective, describe_objective
 from trailward.rewards.contract import RewardModel
+from trailward.running.limits import check_memory
 
 
 def needs_play(

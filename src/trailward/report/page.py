@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from trailward.checkpoint import read_arrays, read_json, readable
 from trailward.diffusion.training import logged_losses
 from trailward.environments import Caption, Environment, Evaluation, Row
-from trailward.files import png_of, write_file
 from trailward.report import figures as draw
 from trailward.report.data_figures import place_figure, separation_figure, shares_figure
+from trailward.running.files import png_of, write_file
 
 _ERC = Caption(
     "Does the learnt reward rank as the true one does?",

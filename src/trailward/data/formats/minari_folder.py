@@ -21,7 +21,7 @@ from trailward.data.choices import named_choices
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.formats.guard import check_hdf5, readable
 from trailward.data.formats.rows import Recording, as_numbers, check_values
-from trailward.files import new_folder
+from trailward.running.files import new_folder
 
 _HUB = ("huggingface.co", 443)
 _PATIENCE = 3.0

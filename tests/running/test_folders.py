@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from trailward.files import staging_name
-from trailward.folders import LOCK, MARK, FolderError, kind_of, own_file, own_folder, run_of
+from trailward.running.files import staging_name
+from trailward.running.folders import LOCK, MARK, FolderError, kind_of, own_file, own_folder, run_of
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from trailward.folders import own_folder
+from trailward.running.folders import own_folder
 with own_folder(sys.argv[1], "reward"):
     print("held", flush=True)
     sys.stdin.read()
@@ -124,7 +124,7 @@ def test_a_folder_in_use_is_refused_by_whose_it_is_until_that_is_killed(tmp_path
 def test_without_locks_of_the_kernel_a_stale_lock_is_told_by_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: dict, *, is_stale: bool
 ) -> None:
-    monkeypatch.setattr("trailward.folders.fcntl", None)
+    monkeypatch.setattr("trailward.running.folders.fcntl", None)
     (tmp_path / LOCK).write_text(json.dumps(holder))
     if is_stale:
         with own_folder(tmp_path, "reward"):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from trailward.interruption import Checkpoints
+from trailward.running.interruption import Checkpoints
 
 PARENT = """
 import multiprocessing, os, sys, time
-from trailward.interruption import end_with
+from trailward.running.interruption import end_with
 
 def work(parent):
     end_with(parent)

@@ -14,7 +14,7 @@ from trailward.diffusion.training import TrainingConfig, train_diffuser
 from trailward.judging.config import EvaluationConfig
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import learn_reward
-from trailward.limits import available_memory, check_memory
+from trailward.running.limits import available_memory, check_memory
 
 SPEC = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=2)
 

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trailward.files import StorageError, clear_staging, write_json
+from trailward.running.files import StorageError, clear_staging, write_json
 
 try:
     import fcntl

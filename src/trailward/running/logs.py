@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self, cast
 
-from trailward.files import StorageError
+from trailward.running.files import StorageError
 
 LOGS = "logs"
 

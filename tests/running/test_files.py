@@ -13,7 +13,7 @@ import pytest
 import tiny
 from processes import run_python
 from trailward.data.dataset import write_dataset
-from trailward.files import (
+from trailward.running.files import (
     StorageError,
     clear_staging,
     new_folder,
@@ -142,7 +142,7 @@ def test_clearing_by_name_leaves_what_others_are_writing(tmp_path: Path) -> None
 def test_a_process_killed_in_writing_leaves_the_file_before(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
-from trailward.files import write_file
+from trailward.running.files import write_file
 write_file(sys.argv[1], "before")
 os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
 write_file(sys.argv[1], "after")

@@ -2,7 +2,7 @@
 
 A process that is killed at any moment, a full disk, a limit on the size of files and a folder that
 may not be written all leave what stood there before. What a killed process left beside it is
-cleared away by the next one that owns the place (:mod:`trailward.folders`).
+cleared away by the next one that owns the place (:mod:`trailward.running.folders`).
 """
 
 import errno

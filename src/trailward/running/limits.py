@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from trailward.files import size_in_words
+from trailward.running.files import size_in_words
 
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
 _PLENTY = 1 << 50

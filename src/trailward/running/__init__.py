@@ -1,0 +1,1 @@
+"""What long work needs: whole files, owned folders, limits of memory, curves, and interruptions."""
