@@ -95,7 +95,13 @@ def test_nothing_read_from_disk_can_execute() -> None:
 
 
 def test_only_the_command_line_prints() -> None:
-    assert offenders(r"(?<![\w.])print\(") == []
+    printing = [
+        f"{file.relative_to(SOURCE)}: {node.lineno}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert printing == []
 
 
 def test_functions_fit_on_a_screen() -> None:
