@@ -15,12 +15,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from trailward_benchmark.cell import Cell
 from trailward_benchmark.grid import RESULTS, Grid, read_results
 from trailward_benchmark.pictures import comparison_figure
 from trailward_benchmark.report import side_by_side, slug
@@ -49,7 +51,7 @@ def main(command: Command) -> None:
     grid = Grid.of(Benchmark())
     for folder in command.add:
         _add(grid, folder / RESULTS)
-    comparison = Comparison(grid.cells, read_results(LINES))
+    comparison, earlier = compared(grid.cells)
     console = Console(width=WIDEST)
     for problems in comparison.environments.values():
         for problem in problems:
@@ -63,16 +65,39 @@ def main(command: Command) -> None:
     if comparison.missing:
         console.print(f"{len(comparison.missing)} of {len(grid.cells)} cells are missing, such as")
         console.print(*comparison.missing[:5], sep="\n")
+    if earlier:
+        console.print(f"{len(earlier)} cells are of earlier settings, such as {earlier[0]}.")
     console.print(f"Learning took {_learning_hours(comparison):.1f} hours in all.")
-    print(json.dumps(comparison.to_json()))
+    print(json.dumps({**comparison.to_json(), "cells_of_earlier_settings": len(earlier)}))
+
+
+def compared(cells: Sequence[Cell]) -> tuple[Comparison, list[str]]:
+    """The project's results, and the names of cells whose result is of earlier settings.
+
+    Those stand in, until they are run again, where there is a result of the same problem, method
+    and seed.
+    """
+    lines = read_results(LINES)
+    places = {_place(line): line for line in lines.values()}
+    known = {cell: (cell.problem.name, cell.method, cell.seed) for cell in cells}
+    earlier = [cell for cell in cells if cell.key not in lines and known[cell] in places]
+    stand_ins = {cell.key: places[known[cell]] for cell in earlier}
+    return Comparison(cells, lines | stand_ins), [cell.name for cell in earlier]
+
+
+def _place(line: Mapping[str, Any]) -> tuple[str, str, int]:
+    return line["problem"], line["method"], line["seed"]
 
 
 def _add(grid: Grid, results: Path) -> None:
     """Take in the lines that belong to the grid as it is now; others are left out."""
     if not results.exists():
         raise SystemExit(f"{results} does not exist; name the --out folder of trailward benchmark")
-    found = read_results(LINES) | read_results(results)
-    wanted = [found[cell.key] for cell in grid.cells if cell.key in found]
+    old, new = read_results(LINES), read_results(results)
+    found = {_place(line): line for line in old.values()}
+    found |= {_place(new[cell.key]): new[cell.key] for cell in grid.cells if cell.key in new}
+    places = [(cell.problem.name, cell.method, cell.seed) for cell in grid.cells]
+    wanted = [found[place] for place in places if place in found]
     LINES.write_text("".join(json.dumps(line) + "\n" for line in wanted), encoding="utf-8")
 
 
