@@ -224,6 +224,34 @@ def test_a_seed_decides_the_value_and_leaves_other_draws_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_ways_are_told_apart_by_the_entries_that_the_reward_sees_alone() -> None:
+    """A third entry of large noise, unseen, would else tear the bend into unrelated nodes."""
+    spec = replace(SPEC, observation_dim=3)
+    walks = [np.concatenate([w, 5 * noise], 1) for w, noise in noisy_walks()]
+    play = Windows(Dataset([Episode(walk, np.zeros((121, 2))) for walk in walks]), spec)
+    reward = ToldReward(lambda plans: near(plans[..., :2]), spec)
+    reward.inputs = torch.tensor([0, 1])
+    normalizer = Normalizer(torch.zeros(3), torch.ones(3))
+    value = fit_value(reward, play, normalizer, config=CONFIG)
+    corners = np.concatenate([CORNERS[:-1], np.zeros((4, 1))], 1)
+    along = values_at(value, corners).tolist()
+    assert along == sorted(along)
+
+
+def noisy_walks() -> list[tuple[np.ndarray, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    along = np.linspace(0, 4, 61)
+    path = np.stack([np.interp(along, range(5), CORNERS[:, entry]) for entry in range(2)], -1)
+    there_and_back = np.concatenate([path, path[::-1]])
+    return [
+        (
+            there_and_back + 0.01 * generator.standard_normal((122, 2)),
+            generator.standard_normal((122, 1)),
+        )
+        for _ in range(6)
+    ]
+
+
 def test_a_fitted_value_is_frozen() -> None:
     few = ValueConfig(num_windows=100, num_prototypes=40, width=8, num_steps=2)
     value = fit_value(NEARNESS, bend(), unchanged(), config=few)

@@ -2,8 +2,9 @@
 
 A learnt reward says where it is good to be, and its slope may lead into a wall. The value says how
 far it is from there by ways that the play data has shown. It is found by value iteration on a
-graph: prototypes are observations drawn from the play data, an edge is a plan step that somebody
-made, and
+graph: prototypes are observations drawn from the play data, told apart by the entries that the
+reward sees (told apart by velocities too, they would lie so far from one another that ways lead
+through walls), an edge is a plan step that somebody made, and
 
     V(s) = 0                                             at the best place to stay
     V(s) = max over edges s -> s' of V(s') - cost(s)      elsewhere
@@ -18,7 +19,7 @@ Where there is no place to stay, as in a gait, :func:`fit_discounted_value` fits
 the play data: the discounted mean of the rewards from an observation on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ from trailward.rewards.contract import RewardModel
 from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps, StepRewards
 
 _UNREACHED = -1e6
-_PULL_ALONE = 4.0
+_PULL_ALONE, _STEPS_ALONE = 4.0, 2000
 _AT_ONCE = 20_000
 
 
@@ -190,8 +191,9 @@ def fit_value(
         reward: of single steps, model space.
         play: windows of play data, environment units.
         normalizer: of transitions.
-        alone: whether it is to guide plans in the reward's place. Its deviation on play data is
-            then 4, not 1, as nothing else pulls beside it.
+        alone: whether it is to guide plans in the reward's place. Nothing else pulls beside it
+            then, so its deviation on play data is 4, not 1; and minus the root of the time to go
+            is what is fitted, which is steep near the best place, where plans are to stop.
         config: how.
 
     Returns:
@@ -214,7 +216,9 @@ def fit_value(
     flat = play.spec.split(plans)[0].flatten(0, 1)
     order = torch.randperm(len(flat), generator=generator(config.seed, "value: prototypes"))
     picks = order[: config.num_prototypes].to(flat.device)
-    nodes = _nearest(flat, flat[picks]).reshape(rewards.shape[:2])
+    seen = reward.inputs[reward.inputs < play.spec.observation_dim]
+    where = flat[:, seen] if len(seen) else flat
+    nodes = _nearest(where, where[picks]).reshape(rewards.shape[:2])
     ways, count = nodes.unsqueeze(-1) + len(picks) * stages, len(picks)
     values = graph_values(
         ways.movedim(-1, 0).flatten(0, 1),
@@ -228,6 +232,9 @@ def fit_value(
         now = _stages(reward, plans.flatten(0, 1).unsqueeze(1)).reshape(stages.shape)
     targets = values[nodes.unsqueeze(-1) + count * now]
     value = _fresh(play.spec, config, num_stages=len(starts), alone=alone).to(flat.device)
+    if alone:
+        targets = -(targets.amax() - targets).sqrt()
+        config = replace(config, num_steps=max(config.num_steps, _STEPS_ALONE))
     _regress(value, flat, targets.flatten(0, 1), config)
     if alone:
         _rescale(value.network[-1], flat.new_tensor(_PULL_ALONE), flat.new_zeros(()))
