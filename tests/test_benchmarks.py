@@ -35,6 +35,14 @@ def large_maze(figures: Figures) -> None:
         assert 0 <= figures[f"ordered_task_success{policy}"] <= 1
 
 
+def readings(figures: Figures) -> None:
+    assert len(figures["tasks"]) == len(figures["shapes"]) == 6
+    for found in figures["tasks"].values():
+        assert 0 <= found["erc_best_reading"] <= found["erc_default"] <= 1
+        assert set(found["erc_after_answers"]) == {"0", "5", "10", "20"}
+        assert 0 < found["seconds_to_answer"] < 2
+
+
 def ensemble(figures: Figures) -> None:
     assert figures["members"] == 5
     assert figures["cost_ratio"] == figures["seconds_ensemble"] / figures["seconds_one"]
@@ -96,7 +104,17 @@ def real(figures: Figures) -> None:
     assert found["peak_off_m"] < 5
 
 
-CHECKS = (umaze, large_maze, ensemble, halfcheetah, adversarial, transfer, gymnasium_env, real)
+CHECKS = (
+    umaze,
+    large_maze,
+    readings,
+    ensemble,
+    halfcheetah,
+    adversarial,
+    transfer,
+    gymnasium_env,
+    real,
+)
 """By the name of the command: what its figures must be."""
 
 

@@ -30,7 +30,7 @@ def reward_of(config: RewardSettings, spec: PlanSpec = SPEC) -> LearntReward:
     """A reward of noise that knows where the random walks are."""
     learnt = tiny.tiny_reward(tiny.tiny_diffuser(spec), config)
     region = find_known_region(
-        learnt.model, learnt._normalizer, Windows(PLAY, spec), Windows(SHOWN, spec)
+        learnt.model, learnt.normalizer, Windows(PLAY, spec), Windows(SHOWN, spec)
     )
     return replace(learnt, known_region=region)
 
@@ -58,7 +58,7 @@ def test_99_percent_of_play_data_from_elsewhere_is_known_and_so_are_the_demonstr
     apart = Dataset([Episode(e.observations + 50, e.actions) for e in SHOWN.episodes])
     assert not region_of(learnt)(seen(apart)).any()
     region = find_known_region(
-        learnt.model, learnt._normalizer, Windows(PLAY, SPEC), Windows(apart, SPEC)
+        learnt.model, learnt.normalizer, Windows(PLAY, SPEC), Windows(apart, SPEC)
     )
     assert region(seen(apart)).all()
 
@@ -107,7 +107,7 @@ def test_the_floor_is_the_least_reward_of_the_sample() -> None:
 def test_play_data_of_one_episode_will_do() -> None:
     learnt = reward_of(AdditiveSettings(hidden=(8,)))
     one = Windows(Dataset(PLAY.episodes[:1]), SPEC)
-    region = find_known_region(learnt.model, learnt._normalizer, one, Windows(SHOWN, SPEC))
+    region = find_known_region(learnt.model, learnt.normalizer, one, Windows(SHOWN, SPEC))
     assert 0 <= region.limit.item() < 1
 
 
