@@ -210,7 +210,7 @@ class RewardModel(nn.Module):
     @classmethod
     def from_settings(
         cls, settings: Mapping[str, Any], spec: PlanSpec, *, allow_import: bool = False
-    ) -> Self:
+    ) -> "RewardModel":
         """A model with fresh weights.
 
         Args:

@@ -12,7 +12,7 @@ gradient of the sum of their losses is the gradient of each.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -154,7 +154,7 @@ class EnsembleReward(RewardModel):
     @classmethod
     def from_settings(
         cls, settings: Mapping[str, Any], spec: PlanSpec, *, allow_import: bool = False
-    ) -> Self:
+    ) -> "EnsembleReward":
         """An ensemble with fresh weights, of what :meth:`to_config` gave."""
         member = settings.get("member", {"model": "additive", "settings": {}})
         count = range(settings.get("num_members", EnsembleSettings.num_members))

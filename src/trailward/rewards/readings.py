@@ -25,7 +25,7 @@ All readings have one scale: the deviation of a plan's mean reward over play dat
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -221,7 +221,7 @@ class Readings(RewardModel):
     @classmethod
     def from_settings(
         cls, settings: Mapping[str, Any], spec: PlanSpec, *, allow_import: bool = False
-    ) -> Self:
+    ) -> "Readings":
         """Readings of a reward with fresh weights; of an additive one if none is named."""
         learnt = settings.get("base") or {"model": "additive", "settings": {}}
         base = from_config(learnt, spec, allow_import=allow_import)

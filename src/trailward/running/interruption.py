@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _SECONDS = 60.0
@@ -66,7 +66,7 @@ class Checkpoints:
         if self._asked:
             raise KeyboardInterrupt
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is signal.default_int_handler:

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from trailward.running.files import StorageError
 
@@ -58,7 +58,7 @@ class CurveLog:
         except OSError as error:
             raise self._told(error) from None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "CurveLog":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
