@@ -133,13 +133,6 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         ),
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["demo", "--out={}/new", "--objective=kl"], "objective 'kl' is unknown"),
-        (
-            [
-                "learn", "--demonstrations=nothing", "--out={}/new", "--diffuser=umaze",
-                "--objective=kl",
-            ],
-            "objective 'kl' is unknown",
-        ),
         (["demo", "--out={}/new", "--task=goal:0,0"], "not a free cell"),
         (["benchmark", "--out={}/new", "--seeds=-1"], "seeds are (-1,); they must be at least 0"),
         (["benchmark", "--out={}/new", "--cpus-per-cell=0"], "cpus_per_cell is 0.0; it must be"),
@@ -169,6 +162,7 @@ def test_bad_input_gets_a_clear_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
+        ("--objective=kl", "objective 'kl' is unknown"),
         ("--learning.num-steps=0", "num_steps is 0"),
         ("--sampling.sampler=euler", "sampler 'euler' is unknown"),
         ("--learning.adjoint=none", "adjoint 'none' is unknown"),

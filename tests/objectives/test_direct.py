@@ -488,7 +488,7 @@ def test_a_reward_that_remembers_is_refused_where_no_plans_are_sampled(
         learn(tmp_path, name, reward=staged, demonstrations=corridor(-0.9, 0.9))
     assert list(tmp_path.iterdir()) == []
     plain = learn(tmp_path, name, reward=staged, demonstrations=corridor(0.9, seed=4), num_steps=2)
-    assert plain.model.name == "additive"
+    assert plain.model.base.name == "additive"
 
 
 def test_another_expert_is_another_learning_only_where_there_is_one(tmp_path: Path) -> None:
