@@ -212,6 +212,7 @@ def test_readme_and_docs_show_what_the_lines_of_results_say() -> None:
         assert block.partition("<!-- benchmark: end -->")[0].strip() == table[shown](committed())
 
 
+@pytest.mark.slow
 def test_verbs_that_are_killed_end_as_if_they_had_not_been() -> None:
     """In a process of its own, which forks: a few kills of each verb, a full disk, SIGTERM."""
     verbs = ["train", "learn", "inspect", "collect"]

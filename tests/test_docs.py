@@ -1,6 +1,7 @@
 """README and docs: what they show runs, and what they name is there."""
 
 import functools
+import gc
 import importlib
 import io
 import re
@@ -9,7 +10,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ import trailward
 from trailward.cli.main import VERBS, main
 from trailward.cli.presets import PRESETS
 from trailward.environments import find_environment
+from trailward.registry import Registry
 from trailward.rewards import REWARDS
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +114,18 @@ def script(page: Path, folder: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def own_registries() -> Iterator[None]:
+    """What a page registers is forgotten when it has run."""
+    found = [each for each in gc.get_objects() if isinstance(each, Registry)]
+    before = [dict(each._parts) for each in found]
+    yield
+    for registry, parts in zip(found, before, strict=True):
+        registry._parts.clear()
+        registry._parts.update(parts)
+
+
+@pytest.mark.usefixtures("own_registries")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     "page", marked([page for page in PAGES if blocks(page, "python") and page.name not in ALONE])

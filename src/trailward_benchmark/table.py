@@ -88,10 +88,16 @@ class Comparison:
 
         Only seeds for which all these problems have the figure count; None if there is none.
         """
-        means = list(self._by_seed(problems, method, figure).values())
-        if not means:
-            return None
-        return bootstrap(lambda sample: float(sample.mean()), np.array(means))
+        key = (tuple(problems), method, figure)
+        if key not in self._estimates:
+            means = np.array(list(self._by_seed(problems, method, figure).values()))
+            mean = lambda sample: float(sample.mean())
+            self._estimates[key] = bootstrap(mean, means) if len(means) else None
+        return self._estimates[key]
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[tuple[str, ...], str, str], Estimate | None]:
+        return {}
 
     def to_json(self) -> dict[str, Any]:
         """Return and ERC by environment and by problem: mean, low, high, or None."""

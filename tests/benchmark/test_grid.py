@@ -164,7 +164,7 @@ def test_a_terminated_run_ends_its_cells_too(tmp_path: Path) -> None:
     started.terminate()
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert "go on when run again" in said
+    assert "run it again" in said
     while is_running(started.pid):
         assert time.monotonic() - begun < 240
         time.sleep(0.05)
