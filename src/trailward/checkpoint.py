@@ -84,7 +84,7 @@ def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     weights, _ = _read(folder / WEIGHTS)
     with readable(folder / CONFIG):
         _check_sizes(folder / CONFIG, config, weights)
-        return weights, _with_tuples(config)
+        return weights, with_tuples(config)
 
 
 def read_json(path: Path, *, remedy: str = "save it again") -> Any:
@@ -404,11 +404,11 @@ def _in_short(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
-def _with_tuples(value: Any) -> Any:
+def with_tuples(value: Any) -> Any:
     """JSON knows lists only; configurations hold tuples."""
     if isinstance(value, dict):
-        return {key: _with_tuples(each) for key, each in value.items()}
-    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+        return {key: with_tuples(each) for key, each in value.items()}
+    return tuple(map(with_tuples, value)) if isinstance(value, list) else value
 
 
 class RunFolder:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tiny import given, seeded, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.acting.planner import PlanFollower, Planner, Policy
+from trailward.checkpoint import with_tuples
 from trailward.data.normalizer import NORMALIZERS, fit_limits
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.adjoint import Adjoint, parse_adjoint
@@ -241,7 +242,8 @@ class TestRewardModels:
         if name not in REWARDS:
             return
         model = rewards(spec)[name]
-        again = from_config(json.loads(json.dumps(model.to_config())), spec)
+        kept = json.dumps(model.to_config())
+        again = from_config(with_tuples(json.loads(kept)), spec)  # as folders are loaded
         again.load_state_dict(model.state_dict())
         assert torch.equal(again(plans_of(spec)), model(plans_of(spec)))
 
@@ -254,7 +256,7 @@ class TestRewardsThatRemember:
 
     def test_a_past_in_which_nothing_came_changes_nothing(self, name: str, spec: PlanSpec) -> None:
         model, plans = self.model(name, spec), plans_of(spec)
-        nothing = torch.zeros(4, dtype=torch.bool)
+        nothing = torch.zeros(4, dtype=torch.long)
         assert torch.equal(model.observe(plans, nothing), model.observe(plans))
 
     def test_what_is_remembered_is_not_forgotten(self, name: str, spec: PlanSpec) -> None:
@@ -263,7 +265,7 @@ class TestRewardsThatRemember:
         assert found.shape == (4, spec.horizon)
         assert not found.all()
         assert (found[:, 1:] >= found[:, :-1]).all()
-        assert model.observe(plans, torch.ones(4, dtype=torch.bool)).all()
+        assert model.observe(plans, torch.ones(4, dtype=torch.long)).all()
 
     @pytest.mark.parametrize("step", range(1, 5))
     def test_a_plan_in_two_parts_is_the_plan_as_a_whole(
@@ -275,9 +277,9 @@ class TestRewardsThatRemember:
         then = model.observe(plans[:, step - 1 :], first[:, -1])
         assert torch.equal(torch.cat([first, then[:, 1:]], 1), model.observe(plans))
 
-    @pytest.mark.parametrize("past", [False, True])
+    @pytest.mark.parametrize("past", [0, 1])
     def test_plans_are_judged_in_the_stage_they_begin_in(
-        self, past: bool, name: str, spec: PlanSpec
+        self, past: int, name: str, spec: PlanSpec
     ) -> None:
         """So each step counts as it would alone."""
         model, plans = self.model(name, spec), plans_of(spec)
