@@ -110,6 +110,8 @@ class Learn:
         if answers:
             learnt = learnt.with_answers(answers, wrong_share=self.wrong_share, play=play)
             learnt.save(self.out)
+        if learnt.provenance["learnt"].get("warning"):
+            say(f"warning: {learnt.provenance['learnt']['warning']}")
         say(f"reward -> {self.out} in {time.perf_counter() - began:.0f} s, read {learnt.reading}")
         return learnt
 

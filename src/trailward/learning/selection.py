@@ -24,8 +24,9 @@ class Record:
             the step where none are held out.
         best_step: the gradient step that these weights are of.
         best_round: its round; from the second on, the value belongs to the weights kept.
-        round_losses: the best loss of each round so far. Where that of a later round is not the
-            least, the weights kept are of an earlier one.
+        round_losses: the best loss of each round so far. The weights kept are those of the last
+            round, since planning needs its value; where its loss is above that of an earlier one,
+            :attr:`worse_round` says so.
         round_step: the gradient step of the best loss of this round, or its first step.
         seconds: spent.
         figures: what the reward model told of the demonstrations when it was prepared.
@@ -47,13 +48,23 @@ class Record:
         self.round_losses.append(float("inf"))
 
     def is_best(self, loss: float) -> bool:
-        """Note a look at the held-out demonstrations; whether it is the best there was."""
-        if loss < self.round_losses[-1]:
-            self.round_losses[-1], self.round_step = loss, self.step
-        if loss >= self.best_loss:
+        """Note a look at the held-out demonstrations; whether it is the best of this round."""
+        if loss >= self.round_losses[-1]:
             return False
+        self.round_losses[-1], self.round_step = loss, self.step
         self.best_loss, self.best_step, self.best_round = loss, self.step, self.round
         return True
+
+    @property
+    def worse_round(self) -> str:
+        """A warning if the last round did worse on held-out demonstrations; empty otherwise."""
+        *before, last = self.round_losses
+        if not before or last <= min(before):
+            return ""
+        return (
+            f"the last round's plans are further from held-out demonstrations ({last:.3g}) than "
+            f"those of an earlier one ({min(before):.3g}); look at the plans, or learn in one round"
+        )
 
     def is_out_of_patience(self, config: LearningConfig) -> bool:
         """Whether the last round has not improved for too long."""
@@ -65,7 +76,8 @@ class Record:
         """JSON values."""
         told: dict[str, Any] = asdict(self)
         figures = told.pop("figures")
-        return {**told, "round_losses": tuple(self.round_losses), **figures}
+        told |= {"round_losses": tuple(self.round_losses), "warning": self.worse_round}
+        return {**told, **figures}
 
 
 def best_sampling(problem: MatchingProblem, model: RewardModel) -> SamplingConfig:
