@@ -192,8 +192,9 @@ def fit_value(
         play: windows of play data, environment units.
         normalizer: of transitions.
         alone: whether it is to guide plans in the reward's place. Nothing else pulls beside it
-            then, so its deviation on play data is 4, not 1; and minus the root of the time to go
-            is what is fitted, which is steep near the best place, where plans are to stop.
+            then, so its deviation on play data is 4, not 1. What is fitted is minus the root of the
+            time to go, which is steep near the best place, where plans are to stop; and the reward
+            itself is added, a deviation high.
         config: how.
 
     Returns:
@@ -233,7 +234,8 @@ def fit_value(
     targets = values[nodes.unsqueeze(-1) + count * now]
     value = _fresh(play.spec, config, num_stages=len(starts), alone=alone).to(flat.device)
     if alone:
-        targets = -(targets.amax() - targets).sqrt()
+        nearness = -(targets.amax() - targets).sqrt()
+        targets = nearness + nearness.std() * rewards / rewards.abs().amax().clamp(min=1e-8)
         config = replace(config, num_steps=max(config.num_steps, _STEPS_ALONE))
     _regress(value, flat, targets.flatten(0, 1), config)
     if alone:
