@@ -225,6 +225,7 @@ def test_verbs_that_are_killed_end_as_if_they_had_not_been() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_damaged_and_hostile_files_are_read_or_refused() -> None:
     """In a process of its own, which forks: files of every format, and all that is written."""
     command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--quick"]
