@@ -194,7 +194,7 @@ def test_a_package_adds_parts_that_the_command_line_uses(installed: Path, tmp_pa
     )
     learnt = json.loads((tmp_path / "reward/config.json").read_text())
     assert "slope" in json.dumps(learnt)
-    assert learnt["provenance"]["objective"] == "foreign:Gap"
+    assert learnt["provenance"]["objective"] == "gap"
     printed = run(
         installed,
         tmp_path,

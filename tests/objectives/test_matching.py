@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy.stats import energy_distance
 from torch import Tensor
 
 from tiny import seeded
+from trailward.objectives import describe_objective, find_objective
 from trailward.objectives.matching import (
     MSE,
     OBJECTIVES,
@@ -199,3 +201,24 @@ def test_an_unknown_smoothness_is_refused() -> None:
 
 def test_objectives_by_name_are_objectives() -> None:
     assert all(isinstance(objective, Objective) for objective in OBJECTIVES.values())
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """An objective with a setting, registered as a class, as an entry point may name one."""
+
+    by: float = 2.0
+
+    def __call__(self, plans: Tensor, demonstrations: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.by * (plans.mean() - demonstrations.mean()).square()
+
+
+def test_an_objective_is_saved_by_its_registered_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBJECTIVES._parts, "scaled", Scaled)
+    made = find_objective("scaled")
+    assert made == Scaled()
+    assert describe_objective(made) == "scaled"
+    other = describe_objective(Scaled(by=3.0))
+    assert other == {"name": f"{__name__}:Scaled", "by": 3.0}
+    assert describe_objective(MMDMatern()) == "mmd_matern"
+    assert describe_objective(MMDMatern(nu=1.5)) == "mmd_matern32"

@@ -341,10 +341,16 @@ def test_the_reward_to_go_is_the_sum_of_reward_and_value(spec: PlanSpec) -> None
     assert value(plans).abs().min() > 1e-3
 
 
-def test_a_reward_that_remembers_is_not_added_to_a_value_as_a_whole(spec: PlanSpec) -> None:
-    remembering = ToldReward(lambda plan: plan, spec, Memory((0, 1)))
-    with pytest.raises(ValueError, match="the reward has 2 stages and the value 1"):
-        RewardToGo(remembering, Value(spec, width=8))
+@pytest.mark.parametrize(
+    ("memory", "num_stages"), [(Memory((0, 1)), 1), (Memory((0, 1)), 3), (None, 2), (None, 3)]
+)
+def test_a_reward_and_a_value_of_other_stages_are_not_added(
+    memory: Memory | None, num_stages: int, spec: PlanSpec
+) -> None:
+    reward = ToldReward(lambda plan: plan, spec, memory)
+    stages = f"{reward.num_stages} stages and the value {num_stages};"
+    with pytest.raises(ValueError, match=stages):
+        RewardToGo(reward, Value(spec, width=8, num_stages=num_stages))
 
 
 LAPS = random_walks([40, 25, 33], seed=5)

@@ -82,6 +82,19 @@ class Settings:
 
 
 _QUICK_PLAY: Mapping[str, Any] = {"num_steps": 20_000}
+_THESIS_TRAINING = TrainingConfig(
+    batch_size=32,
+    learning_rate=2e-4,
+    num_warmup=1,
+    optimizer="adam",
+    weighted=False,
+    average_decay=0.995,
+)
+_THESIS_LEARNING = LearningConfig(
+    num_steps=60,
+    weight_decay=0.0,
+    selection=SelectionConfig(num_held_out=0, evaluate_every=10, patience=1000),
+)
 
 PRESETS: dict[str, Settings] = {
     "umaze": Settings(
@@ -158,23 +171,13 @@ PRESETS: dict[str, Settings] = {
         stride=1,
         with_actions=True,
         denoiser=DenoiserConfig(network="unet", width=32, multipliers=(1, 4, 8)),
-        training=TrainingConfig(
-            num_steps=3000,
-            batch_size=32,
-            learning_rate=2e-4,
-            num_warmup=1,
-            optimizer="adam",
-            weighted=False,
-            average_decay=0.995,
-        ),
+        training=replace(_THESIS_TRAINING, num_steps=3000),
         reward=MLPSettings(hidden=(384, 128, 64)),
         sampling=SamplingConfig("ddpm", 64, "noisy", 0.1, 2, 2, use_variance=True),
-        learning=LearningConfig(
-            num_steps=60,
+        learning=replace(
+            _THESIS_LEARNING,
             batch_size=16,
             learning_rate=2e-2,
-            weight_decay=0.0,
-            selection=SelectionConfig(num_held_out=0, evaluate_every=10, patience=1000),
             planning=PlanningConfig(replan_every=32),
         ),
         evaluation=EvaluationConfig(num_episodes=10, num_plans=50),
@@ -190,24 +193,13 @@ PRESETS: dict[str, Settings] = {
         denoiser=DenoiserConfig(
             network="unet", width=32, multipliers=(1, 4, 8), num_diffusion_steps=20
         ),
-        training=TrainingConfig(
-            num_steps=5000,
-            batch_size=32,
-            learning_rate=2e-4,
-            num_warmup=1,
-            optimizer="adam",
-            weighted=False,
-            average_decay=0.995,
-            normalizer="gaussian",
-        ),
+        training=replace(_THESIS_TRAINING, num_steps=5000, normalizer="gaussian"),
         reward=ConvSettings(),
         sampling=SamplingConfig("ddpm", 20, "noisy", 0.1, 0, 2, use_variance=True),
-        learning=LearningConfig(
-            num_steps=60,
+        learning=replace(
+            _THESIS_LEARNING,
             batch_size=256,
             learning_rate=2e-3,
-            weight_decay=0.0,
-            selection=SelectionConfig(num_held_out=0, evaluate_every=10, patience=1000),
             planning=PlanningConfig(replan_every=1),
         ),
         evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),

@@ -61,13 +61,26 @@ def find_objective(given: str | Objective | DirectObjective) -> Objective | Dire
 
 
 def describe_objective(given: str | Objective | DirectObjective) -> str | dict[str, Any]:
-    """An objective as JSON: a registered name, or ``module:Name`` and its settings."""
+    """An objective as JSON: its registered name, or ``module:Name`` and its settings.
+
+    Args:
+        given: a name, which is returned as it is, or an objective. One that equals what a name
+            stands for is told by that name; a name may stand for a class, as an installed
+            package's may, which is then made without arguments.
+    """
     if isinstance(given, str):
         return given
     for name, known in [*OBJECTIVES.items(), *DIRECT_OBJECTIVES.items()]:
-        if type(known) is type(given) and known == given:
+        if isinstance(known, type):
+            if type(given) is known and _settings(given) == _settings(known()):
+                return name
+        elif type(known) is type(given) and known == given:
             return name
     kind: Any = given if hasattr(given, "__qualname__") else type(given)
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    settings = asdict(given) if is_dataclass(given) and not isinstance(given, type) else {}
+    name, settings = f"{kind.__module__}:{kind.__qualname__}", _settings(given)
     return {"name": name, **settings} if settings else name
+
+
+def _settings(objective: Any) -> dict[str, Any]:
+    is_object = is_dataclass(objective) and not isinstance(objective, type)
+    return asdict(objective) if is_object else {}
