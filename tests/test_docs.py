@@ -84,7 +84,7 @@ def flags(verb: str) -> frozenset[str]:
     for chosen in CHOICES.get(verb, [()]):
         with redirect_stdout(shown), pytest.raises(SystemExit):
             main([verb, *chosen, "--help-all"])
-    return frozenset(FLAG.findall(shown.getvalue()))
+    return frozenset({"--help-all", *FLAG.findall(shown.getvalue())})
 
 
 def slug(heading: str) -> str:

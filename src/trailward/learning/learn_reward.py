@@ -12,8 +12,8 @@ The denoiser is frozen. :func:`~trailward.learning.problem.matching_loss` is the
 The plans of one round are guided by the reward alone, so the reward must also lead round corners.
 With several rounds, a value that knows the ways of the play data (:mod:`trailward.rewards.value`)
 is fitted to the reward after each, and guides beside it in the next: the reward is left to say
-where it is good to be. The weights kept, with the value that they were learnt beside, are those of
-whichever round did best on the held-out demonstrations.
+where it is good to be. The weights kept are those that did best on the held-out demonstrations in
+the last round, since planning needs its value.
 """
 
 import contextlib
