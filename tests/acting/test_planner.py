@@ -11,7 +11,7 @@ from oracles import GaussianWorld
 from tiny import ToldReward, ToldWholeReward, given, seeded, tiny_diffuser, tiny_reward
 from trailward import randomness
 from trailward.acting.planner import PlanFollower, Planner, Policy
-from trailward.data.episode import DataError
+from trailward.data.episode import Columns, DataError
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.schedule import cosine_schedule
@@ -459,3 +459,16 @@ def test_a_big_endian_or_reversed_array_is_taken(diffuser: Diffuser) -> None:
     expected = Planner(diffuser, SAMPLING)(good)
     for same in (good.astype(">f8"), good[::-1].copy()[::-1]):
         np.testing.assert_array_equal(Planner(diffuser, SAMPLING)(same), expected)
+
+
+def test_choices_come_out_as_their_numbers() -> None:
+    world = tiny_diffuser(PlanSpec(4, 1, 2, 3, with_actions=True))
+    bare = Planner(world, SAMPLING)(OBSERVATIONS)
+    names = ("a=0", "a=1", "a=2")[: bare.shape[1]]
+    chosen = replace(world, columns=Columns((), names, choices=tuple(range(5, 5 + len(names)))))
+    planner = Planner(chosen, SAMPLING)
+    np.testing.assert_array_equal(planner(OBSERVATIONS), 5 + bare.argmax(1))
+    planner.reset()
+    action, _ = planner.predict(OBSERVATIONS[0])
+    assert action.dtype.kind == "i"
+    assert action.shape == ()

@@ -94,8 +94,8 @@ def test_an_ended_environment_is_not_stepped_again() -> None:
     assert env.age == 2
 
 
-def test_discrete_actions_are_refused() -> None:
+def test_actions_of_another_kind_are_refused() -> None:
     env = Walk()
-    env.action_space = gymnasium.spaces.Discrete(2)
-    with pytest.raises(TypeError, match="actions must be continuous"):
+    env.action_space = gymnasium.spaces.MultiBinary(2)
+    with pytest.raises(TypeError, match="actions must be continuous or discrete"):
         rollout([env], Homing(), seeds=[0], num_steps=1)

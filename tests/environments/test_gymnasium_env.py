@@ -5,16 +5,18 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete, Text
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Text
 from gymnasium.spaces import Dict as DictSpace
 
 import falling
 from falling import Falling
+from trailward.acting.named_policy import FunctionPolicy
 from trailward.acting.network_policy import BOUNDS, NetworkPolicy, save_ladder
+from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
 from trailward.environments.gymnasium_env import GymnasiumEnvironment, flat
-from trailward.environments.recipes import ROLL_OUTS
+from trailward.environments.recipes import ROLL_OUTS, OnePolicy
 
 FALLING = GymnasiumEnvironment(falling.ID)
 
@@ -43,14 +45,14 @@ FLAT = Box(-1, 1, (2,))
 @pytest.mark.parametrize(
     ("observations", "actions", "words"),
     [
-        (FLAT, Discrete(3), r"actions of 'Odd' are Discrete\(3\).*ActionWrapper.*module:Env-v0"),
+        (FLAT, MultiDiscrete([3, 2]), r"actions of 'Odd' are Multi.*ActionWrapper.*module:Env-v0"),
         (FLAT, Box(-1, 1, (2, 2)), "the actions of 'Odd' are Box"),
         (Box(0, 255, (8, 8, 3), np.uint8), FLAT, "the observations of 'Odd' is Box.*FlattenObs"),
         (Discrete(4), FLAT, r"the observations of 'Odd' is Discrete\(4\)"),
         (DictSpace({"a": FLAT, "word": Text(3)}), FLAT, "part 'word' of the observations"),
         (DictSpace({"a": DictSpace({"b": FLAT})}), FLAT, "part 'a' of the observations"),
     ],
-    ids=["discrete", "matrix", "picture", "number", "text", "nested"],
+    ids=["several", "matrix", "picture", "number", "text", "nested"],
 )
 def test_other_spaces_are_refused_with_what_to_do(
     observations: gymnasium.Space, actions: gymnasium.Space, words: str
@@ -59,9 +61,22 @@ def test_other_spaces_are_refused_with_what_to_do(
         flat(with_spaces(observations, actions), "Odd")
 
 
-def test_discrete_actions_of_a_registered_environment_are_refused() -> None:
-    with pytest.raises(DataError, match=r"actions of 'CartPole-v1' are Discrete\(2\)"):
-        GymnasiumEnvironment("CartPole-v1").make()
+def test_discrete_actions_are_whole_numbers_outside_and_one_hot_in_episodes() -> None:
+    cart = GymnasiumEnvironment("CartPole-v1")
+    assert cart.columns.choices == (0, 1)
+    by_number = FunctionPolicy(lambda seen: (seen[:, 2] > 0).astype(int))
+    by_score = FunctionPolicy(lambda seen: np.stack([-seen[:, 2], seen[:, 2]], 1))
+    one, other = (rollout([cart.make()], p, seeds=[1])[0] for p in (by_number, by_score))
+    assert one.actions.shape == (len(one), 2)
+    assert len(one) > 20
+    np.testing.assert_array_equal(one.actions.argmax(1), one.observations[:-1, 2] > 0)
+    np.testing.assert_array_equal(one.actions, other.actions)
+
+
+def test_collecting_discrete_actions_says_how_else() -> None:
+    recipe = OnePolicy(policy="random", num_episodes=1)
+    with pytest.raises(DataError, match=r"Discrete\(2\); collect records.*rollout"):
+        recipe.record(GymnasiumEnvironment("CartPole-v1"), seed=0)
 
 
 def test_an_id_that_is_not_there_is_refused() -> None:

@@ -111,7 +111,7 @@ class Planner:
         self._stage: Past | None = None
 
     def __call__(self, observations: Observations) -> Actions:
-        """One action for each environment, all in environment units.
+        """One action for each environment, all in environment units; of choices, their numbers.
 
         Raises:
             DataError: if a shape does not fit or a value is not finite; then all is planned anew.
@@ -128,7 +128,7 @@ class Planner:
             or len(follower.plans) != len(observations)
         ):
             follower = self._follower = PlanFollower(self.diffuser, self.plan(observations))
-        return follower(observations)
+        return decode(self.diffuser.columns, follower(observations))
 
     def predict(
         self,
@@ -174,7 +174,7 @@ class Planner:
             begins = torch.as_tensor(np.atleast_1d(episode_start), device=self.diffuser.device)
             if self._stage is not None and len(self._stage) == len(begins):
                 self._stage = self._stage * ~begins.bool()
-        actions = decode(self.diffuser.columns, self(observations))
+        actions = self(observations)
         return (actions if values.ndim == 2 else actions[0]), state
 
     @torch.no_grad()

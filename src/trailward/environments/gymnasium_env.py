@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from gymnasium.spaces import Dict as DictSpace
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from trailward.data.choices import named_choices
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.environments import Caption, Environment, Evaluation, Recipe, Row, Task, Trial
 from trailward.environments.recipes import ROLL_OUTS
@@ -44,7 +45,8 @@ class GymnasiumEnvironment(Environment):
     """An environment of Gymnasium as it is.
 
     Observations are flat, or a dictionary of flat parts, which is flattened in the order of
-    Gymnasium; actions are continuous. Episodes may end early. The reward it gives is the task.
+    Gymnasium; actions are continuous, or discrete, which plans hold one-hot. Episodes may end
+    early. The reward it gives is the task.
 
     Args:
         id: such as ``Hopper-v5``, or ``module:Env-v0`` to import the module first.
@@ -69,9 +71,12 @@ class GymnasiumEnvironment(Environment):
         """Parts of dictionaries give the names of their entries; others have none."""
         env = _made(self.id, self.options)
         try:
-            return Columns(_names_of(env.observation_space))
+            named, actions = Columns(_names_of(env.observation_space)), env.action_space
         finally:
             env.close()
+        if not isinstance(actions, Discrete):
+            return named
+        return named_choices(named, tuple(range(int(actions.start), int(actions.start + actions.n))))
 
     def make(
         self, *, episode_steps: int | None = None, render_size: tuple[int, int] | None = None
@@ -145,14 +150,17 @@ def flat(env: gymnasium.Env, name: str) -> gymnasium.Env:
         name: of the environment, for errors.
 
     Raises:
-        DataError: if actions are not continuous, or observations neither flat nor a dictionary of
-            flat parts.
+        DataError: if actions are neither continuous nor discrete, or observations neither flat nor
+            a dictionary of flat parts.
     """
     _names_of(env.observation_space, name)
     actions = env.action_space
-    if not isinstance(actions, Box) or len(actions.shape) != 1:
+    if not isinstance(actions, Discrete) and not (
+        isinstance(actions, Box) and len(actions.shape) == 1
+    ):
         msg = (
-            f"the actions of '{name}' are {actions}; plans hold continuous ones of one axis: wrap "
+            f"the actions of '{name}' are {actions}; plans hold continuous ones of one axis or "
+            "discrete ones: wrap "
             "the environment so that its action space is such a Box (gymnasium.ActionWrapper), "
             "register the wrapped one, and name it as 'module:Env-v0'"
         )

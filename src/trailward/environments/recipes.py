@@ -208,7 +208,11 @@ class Recorder:
     def space(self) -> gymnasium.spaces.Box:
         """The environment's actions."""
         if not isinstance(self._actions, gymnasium.spaces.Box):
-            raise TypeError(f"actions must be continuous; this space is {self._actions}")
+            msg = (
+                f"the actions of '{self.environment.name}' are {self._actions}; collect records "
+                "continuous ones: record these in Python, with trailward.acting.rollout.rollout"
+            )
+            raise DataError(msg)
         return self._actions
 
     @property
