@@ -76,7 +76,8 @@ class GymnasiumEnvironment(Environment):
             env.close()
         if not isinstance(actions, Discrete):
             return named
-        return named_choices(named, tuple(range(int(actions.start), int(actions.start + actions.n))))
+        first = int(actions.start)
+        return named_choices(named, tuple(range(first, first + int(actions.n))))
 
     def make(
         self, *, episode_steps: int | None = None, render_size: tuple[int, int] | None = None
