@@ -13,7 +13,14 @@ from served import Served
 Try = tuple[str, Callable[[], int]]
 JSON = {"Content-Type": "application/json"}
 BYTES = {"Content-Type": "application/octet-stream"}
-MAZE = json.dumps({"maze": "umaze"})
+
+
+def maze(spelling: str) -> str:
+    """A request for a board."""
+    return json.dumps({"environment": "maze", "settings": {"maze": spelling}})
+
+
+MAZE = maze("umaze")
 
 
 def hostile_requests(served: Served) -> list[Try]:
@@ -69,15 +76,18 @@ def hostile_requests(served: Served) -> list[Try]:
         "half a body": '{"maze":',
         "a list": "[1]",
         "depth": 200_000 * "[",
-        "NaN": '{"maze": NaN}',
-        "a number for a name": '{"maze": 1e400}',
-        "an entry that is not asked for": '{"maze": "umaze", "out": "/tmp/x"}',
-        "a maze that is a path": '{"maze": "../../etc/passwd"}',
-        "a maze without room": '{"maze": "111/111/111"}',
-        "an open maze": '{"maze": "101/101/101"}',
-        "a maze of a million cells": json.dumps({"maze": "1" * 1_000_000}),
-        "a maze of 200 cells a side": json.dumps({"maze": "/".join(["1" * 200] * 200)}),
-        "a body above the limit": json.dumps({"maze": "1" * 3_000_000}),
+        "NaN": '{"environment": "maze", "settings": {"maze": NaN}}',
+        "a number for a name": '{"environment": "maze", "settings": {"maze": 1e400}}',
+        "an entry that is not asked for": '{"environment": "maze", "out": "/tmp/x"}',
+        "a maze that is a path": maze("../../etc/passwd"),
+        "a maze without room": maze("111/111/111"),
+        "an open maze": maze("101/101/101"),
+        "a maze of a million cells": maze("1" * 1_000_000),
+        "a maze of 200 cells a side": maze("/".join(["1" * 200] * 200)),
+        "a body above the limit": maze("1" * 3_000_000),
+        "an environment that is code": '{"environment": "os:system", "settings": {}}',
+        "an environment to import": '{"environment": "antigravity:Env-v0", "settings": {}}',
+        "runs of what is code": '{"kind": "running", "environment": "os:system"}',
         "a kind that is a path": '{"kind": "../x"}',
     }
     for name, body in bodies.items():

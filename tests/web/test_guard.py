@@ -9,7 +9,14 @@ import pytest
 from served import Served, serving
 
 JSON = {"Content-Type": "application/json"}
-MAZE = json.dumps({"maze": "umaze"})
+
+
+def maze(spelling: object) -> str:
+    """A request for a board."""
+    return json.dumps({"environment": "maze", "settings": {"maze": spelling}})
+
+
+MAZE = maze("umaze")
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +123,24 @@ def test_names_are_not_paths(served: Served, path: str) -> None:
         ("[]", 400),
         ("{", 400),
         (100_000 * "[", 400),
-        ('{"maze": 3}', 400),
-        ('{"maze": "umaze", "out": "/tmp"}', 400),
-        ('{"maze": NaN}', 400),
-        ('{"maze": "nowhere"}', 422),
-        ('{"maze": "111/101/111"}', 422),
-        ('{"maze": "111/101/11"}', 422),
-        ('{"maze": "../../etc"}', 422),
-        (json.dumps({"maze": "1" * 900_000}), 422),
-        (json.dumps({"maze": "1" * 2_000_000}), 413),
+        ('{"environment": 3}', 400),
+        ('{"environment": "maze", "out": "/tmp"}', 400),
+        ('{"environment": "maze", "settings": [1]}', 400),
+        ('{"environment": "maze", "settings": {"maze": NaN}}', 400),
+        ('{"environment": "maze"}', 400),
+        ('{"environment": "os:system", "settings": {}}', 422),
+        ('{"environment": "CartPole-v1", "settings": {}}', 422),
+        ('{"environment": "halfcheetah", "settings": {}}', 422),
+        ('{"kind": "running", "environment": "os:system"}', 422),
+        ('{"kind": "running", "environment": "maze"}', 422),
+        ('{"environment": "maze", "settings": {"walls": "1"}}', 422),
+        (maze(3), 422),
+        (maze("nowhere"), 422),
+        (maze("111/101/111"), 422),
+        (maze("111/101/11"), 422),
+        (maze("../../etc"), 422),
+        (maze("1" * 900_000), 422),
+        (maze("1" * 2_000_000), 413),
     ],
 )
 def test_bad_requests_are_told_what_is_wrong(served: Served, body: str, status: int) -> None:

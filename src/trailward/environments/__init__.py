@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -23,6 +23,9 @@ from trailward.data.episode import Columns, DataError, Episode
 from trailward.learning.learnt_reward import LearntReward
 from trailward.registry import Registry, UnknownPartError
 from trailward.typing import Actions, Observations
+
+if TYPE_CHECKING:
+    from trailward.environments.page import Exhibit, Ground
 
 RewardFunction = Callable[[Observations, Actions, Observations], Float[np.ndarray, "batch"]]
 """Observations, actions and next observations (environment units) to the reward of each transition.
@@ -195,6 +198,18 @@ class Environment(ABC):
     def panels(self, evaluation: Evaluation) -> Mapping[str, tuple[Caption, Figure]]:
         """The report's pictures of this environment, by the name of their file."""
         return {}
+
+    def ground(self) -> "Ground | None":
+        """What people draw demonstrations on in the page; None if there is no such thing.
+
+        Raises:
+            DataError: if the environment, as it is set, does not suit the page.
+        """
+        return None
+
+    def exhibit(self) -> "Exhibit | None":
+        """Runs that the page offers to show; None if it has none to offer."""
+        return None
 
 
 ENVIRONMENTS: Registry[Callable[..., Environment]] = Registry(

@@ -8,7 +8,9 @@ From the browser to the library, in this order::
     jobs.py     the queue, and the processes that work
     boards.py   the folder that all state lives in
     worker.py   such a process: a job a line in, events a line out
-    work.py     what jobs do, in terms of the library
+    work.py     what jobs do, in terms of the library: a module for each kind of board
+
+What only an environment knows, it brings itself: see :mod:`trailward.environments.page`.
 
 The server itself imports neither PyTorch nor NumPy; workers do, before they are asked for anything.
 """

@@ -16,14 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from trailward.web.boards import (
-    UnknownBoardError,
-    board_folder,
-    board_names,
-    delete_board,
-    new_board,
-    read_board,
-)
+from trailward.web.boards import Board, UnknownBoardError, board_names, new_board
 from trailward.web.guard import Guard, TooLargeError
 from trailward.web.jobs import RUNNING, BusyError, Job, JobError, Jobs, Limits
 
@@ -48,10 +41,13 @@ _LONG = {
     "fit": (),
     "race": (),
 }
-_EMPTY: dict[str, dict[str, Any]] = {
-    "tracks": {"files": {}, "layout": {}, "picked": []},
-    "running": {},
+_MAKERS: dict[str, tuple[str, dict[str, type]]] = {
+    "drawn": ("make", {"environment": str, "settings": dict}),
+    "running": ("show", {"environment": str}),
+    "example": ("example", {}),
 }
+"""The verb that makes a board of each kind, and what it must be given."""
+
 _SUFFIXES, _ROLES = (".csv", ".parquet", ".npz"), ("everybody", "some", "walls")
 
 
@@ -138,7 +134,7 @@ class Server:
         boards = []
         for name in board_names(self.root):
             with contextlib.suppress(UnknownBoardError, ValueError):
-                facts = read_board(self.root, name)
+                facts = Board(self.root, name).facts
                 boards.append({"board": name, "kind": facts["kind"], "made": facts["made"]})
         running = [
             job.told(whole=False)
@@ -150,13 +146,15 @@ class Server:
 
     async def make(self, request: Request) -> Response:
         """A new board."""
-        given = await _given(request, ("maze", "kind"))
-        if given.get("kind") in _EMPTY:
-            kind = given["kind"]
-            facts = {"kind": kind, **_EMPTY[kind]}
-            return JSONResponse(self._board(new_board(self.root, kind, facts)))
-        verb = "example" if given.get("kind") == "example" else "new_maze"
-        asked = {} if verb == "example" else {"maze": _text(given, "maze")}
+        given = await _given(request, ("kind", "environment", "settings"))
+        kind = given.get("kind", "drawn")
+        if kind == "tracks":
+            facts = {"kind": kind, "files": {}, "layout": {}, "picked": []}
+            return JSONResponse(self._board(new_board(self.root, kind, facts).name))
+        if kind not in _MAKERS:
+            raise BadRequestError("there is no such kind of board")
+        verb, names = _MAKERS[kind]
+        asked = {name: _of_kind(given, name, names[name]) for name in names}
         answer = await self.jobs.ask("", verb, asked)
         return JSONResponse(self._board(answer["board"]))
 
@@ -165,23 +163,23 @@ class Server:
         name = request.path_params["board"]
         if request.method == "GET":
             return JSONResponse(self._board(name))
-        board_folder(self.root, name)
+        board = Board(self.root, name).found()
         for job in self.jobs.of(name):
             await self.jobs.stop(job)
-        delete_board(self.root, name)
+        board.delete()
         return JSONResponse({})
 
     async def ask(self, request: Request) -> Response:
         """Do something with a board: at once, or as a job that is answered by events."""
         name, verb = request.path_params["board"], request.path_params["verb"]
-        board_folder(self.root, name)
+        board = Board(self.root, name).facts
         if verb in _QUICK:
             given = await _given(request, _QUICK[verb])
             if verb in _IN_PARTS:
                 return StreamingResponse(self._parts(name, verb, given), media_type=_LINES)
             answer = await self.jobs.ask(name, verb, given)
-            if verb == "draw":
-                self._record(name, answer)
+            if verb == "draw" and board["ready"]:
+                self._record(name)
             return JSONResponse(answer)
         if verb not in _LONG:
             raise UnknownBoardError("a board cannot do that")
@@ -193,9 +191,10 @@ class Server:
     async def take(self, request: Request) -> Response:
         """Take a file that was dropped on the page, and say what is in it."""
         name, role = request.path_params["board"], request.path_params["role"]
-        folder, called = board_folder(self.root, name), request.query_params.get("name", "")
+        board, called = Board(self.root, name), request.query_params.get("name", "")
+        folder = board.folder
         suffix = Path(called).suffix.lower()
-        if role not in _ROLES or read_board(self.root, name)["kind"] != "tracks":
+        if role not in _ROLES or board.facts["kind"] != "tracks":
             raise UnknownBoardError("a board takes no such file")
         if suffix not in _SUFFIXES or (role == "walls" and suffix != ".csv"):
             wanted = ".csv" if role == "walls" else ", ".join(_SUFFIXES)
@@ -217,7 +216,7 @@ class Server:
     async def hand_out(self, request: Request) -> Response:
         """A file of a board's results, made when it is asked for."""
         name, what = request.path_params["board"], request.path_params["what"]
-        folder = board_folder(self.root, name)
+        folder = Board(self.root, name).folder
         made = await self.jobs.ask(name, "download", {"what": what})
         headers = {"content-disposition": f'attachment; filename="{Path(made["file"]).name}"'}
         content = (folder / made["file"]).read_bytes()
@@ -234,7 +233,7 @@ class Server:
     async def events(self, request: Request) -> Response:
         """What the jobs of a board have to show, as it comes (server-sent events)."""
         board = request.query_params.get("board", "")
-        board_folder(self.root, board)
+        Board(self.root, board).found()
         return StreamingResponse(self._stream(board), media_type="text/event-stream")
 
     async def _stream(self, board: str) -> AsyncIterator[str]:
@@ -282,23 +281,19 @@ class Server:
         finally:
             task.cancel()
 
-    def _record(self, name: str, facts: dict[str, Any]) -> None:
+    def _record(self, name: str) -> None:
         """Record play data while people still draw: learning needs it."""
-        play = self.root / "play" / facts["maze"] / "play-v0"
-        known = any(job.verb in ("record", "learn") for job in self.jobs.of(name))
-        if facts["ready"] and not known and not play.exists():
+        if not any(job.verb in ("record", "learn") for job in self.jobs.of(name)):
             with contextlib.suppress(BusyError):
                 self.jobs.add(name, "record", {})
 
     def _board(self, name: str) -> dict[str, Any]:
-        facts = read_board(self.root, name)
-        folder = board_folder(self.root, name)
-        learnt, fitted = folder / "reward" / "page.json", folder / "page.json"
+        board = Board(self.root, name)
         jobs: list[Job] = self.jobs.of(name)
-        return facts | {
+        return board.facts | {
             "board": name,
-            "learnt": json.loads(learnt.read_text("utf-8")) if learnt.is_file() else None,
-            "fitted": json.loads(fitted.read_text("utf-8")) if fitted.is_file() else None,
+            "learnt": board.read("reward/page.json"),
+            "fitted": board.read("page.json"),
             "jobs": [job.told() for job in jobs if job.state in RUNNING],
         }
 
@@ -342,9 +337,9 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _text(given: dict[str, Any], name: str) -> str:
-    if not isinstance(given.get(name), str):
-        raise BadRequestError(f"{name} must be text")
+def _of_kind(given: dict[str, Any], name: str, kind: type) -> Any:
+    if not isinstance(given.get(name), kind):
+        raise BadRequestError(f"{name} must be {'text' if kind is str else 'an object'}")
     return given[name]
 
 

@@ -2,11 +2,12 @@
 
 ::
 
-    OUT/umaze-3f9a/board.json          what it is, what was drawn, what the page shows
-                   demonstrations-v0/  a dataset
-                   play-v0/            a dataset (painted mazes)
-                   diffuser/           a model (painted mazes)
-                   reward/             a learnt reward
+    OUT/NAME-3f9a/board.json          what it is, what was drawn, what the page shows
+                  demonstrations-v0/  a dataset
+                  play-v0/            a dataset, if the ground is the board's own
+                  diffuser/           a model, likewise
+                  reward/             a learnt reward
+        play/NAME/play-v0/            a dataset for all boards of a known ground
 
 Names of boards are made here, of letters and digits; a name that comes from a page is looked up
 among them and is never a path.
@@ -18,6 +19,7 @@ import re
 import secrets
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,45 +32,75 @@ class UnknownBoardError(LookupError):
     """No board has that name."""
 
 
-def read_board(root: Path, name: str) -> dict[str, Any]:
-    """The facts of a board.
+@dataclass(frozen=True)
+class Board:
+    """A board of the page.
 
-    Raises:
-        UnknownBoardError: if there is none of that name.
+    Args:
+        root: the server's folder.
+        name: may be anything that a page sent.
     """
-    folder = board_folder(root, name)
-    return json.loads((folder / BOARD).read_text(encoding="utf-8"))
+
+    root: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is.
+
+        Raises:
+            UnknownBoardError: if there is none of that name.
+        """
+        if len(self.name) > _LONGEST or not _NAME.fullmatch(self.name):
+            raise UnknownBoardError("there is no board of that name")
+        folder = self.root / self.name
+        if folder.is_symlink() or not (folder / BOARD).is_file():
+            raise UnknownBoardError(f"there is no board '{self.name}'; it may have been deleted")
+        return folder
+
+    def found(self) -> "Board":
+        """Itself.
+
+        Raises:
+            UnknownBoardError: if there is none of that name.
+        """
+        _ = self.folder
+        return self
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is and holds, as the page is told of it."""
+        return json.loads((self.folder / BOARD).read_text(encoding="utf-8"))
+
+    def keep(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Replace the facts, whole or not at all; returns them."""
+        self.write(BOARD, facts)
+        return facts
+
+    def write(self, file: str, values: Any) -> None:
+        """Write JSON into the board's folder, whole or not at all."""
+        target = self.folder / file
+        partial = target.with_name(target.name + ENDING)
+        partial.write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
+        partial.replace(target)
+
+    def read(self, file: str) -> Any:
+        """JSON from the board's folder; None if there is no such file."""
+        path = self.folder / file
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def delete(self) -> None:
+        """Remove it and all that it holds."""
+        shutil.rmtree(self.folder)
 
 
-def write_board(root: Path, name: str, facts: dict[str, Any]) -> None:
-    """Replace the facts of a board, whole or not at all."""
-    folder = board_folder(root, name)
-    partial = folder / (BOARD + ENDING)
-    partial.write_text(json.dumps(facts, allow_nan=False), encoding="utf-8")
-    partial.replace(folder / BOARD)
-
-
-def board_folder(root: Path, name: str) -> Path:
-    """Where a board is.
-
-    Raises:
-        UnknownBoardError: if there is none of that name.
-    """
-    if len(name) > _LONGEST or not _NAME.fullmatch(name):
-        raise UnknownBoardError("there is no board of that name")
-    folder = root / name
-    if folder.is_symlink() or not (folder / BOARD).is_file():
-        raise UnknownBoardError(f"there is no board '{name}'; it may have been deleted")
-    return folder
-
-
-def new_board(root: Path, kind: str, facts: dict[str, Any]) -> str:
+def new_board(root: Path, called: str, facts: dict[str, Any]) -> Board:
     """Make a board.
 
     Args:
         root: the server's folder.
-        kind: what its name begins with.
-        facts: what it holds.
+        called: what its name begins with.
+        facts: what it holds; ``kind`` says which tab is for it.
 
     Raises:
         OSError: if the disk is full, or there are too many boards.
@@ -77,15 +109,10 @@ def new_board(root: Path, kind: str, facts: dict[str, Any]) -> str:
         raise OSError("the disk is nearly full; delete something and try again")
     if len(board_names(root)) >= _MOST_BOARDS:
         raise OSError(f"there are {_MOST_BOARDS} boards already; delete some of them")
-    name = f"{kind}-{secrets.token_hex(4)}"
+    name = f"{called}-{secrets.token_hex(4)}"
     (root / name).mkdir()
     (root / name / BOARD).write_text(json.dumps(facts | {"made": int(time.time())}))
-    return name
-
-
-def delete_board(root: Path, name: str) -> None:
-    """Remove a board and all that it holds."""
-    shutil.rmtree(board_folder(root, name))
+    return Board(root, name)
 
 
 def board_names(root: Path) -> list[str]:

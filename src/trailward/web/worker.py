@@ -18,10 +18,14 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+EVERY = 0.2
+"""Seconds between two looks at what is being learnt."""
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -57,6 +61,18 @@ class Control:
             figures: further entries of the event.
         """
         self.emit({"stage": what, "done": done, "total": total, **figures})
+
+    def training(self, what: str, total: int) -> Callable[..., None]:
+        """A report of training, such as ``train_diffuser`` takes, that tells how far it is."""
+        last = 0.0
+
+        def report(done: int, **figures: Any) -> None:
+            nonlocal last
+            if time.monotonic() - last >= EVERY or done >= total:
+                last = time.monotonic()
+                self.progress(what, done, total)
+
+        return report
 
 
 def main(root: Path, module: str, lines: IO[str], write: Callable[[str], object]) -> None:

@@ -7,7 +7,7 @@ relative to the strongest that each joint's motor can give.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -23,6 +23,9 @@ from trailward.environments.recipes import ROLL_OUTS
 from trailward.learning.learnt_reward import LearntReward
 from trailward.optional import import_extra
 from trailward.typing import Actions, Observations
+
+if TYPE_CHECKING:
+    from trailward.environments.page import Exhibit
 
 ENV_ID = "HalfCheetah-v5"
 
@@ -117,6 +120,12 @@ class HalfCheetah(Environment):
         from trailward.environments.halfcheetah import pictures
 
         return pictures.panels(evaluation.arrays)
+
+    def exhibit(self) -> "Exhibit":
+        """Runs without a reward, with a learnt one, and of an expert."""
+        from trailward.environments.halfcheetah.page import EXHIBIT
+
+        return EXHIBIT
 
 
 def make_env(*, episode_steps: int = EPISODE_STEPS, **options: Any) -> gymnasium.Env:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,9 @@ from trailward.environments.recipes import OnePolicy
 from trailward.learning.disagreement import can_disagree, disagreement
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards, standing_values
+
+if TYPE_CHECKING:
+    from trailward.environments.page import Ground
 
 _MAP_CELLS, _NUM_PATHS = 20, 30
 
@@ -110,6 +113,12 @@ class PointMaze(Environment):
         from trailward.environments.pointmaze import pictures
 
         return pictures.panels(evaluation.arrays)
+
+    def ground(self) -> "Ground":
+        """The maze, to draw in."""
+        from trailward.environments.pointmaze.page import MazeGround
+
+        return MazeGround(self)
 
 
 def best_cell(learnt: LearntReward, task: MazeTask) -> dict[str, Any]:

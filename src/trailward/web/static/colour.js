@@ -26,19 +26,19 @@ export const theme = () => (dark.matches ? DARK : LIGHT);
 export const onTheme = (action) => dark.addEventListener("change", action);
 export const css = ([r, g, b], alpha = 1) => `rgba(${r},${g},${b},${alpha})`;
 
-// A picture of bytes: one for each pixel, from lowest to highest. Where a map has blank places,
-// these are 0 and let through what is behind.
-export function pixels({ levels, width, height, blank = false }) {
+// A picture of bytes: one for each pixel, from 1, lowest, to 255. What is 0 is blank and lets
+// through what is behind.
+export function pixels({ levels, width, height }) {
   const bytes = Uint8Array.from(atob(levels), (c) => c.charCodeAt(0));
   const { worth } = theme();
-  const table = Array.from({ length: 256 }, (_, level) => worth(level / 255));
+  const table = Array.from({ length: 256 }, (_, level) => worth((level - 1) / 254));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
   for (let i = 0; i < bytes.length; i += 1) {
     [image.data[4 * i], image.data[4 * i + 1], image.data[4 * i + 2]] = table[bytes[i]];
-    image.data[4 * i + 3] = blank && !bytes[i] ? 0 : 255;
+    image.data[4 * i + 3] = bytes[i] ? 255 : 0;
   }
   context.putImageData(image, 0, 0);
   return canvas;

@@ -70,7 +70,7 @@ export function openMaze(settings, keep) {
 
   // ---- boards
   async function board() {
-    if (!state.board) take(await ask("/api/boards", { maze: state.maze }));
+    if (!state.board) take(await ask("/api/boards", { environment: "maze", settings: { maze: state.maze } }));
     return state.board;
   }
 
@@ -277,7 +277,7 @@ export function openMaze(settings, keep) {
         view.paint();
       }
       if (!over || shown < path.length) requestAnimationFrame(move);
-      else say(`After ${path.length - 1} steps the ball is at row ${over.cell[0]}, column ${over.cell[1]}.`);
+      else say(`After ${path.length - 1} steps the ball is at ${over.where}.`);
     };
     requestAnimationFrame(move);
     over = await askInParts(`/api/boards/${name}/run`, given, (part) => path.push(...part.path));
@@ -308,7 +308,7 @@ export function openMaze(settings, keep) {
 
   const usePainted = attempt(async () => {
     const maze = view.grid.map((row) => row.join("")).join("/");
-    take(await ask("/api/boards", { maze }));
+    take(await ask("/api/boards", { environment: "maze", settings: { maze } }));
     state.painted = false;
     await startJob("prepare", () => ({}))();
   });

@@ -5,13 +5,14 @@ import { alertUser, ask, attempt, follow } from "./server.js";
 const $ = (id) => document.getElementById(id);
 const CALLED = { unguided: "without a reward", learnt: "with the learnt reward", demonstrator: "the demonstrator" };
 const COLOURS = { unguided: "#7b8794", learnt: "#e0763a", demonstrator: "#2673b8" };
+const ENVIRONMENT = "HalfCheetah-v5";
 const LANE = 1.9; // metres that a lane is high
 
 export function openRunning(settings, keep) {
   const state = { board: null, job: null, found: null, moment: 0, playing: false };
 
   async function board() {
-    if (!state.board) take(await ask("/api/boards", { kind: "running" }));
+    if (!state.board) take(await ask("/api/boards", { kind: "running", environment: ENVIRONMENT }));
     return state.board;
   }
 
@@ -55,35 +56,57 @@ export function openRunning(settings, keep) {
 
   function paint() {
     if (!state.found || $("panel-running").hidden) return;
-    const moment = state.moment, { runs, radii, time_step } = state.found;
+    const moment = state.moment, { runs, time_step } = state.found;
     const [c, ratio] = sized($("runners"), 3 * 130);
     const look = theme(), lane = c.canvas.height / 3, unit = lane / LANE;
     c.fillStyle = look.floor;
     c.fillRect(0, 0, c.canvas.width, c.canvas.height);
     runs.forEach((run, row) => {
-      const frame = run.frames[Math.min(moment, run.frames.length - 1)];
-      const ground = (row + 1) * lane - 0.28 * unit, camera = frame[0];
-      const at = (x, z) => [c.canvas.width / 2 + (x - camera) * unit, ground - z * unit];
-      ticks(c, look, ground, camera, unit, ratio);
-      c.lineCap = "round";
-      c.strokeStyle = COLOURS[run.name];
-      radii.forEach((radius, limb) => {
-        const [x0, z0, x1, z1] = frame.slice(1 + 4 * limb, 5 + 4 * limb);
-        c.lineWidth = 2 * radius * unit;
-        c.beginPath();
-        c.moveTo(...at(x0, z0));
-        c.lineTo(...at(x1, z1));
-        c.stroke();
-      });
+      const frame = run.frames[Math.min(moment, run.frames.length - 1)] ?? {};
+      const ground = (row + 1) * lane - 0.28 * unit;
+      if (frame.picture) paintPicture(c, frame.picture, row * lane, lane);
+      if (frame.limbs) {
+        ticks(c, look, ground, frame.x, unit, ratio);
+        paintLimbs(c, frame.limbs, COLOURS[run.name], (x, z) => [c.canvas.width / 2 + x * unit, ground - z * unit], unit);
+      }
       c.fillStyle = look.ink;
       c.font = `${14 * ratio}px system-ui, sans-serif`;
-      c.fillText(`${CALLED[run.name]}: ${frame[0].toFixed(1)} m`, 14 * ratio, row * lane + 24 * ratio);
+      const far = frame.limbs ? `: ${frame.x.toFixed(1)} m` : "";
+      c.fillText(`${CALLED[run.name]}${far}`, 14 * ratio, row * lane + 24 * ratio);
     });
     $("moment").value = moment;
     $("moment-says").textContent = `${(moment * time_step).toFixed(2)} s`;
     $("moment").setAttribute("aria-valuetext", $("moment-says").textContent);
     chart($("chart-true"), runs, "true", moment);
     chart($("chart-learnt"), runs, "learnt", moment);
+  }
+
+  function paintLimbs(c, limbs, colour, at, unit) {
+    c.lineCap = "round";
+    c.strokeStyle = colour;
+    state.found.radii.forEach((radius, limb) => {
+      const [x0, z0, x1, z1] = limbs.slice(4 * limb, 4 * limb + 4);
+      c.lineWidth = 2 * radius * unit;
+      c.beginPath();
+      c.moveTo(...at(x0, z0));
+      c.lineTo(...at(x1, z1));
+      c.stroke();
+    });
+  }
+
+  // Pictures are decoded when they are first looked at.
+  const images = new Map();
+  function paintPicture(c, source, top, height) {
+    if (!images.has(source)) {
+      const image = new Image();
+      image.onload = paint;
+      image.src = source;
+      images.set(source, image);
+    }
+    const image = images.get(source);
+    if (!image.complete) return;
+    const width = (height * image.naturalWidth) / image.naturalHeight;
+    c.drawImage(image, (c.canvas.width - width) / 2, top, width, height);
   }
 
   // A line of ground with a tick every metre, so that speed can be seen.

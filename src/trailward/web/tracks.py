@@ -1,8 +1,6 @@
-"""Jobs of the tracks tab: read what was dropped, say what is in it, fit, and hand out results."""
+"""Jobs of recorded tracks: read what was dropped, say what is in it, fit, and hand out results."""
 
-import base64
 import io
-import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +19,13 @@ from trailward.data.plan import PlanSpec
 from trailward.data.statistics import DataFacts, inspect_data
 from trailward.diffusion.diffuser import DenoiserConfig
 from trailward.diffusion.training import TrainingConfig, train_diffuser
+from trailward.environments.page import levels_of
 from trailward.judging.place_map import map_arrays, read_walls
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import LearningState, learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards import AdditiveSettings, EnsembleSettings
-from trailward.web.boards import board_folder, read_board, write_board
-from trailward.web.learning import told
+from trailward.web.boards import Board
 from trailward.web.worker import Control
 
 ROLES = ("everybody", "some", "walls")
@@ -38,32 +36,14 @@ _MOST_TRACKS, _MOST_POINTS, _PREVIEW, _TABLES = 400, 60, 6, (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class Board:
-    """Tracks of the page: the folder, and what was dropped into it."""
-
-    root: Path
-    name: str
-
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return board_folder(self.root, self.name)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """As the page is told of it."""
-        return read_board(self.root, self.name)
-
-    def keep(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write the facts; returns them."""
-        write_board(self.root, self.name, facts)
-        return facts
+class Tracks(Board):
+    """A board of tracks, with the files that were dropped on it."""
 
     def file(self, role: str) -> Path | None:
         """The file that was dropped as this; None if none was."""
         return next(iter(sorted(self.folder.glob(f"{role}.*"))), None)
 
-    def read(self, role: str) -> Dataset | None:
+    def dataset(self, role: str) -> Dataset | None:
         """The dataset in the file; errors call it by the name that it had.
 
         Raises:
@@ -90,10 +70,10 @@ class Board:
         Raises:
             DataError: if nobody is there, or a file cannot be read.
         """
-        everybody, facts = self.read("everybody"), self.facts
+        everybody, facts = self.dataset("everybody"), self.facts
         if everybody is None:
             raise DataError("drop a file of tracks first")
-        some = self.read("some")
+        some = self.dataset("some")
         if some is None and facts["picked"]:
             kept = [everybody.episodes[index] for index in facts["picked"]]
             some = Dataset(kept, everybody.provenance, everybody.columns)
@@ -109,7 +89,7 @@ def dropped(control: Control, board: str, role: str, name: str) -> dict[str, Any
         role: one of ``ROLES``.
         name: that it had.
     """
-    mine = Board(control.root, board)
+    mine = Tracks(control.root, board)
     before = facts = mine.facts
     facts = mine.keep(facts | {"files": facts["files"] | {role: name}})
     if role == "everybody":
@@ -136,7 +116,7 @@ def arrange(
     observations: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Say which column is what; what the other columns are, the reader tells."""
-    mine = Board(control.root, board)
+    mine = Tracks(control.root, board)
     before = mine.facts
     given = {"episode": episode, "frame": frame, "observations": list(observations)}
     mine.keep(before | {"layout": {k: v for k, v in given.items() if v}, "picked": []})
@@ -149,7 +129,7 @@ def arrange(
 
 def pick(control: Control, board: str, tracks: Sequence[int]) -> dict[str, Any]:
     """Take these tracks, by number, as those of interest."""
-    mine = Board(control.root, board)
+    mine = Tracks(control.root, board)
     everybody, _ = mine.both()
     count = len(everybody.episodes)
     if not all(isinstance(index, int) and 0 <= index < count for index in tracks):
@@ -160,7 +140,7 @@ def pick(control: Control, board: str, tracks: Sequence[int]) -> dict[str, Any]:
 
 def look(control: Control, board: str) -> dict[str, Any]:
     """What is in the files: columns, the first rows, tracks to draw, and findings in words."""
-    mine = Board(control.root, board)
+    mine = Tracks(control.root, board)
     everybody, some = mine.both()
     found = inspect_data(everybody, some)
     place = place_entries(everybody)
@@ -231,7 +211,7 @@ def _preview(file: Path | None) -> list[list[str]]:
 
 def fit(control: Control, board: str) -> dict[str, Any]:
     """Learn what those of interest are after, beside everybody, and map it."""
-    mine = Board(control.root, board)
+    mine = Tracks(control.root, board)
     everybody, some = mine.both()
     place = place_entries(everybody)
     if some is None or place is None:
@@ -245,7 +225,7 @@ def fit(control: Control, board: str) -> dict[str, Any]:
         spec,
         denoiser_config=DenoiserConfig(width=48, depth=2),
         config=TrainingConfig(num_steps=_TRAINING, batch_size=64, optimizer="adam"),
-        report=told(control, "Learning how everybody moves", _TRAINING),
+        report=control.training("Learning how everybody moves", _TRAINING),
     )
 
     def on_step(state: LearningState) -> bool:
@@ -269,7 +249,7 @@ def fit(control: Control, board: str) -> dict[str, Any]:
 
 
 def _shown(
-    mine: Board, learnt: LearntReward, everybody: Dataset, some: Dataset, place: tuple[int, int]
+    mine: Tracks, learnt: LearntReward, everybody: Dataset, some: Dataset, place: tuple[int, int]
 ) -> dict[str, Any]:
     walls = mine.file("walls")
     drawn = None if walls is None else read_walls(walls)
@@ -281,8 +261,8 @@ def _shown(
     above = float(np.mean([np.mean(each > np.array(means)) for each in own]))
     names = mine.facts["files"]
     shown = {
-        "map": _picture(arrays["reward_map"], extent),
-        "unsure": _picture(arrays["disagreement_map"], extent),
+        "map": levels_of(arrays["reward_map"], extent),
+        "unsure": levels_of(arrays["disagreement_map"], extent),
         "walls": [] if drawn is None else drawn.tolist(),
         "says": [
             f"on average, the reward puts those of interest above {above:.0%} of all tracks",
@@ -293,7 +273,7 @@ def _shown(
             everybody=names["everybody"], picked=mine.facts["picked"] or names.get("some", "")
         ),
     }
-    write_page(mine, shown)
+    mine.write("page.json", shown)
     return shown
 
 
@@ -306,27 +286,10 @@ print([learnt.mean_reward(episode) for episode in everybody.episodes][:5])
 """
 
 
-def _picture(values: np.ndarray, extent: Sequence[float]) -> dict[str, Any]:
-    """A map as bytes from 1, lowest, to 255; 0 where it is blank."""
-    known = np.isfinite(values)
-    low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 1.0)
-    share = (np.where(known, values, low) - low) / max(high - low, 1e-9)
-    levels = np.where(known, 1 + 254 * share, 0).astype(np.uint8)
-    return {
-        "levels": base64.b64encode(levels.tobytes()).decode(),
-        "width": values.shape[1],
-        "height": values.shape[0],
-        "blank": True,
-        "low": float(low),
-        "high": float(high),
-        "extent": list(extent),
-    }
-
-
 def download(control: Control, board: str, what: str) -> dict[str, Any]:
     """Make a file of the results; returns its name in the board's folder."""
-    mine = Board(control.root, board)
-    makers: Mapping[str, Callable[[Board], bytes]] = {
+    mine = Tracks(control.root, board)
+    makers: Mapping[str, Callable[[Tracks], bytes]] = {
         "reward.zip": _zipped,
         "map.csv": _as_csv,
         "map.npz": _as_npz,
@@ -340,7 +303,7 @@ def download(control: Control, board: str, what: str) -> dict[str, Any]:
     return {"file": f"downloads/{what}"}
 
 
-def _zipped(board: Board) -> bytes:
+def _zipped(board: Tracks) -> bytes:
     folder = board.folder / "reward"
     if not (folder / "config.json").exists():
         raise DataError("nothing is fitted yet")
@@ -352,7 +315,7 @@ def _zipped(board: Board) -> bytes:
     return made.getvalue()
 
 
-def _map(board: Board) -> dict[str, np.ndarray]:
+def _map(board: Tracks) -> dict[str, np.ndarray]:
     file = board.folder / "map.npz"
     if not file.exists():
         raise DataError("nothing is fitted yet")
@@ -360,13 +323,13 @@ def _map(board: Board) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _as_npz(board: Board) -> bytes:
+def _as_npz(board: Tracks) -> bytes:
     made = io.BytesIO()
     np.savez_compressed(made, allow_pickle=False, **_map(board))
     return made.getvalue()
 
 
-def _as_csv(board: Board) -> bytes:
+def _as_csv(board: Tracks) -> bytes:
     arrays = _map(board)
     left, right, bottom, top = arrays["map_extent"]
     height, width = arrays["reward_map"].shape
@@ -384,15 +347,8 @@ def _as_csv(board: Board) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def forget(board: Board) -> None:
+def forget(board: Tracks) -> None:
     """Remove what was fitted: the data has changed."""
     shutil.rmtree(board.folder / "reward", ignore_errors=True)
     for name in ("map.npz", "page.json"):
         (board.folder / name).unlink(missing_ok=True)
-
-
-def write_page(board: Board, shown: Mapping[str, Any]) -> None:
-    """Keep what the page shows of a fit."""
-    partial = board.folder / "page.json.part"
-    partial.write_text(json.dumps(shown, allow_nan=False), encoding="utf-8")
-    partial.replace(board.folder / "page.json")
