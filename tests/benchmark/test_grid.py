@@ -118,7 +118,7 @@ def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
         assert 0 <= by_method[method]["erc"] <= 1
     arrays = np.load(next(tmp_path.glob("cells/*/arrays.npz")), allow_pickle=False)
     assert arrays["velocities"].shape[0] == 4
-    tuned = list(tmp_path.glob("cells/**/tuned/training.safetensors"))
+    tuned = list(tmp_path.glob("cells/**/fine_tuned/training.safetensors"))
     assert len(tuned) == len(TUNED)
 
 
