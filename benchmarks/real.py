@@ -12,17 +12,21 @@ its ``.json`` (plain weights). What is missing is said, and a made-up hall stand
 
 Printed are a table and then one JSON object. The keys of a data set: ``auc_learnt`` (the learnt
 reward, by the reading that cross-validation chooses), ``auc_naive`` (the best naive map, chosen in
-the same way), ``auc_regression`` (logistic regression with rates), ``auc_kept`` (what ``fit``
-keeps), the same of first halves of tracks, ``difference`` (learnt minus naive: mean, low, high,
-paired by draw), ``coverage`` (share of draws in which the 95% interval of the left-out
-demonstrations, ranked among everybody else, holds the same of the unseen tracks), ``peak_off_m``
+the same way), ``auc_regression`` (logistic regression with rates), ``auc_end_density`` (which of
+the same plans end where demonstrations ended, without a reward), ``auc_kept`` (what ``fit`` keeps),
+the same of first halves of tracks, ``difference`` (learnt minus naive: mean, low, high, paired by
+draw), ``difference_end_density`` (learnt minus that), ``coverage`` (share of draws in which the
+95% interval that ``fit`` tells holds ``auc_learnt``), ``interval_width`` (its mean), ``peak_off_m``
 (median distance of the map's peak from the exit), ``minutes`` (of a fit).
+
+What is done is kept in ``--out``: stopped and run again, it goes on with the next draw.
 
     .venv/bin/python benchmarks/real.py --data FOLDER            # about an hour on two cores
     .venv/bin/python benchmarks/real.py --data FOLDER --quick    # shows that it runs
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +46,7 @@ from trailward.fitting.fit import Fitted, Prepared, Recordings, judge_demonstrat
 from trailward.fitting.map import draw_map, find_place
 from trailward.judging.cross_validation import auc
 from trailward.judging.naive import REGRESSION
+from trailward.running.files import write_json
 
 SCENES = ("zara01", "eth", "hotel", "zara02", "zara03")
 LEAST_LEAVERS, EXIT_SIZE, NUM_SHOWN = 15, 3.0, 5
@@ -67,7 +72,7 @@ class Benchmark:
     data: Path | None = None
     """Folder of the recordings; see above."""
     out: Path = Path("runs/benchmark-real")
-    """Folder of the diffusers; run again, training goes on."""
+    """Folder of the diffusers and of finished draws; run again, it goes on."""
     only: tuple[str, ...] = ()
     """Data sets, such as zara01, flights or halfcheetah; all if none is named."""
     num_draws: int = 5
@@ -213,8 +218,11 @@ def judge(benchmark: Benchmark, name: str, data: Dataset, goals: Sequence[Goal])
             if len(known) < NUM_SHOWN:
                 continue
             shown = generator.choice(known, NUM_SHOWN, replace=False)
-            found.append(judge_draw(prepared, goal, shown, shared))
-            found[-1]["goal"] = number
+            done = folder / f"goal{number}-draw{draw}-{prepared.diffuser.fingerprint}.json"
+            if not done.exists():
+                write_json(done, judge_draw(prepared, goal, shown, shared) | {"goal": number})
+                print(f"{name}: goal {number}, draw {draw}", file=sys.stderr, flush=True)
+            found.append(json.loads(done.read_text()))
     return summary(found)
 
 
@@ -236,16 +244,19 @@ def judge_draw(prepared: Prepared, goal: Goal, shown: np.ndarray, shared: float)
     others = np.setdiff1d(judged, goal.members)
     found: dict = {"off": peak_off(fitted, goal), "reading": fitted.learnt, "kept": fitted.kept}
     readings = {"learnt": fitted.learnt, "naive": fitted.naive, "kept": fitted.kept}
-    for key, reading in (readings | {"regression": REGRESSION}).items():
+    readings |= {"regression": REGRESSION}
+    if fitted.ends is not None:
+        readings["end_density"] = fitted.ends
+    for key, reading in readings.items():
         for suffix, part in PARTS.items():
             scores = fitted.scores(reading, part)
             found[f"auc_{key}{suffix}"] = auc(scores[unseen], scores[others])
     if fitted.validation is not None:
-        interval = fitted.validation.chances["whole"][fitted.learnt]
-        rest = np.setdiff1d(np.arange(first), shown)
-        scores = fitted.scores(fitted.learnt)
-        among_all = auc(scores[unseen], scores[rest])  # as the tool, which does not know them
-        found["covered"] = (interval.low or 0) <= among_all <= (interval.high or 1)
+        for suffix, part in PARTS.items():
+            each = fitted.validation.chances[part][fitted.learnt]
+            if each.low is not None and each.high is not None:
+                found[f"covered{suffix}"] = each.low <= found[f"auc_learnt{suffix}"] <= each.high
+                found[f"interval_width{suffix}"] = each.high - each.low
     return found | {"seconds": time.monotonic() - began + shared}
 
 
@@ -265,11 +276,16 @@ def summary(found: Sequence[dict]) -> dict:
         if key.startswith("auc_")
     }
     for suffix in PARTS:
-        gains = [each[f"auc_learnt{suffix}"] - each[f"auc_naive{suffix}"] for each in found]
-        figures[f"difference{suffix}"] = with_interval(np.array(gains))
+        for key, rival in (("difference", "naive"), ("difference_end_density", "end_density")):
+            if f"auc_{rival}" in found[0]:
+                gains = [
+                    each[f"auc_learnt{suffix}"] - each[f"auc_{rival}{suffix}"] for each in found
+                ]
+                figures[f"{key}{suffix}"] = with_interval(np.array(gains))
+        for key, name in (("coverage", "covered"), ("interval_width", "interval_width")):
+            figures[f"{key}{suffix}"] = float(np.mean([each[f"{name}{suffix}"] for each in found]))
     off = [each["off"] for each in found if each["off"] is not None]
     return figures | {
-        "coverage": float(np.mean([each["covered"] for each in found])),
         "peak_off_m": float(np.median(off)) if off else None,
         "minutes": float(np.mean([each["seconds"] for each in found]) / 60),
         "draws": len(found),
@@ -288,10 +304,12 @@ def row(label: str, found: dict) -> str:
     """A line of the table."""
     aucs = "  ".join(
         f"{key} {found[f'auc_{key}']:.3f}/{found[f'auc_{key}_first_half']:.3f}"
-        for key in ("learnt", "naive", "regression", "kept")
+        for key in ("learnt", "naive", "regression", "end_density", "kept")
+        if f"auc_{key}" in found
     )
     off = "" if found["peak_off_m"] is None else f"  peak {found['peak_off_m']:.2f} m off"
-    return f"{label:<12} {aucs}{off}  coverage {found['coverage']:.2f}  {found['minutes']:.1f} min"
+    held = f"coverage {found['coverage']:.2f} width {found['interval_width']:.2f}"
+    return f"{label:<12} {aucs}{off}  {held}  {found['minutes']:.1f} min"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_each_demonstration_is_left_out_whole() -> None:
     assert found.ranks["near"].tolist() == [1, 1, 1]
     assert found.ranks["far"].tolist() == [0, 0, 0]
     assert found.best() == "near"
-    assert found.chances["first half"]["near"].value == 1
+    assert found.chances["first half"]["near"].rank == 1
 
 
 def test_many_demonstrations_are_left_out_in_folds() -> None:
@@ -47,20 +47,27 @@ def test_one_demonstration_cannot_be_left_out() -> None:
         cross_validate([Nearness()], ROWS, [1], [2, 3])
 
 
-def test_an_interval_is_wide_while_demonstrations_are_few_and_there_is_none_of_one() -> None:
+def test_all_demonstrations_of_an_animal_are_left_out_together_and_count_as_one() -> None:
+    judge = Nearness()
+    found = cross_validate([judge], ROWS, [6, 7, 8, 9], [0, 1], animals=["a", "b", "a", "c"])
+    assert judge.shown == [[7, 9], [6, 8, 9], [6, 7, 8]]
+    assert found.chances["whole"]["near"].count == 3
+    with pytest.raises(ValueError, match="there is 1 animal that demonstrates"):
+        cross_validate([judge], ROWS, [6, 7], [0, 1], animals=["a", "a"])
+
+
+def test_an_interval_narrows_with_demonstrations_and_there_is_none_of_one() -> None:
     five, fifty = chance(np.ones(5)), chance(np.ones(50))
-    assert (five.low, five.high) == (pytest.approx(0.5655, abs=1e-3), 1)
-    assert fifty.low == pytest.approx(0.929, abs=1e-3)
-    assert chance(np.array([0.7])).low is None
+    assert (five.low, five.high) == (pytest.approx(0.94, abs=0.01), 1)
+    assert fifty.low == pytest.approx(0.992, abs=1e-3)
+    assert (chance(np.array([0.7])).low, chance(np.array([0.7])).value) == (None, 0.7)
 
 
-def test_the_interval_covers_at_least_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    held = 0
-    for _ in range(500):
-        found = chance(generator.beta(4, 1, 5))
-        held += (found.low or 0) <= 0.8 <= (found.high or 1)
-    assert held / 500 > 0.95
+def test_animals_of_many_demonstrations_do_not_narrow_the_interval() -> None:
+    ranks = np.array([0.6, 0.8, 0.9, 0.95, 0.99])
+    alone, often = chance(ranks), chance(ranks.repeat(4), np.full(20, 0.25))
+    assert often == alone
+    assert often.count == 5
 
 
 def test_ties_count_half() -> None:

@@ -44,11 +44,12 @@ from trailward.judging.forecast import (
     mean_features,
 )
 from trailward.judging.naive import (
-    NEIGHBOURS,
-    REGRESSION,
+    ENDS,
     DensityMaps,
+    EndDensity,
     NearestNeighbours,
     RateRegression,
+    is_map,
 )
 from trailward.judging.place_map import Walls
 from trailward.learning.learnt_reward import LearntReward
@@ -134,6 +135,7 @@ class Prepared:
         rows: of all tracks.
         windows: features of recorded windows, see :class:`RewardJudge`.
         forecasts: features of plans.
+        ends: where plans end, the entries of the recording; environment units.
         features: of the reward.
         figures: of training, and how plans move.
     """
@@ -144,6 +146,7 @@ class Prepared:
     rows: TrackRows
     windows: Float[np.ndarray, "row feature"]
     forecasts: Float[np.ndarray, "row feature"]
+    ends: Float[np.ndarray, "row plan entry"]
     features: RandomFeatures
     figures: Mapping[str, Any]
 
@@ -151,8 +154,10 @@ class Prepared:
     def judges(self) -> list[Judge]:
         """The learnt reward first, then the naive ways."""
         places = replace(self.rows, values=self.rows.values[:, : self.recordings.places])
+        ends = [EndDensity(places, self.ends)] if self.choices.hold_ends else []
         return [
             self.reward_judge,
+            *ends,
             DensityMaps(places),
             RateRegression(self.rows, self.choices.seed),
             NearestNeighbours(self.rows),
@@ -219,6 +224,7 @@ def prepare(
         rows,
         mean_features(features, recorded[:, last]),
         mean_features(features, plans[:, :, last]),
+        plans[:, :, -1, : recordings.places],
         features,
         {"training": trained, "movement": movement},
     )
@@ -360,6 +366,13 @@ class Fitted:
         """The learnt reward's forecast at every row."""
         return self.prepared.forecasts @ self.weights
 
+    @property
+    def ends(self) -> str | None:
+        """The best density of ends, by cross-validation; None where tracks are not held there."""
+        names = [] if self.validation is None else list(self.validation.ranks)
+        own = [name for name in names if name.startswith(ENDS)]
+        return self.validation.best(own) if self.validation is not None and own else None
+
     def test_auc(self, reading: str | None = None, part: str = "whole") -> float:
         """How the tracks that were judged only rank above those not known to be demonstrations."""
         scores = self.scores(reading, part)
@@ -379,9 +392,9 @@ def judge_demonstrations(prepared: Prepared, shown: Sequence[int] | None = None)
     if len(shown) > 1:
         others = _others(prepared.recordings, shown)
         validation = cross_validate(prepared.judges, prepared.rows, shown, others)
-        maps = [name for name in validation.ranks if name not in (*LEARNT, REGRESSION, NEIGHBOURS)]
-        naive, learnt = validation.best(maps), validation.best(own)
-        best = validation.best([naive, REGRESSION, NEIGHBOURS])
+        rivals = [name for name in validation.ranks if name not in LEARNT]
+        naive = validation.best([name for name in rivals if is_map(name)])
+        learnt, best = validation.best(own), validation.best(rivals)
         ahead = validation.score(best) - validation.score(learnt)
         kept = best if ahead > _BETTER else learnt
     weights = prepared.reward_judge.learn(shown)

@@ -113,11 +113,23 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
     told = []
     if fitted.validation is not None:
         chances = fitted.validation.chances["whole"]
+        own = chances[fitted.learnt]
         told.append(
-            f"Demonstrations that were left out rank above {_said(chances[fitted.learnt])} of the "
-            f"other tracks by the learnt reward, {_said(chances[fitted.naive])} by the best naive "
-            f"map and {_said(chances[REGRESSION])} by the regression."
+            f"Demonstrations that were left out rank above {own.rank:.3f} of the other tracks by "
+            f"the learnt reward, {chances[fitted.naive].rank:.3f} by the best naive map and "
+            f"{chances[REGRESSION].rank:.3f} by the regression."
         )
+        if own.share is not None:
+            told.append(
+                f"As ranks tell, a share of about {own.share:.2f} of the others is alike. So an "
+                f"unseen one should rank above someone unlike it with a chance of {_said(own)} by "
+                "the learnt reward."
+            )
+        if fitted.ends is not None:
+            told.append(
+                "Counting which plans end where demonstrations ended, without a reward, gives "
+                f"{_said(chances[fitted.ends])}."
+            )
     told.append(f"The reading to use is '{fitted.kept}'.")
     if drawn is not None:
         where = _place_words(drawn)
@@ -208,11 +220,12 @@ def _scale_bar(ax: Axes, drawn: RewardMap) -> None:
 
 
 def readings_figure(fitted: Fitted) -> Figure:
-    """How far left-out demonstrations rank above play data, by each reading."""
-    figure = Figure(figsize=(8, 2.9), layout="constrained")
+    """How surely an unseen demonstration ranks above someone unlike it, by each reading."""
+    figure = Figure(figsize=(8, 3.1), layout="constrained")
     if fitted.validation is None:
         return figure
-    names = [fitted.learnt, REGRESSION, fitted.naive, NEIGHBOURS]
+    ends = [] if fitted.ends is None else [fitted.ends]
+    names = [fitted.learnt, *ends, REGRESSION, fitted.naive, NEIGHBOURS]
     for ax, (part, chances) in zip(
         figure.subplots(1, 2, sharey=True), fitted.validation.chances.items(), strict=True
     ):
@@ -226,7 +239,7 @@ def readings_figure(fitted: Fitted) -> Figure:
         ax.set_xlim(0, 1.02)
         ax.axvline(0.5, color=WALL, lw=0.7, ls=":")
         ax.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("share of play tracks that a left-out demonstration ranks above", fontsize=10)
+    figure.supxlabel("chance that an unseen one ranks above someone unlike it", fontsize=10)
     return figure
 
 
@@ -254,9 +267,12 @@ def methods_paragraph(fitted: Fitted, drawn: RewardMap | None) -> str:
         each = fitted.validation.chances["whole"]
         text += (
             "In cross-validation over whole demonstrations, one that was left out ranked above "
-            f"{_said(each[fitted.learnt])} of the other tracks (95% interval, Wilson), against "
-            f"{_said(each[fitted.naive])} by the best of twelve kernel density maps and "
-            f"{_said(each[REGRESSION])} by logistic regression on positions and rates. "
+            f"{each[fitted.learnt].rank:.3f} of the other tracks, against "
+            f"{each[fitted.naive].rank:.3f} by the best of twelve kernel density maps and "
+            f"{each[REGRESSION].rank:.3f} by logistic regression on positions and rates. Others "
+            "may be alike without being named; with their share estimated from the ranks, an "
+            "unseen one ranks above someone unlike it with a chance of "
+            f"{_said(each[fitted.learnt])} (95% credible interval). "
         )
     if drawn is not None:
         text += (
@@ -284,8 +300,9 @@ def _page(
         ),
         "readings": (
             "Does it know demonstrations that it was not shown?",
-            "Each demonstration was left out in turn. Lines: 95% intervals, wide while "
-            "demonstrations are few. 0.5 is chance.",
+            "Each demonstration was left out in turn and ranked among the others, of whom some may "
+            "be alike. Dots: the chance that it ranks above someone unlike it. Lines: 95% "
+            "intervals. 0.5 is chance.",
         ),
     }
     parts = [
@@ -295,7 +312,7 @@ def _page(
           for name in ("map", "readings") if name in pictures),
     ]  # fmt: skip
     if fitted.validation is not None:
-        head = ("reading", "whole tracks", "first halves", "")
+        head = ("reading", "rank", "above the unlike", "of first halves", "")
         parts.append(section("table", "Every reading", "", html_table(head, _rows(fitted))))
     movement = fitted.prepared.figures["movement"]
     if movement is not None:
@@ -315,7 +332,7 @@ def _page(
     return html_page("fit", f"a reward learnt from {count} demonstrations", parts)
 
 
-def _rows(fitted: Fitted) -> list[tuple[str, str, str, str]]:
+def _rows(fitted: Fitted) -> list[tuple[str, ...]]:
     validation = fitted.validation
     if validation is None:
         return []
@@ -324,6 +341,7 @@ def _rows(fitted: Fitted) -> list[tuple[str, str, str, str]]:
     return [
         (
             f"**{name}**" if name == fitted.kept else name,
+            f"{validation.chances['whole'][name].rank:.3f}",
             _said(validation.chances["whole"][name]),
             _said(validation.chances["first half"][name]),
             notes.get(name, ""),

@@ -1,6 +1,5 @@
 """How well a way to judge tracks knows demonstrations that it was not shown."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -9,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from trailward.data.tracks import PARTS, TrackRows
+from trailward.judging.unnamed import above_unlike
 
 _MOST_FOLDS = 10
-_NORMAL = 1.959964
 
 RowValues = Float[np.ndarray, "row"]
 
@@ -50,18 +49,23 @@ class Reading:
 
 @dataclass(frozen=True)
 class Chance:
-    """How probable it is that an unseen demonstration is ranked above play data (an AUC).
+    """What left-out demonstrations say of unseen ones.
 
     Attributes:
-        value: the mean over demonstrations that were left out.
-        low: of the 95% interval; None if there is but one demonstration.
+        rank: the share of all others that a demonstration ranks above, the mean.
+        value: the chance that it ranks above someone unlike it: an AUC
+            (:mod:`trailward.judging.unnamed`); with one demonstration the rank, for want of more.
+        low: of the 95% interval of the value; None if there is but one.
         high: the same.
-        count: demonstrations that it is the mean of.
+        share: of the others, that is alike, as far as ranks tell; None if there is but one.
+        count: demonstrations, or animals if they are known.
     """
 
+    rank: float
     value: float
     low: float | None
     high: float | None
+    share: float | None
     count: int
 
 
@@ -79,8 +83,8 @@ class CrossValidation:
     ranks: Mapping[str, Float[np.ndarray, "demonstration"]]
 
     def score(self, reading: str) -> float:
-        """The mean of what whole tracks and first halves say: where they are, and are heading."""
-        return float(np.mean([self.chances[part][reading].value for part in PARTS]))
+        """The mean rank by whole tracks and first halves: where they are, and are heading."""
+        return float(np.mean([self.chances[part][reading].rank for part in PARTS]))
 
     def best(self, readings: Sequence[str] | None = None) -> str:
         """The reading that does best; the first of those that do equally well."""
@@ -93,29 +97,37 @@ def cross_validate(
     demonstrations: Sequence[int],
     others: Sequence[int],
     *,
+    animals: Sequence[str] | None = None,
     num_folds: int = _MOST_FOLDS,
 ) -> CrossValidation:
     """Leave whole demonstrations out, show the rest, and rank what was left out among the others.
 
-    With at most ``num_folds`` demonstrations each is left out by itself.
+    With at most ``num_folds`` demonstrations each is left out by itself. All demonstrations of an
+    animal are left out together, and count as one.
 
     Args:
         judges: see all rows, and are told which tracks are demonstrations.
         rows: of all tracks.
         demonstrations: numbers of the tracks that are.
         others: numbers of the tracks that are not known to be.
+        animals: who made each demonstration; each another one if None.
         num_folds: parts that the demonstrations are left out in.
 
     Raises:
-        ValueError: if there are fewer than two demonstrations: none could be left out.
+        ValueError: if there are fewer than two demonstrations, or but one animal: none could be
+            left out.
     """
     demonstrations = list(demonstrations)
-    if len(demonstrations) < 2:
+    made_by = [str(track) for track in demonstrations] if animals is None else list(animals)
+    who = list(dict.fromkeys(made_by))
+    if len(who) < 2:
+        what = "demonstration" if animals is None else "animal that demonstrates"
         raise ValueError(
-            f"there is {len(demonstrations)} demonstration; give at least 2, so that one can be "
-            "left out"
+            f"there is {len(who)} {what}; give at least 2, so that one can be left out"
         )
-    folds = [demonstrations[first::num_folds] for first in range(num_folds)]
+    by_track = list(zip(demonstrations, made_by, strict=True))
+    parts = [who[first::num_folds] for first in range(num_folds)]
+    folds = [[track for track, animal in by_track if animal in part] for part in parts]
     shares: dict[str, dict[str, dict[int, float]]] = {part: {} for part in PARTS}
     for fold in filter(None, folds):
         shown = [track for track in demonstrations if track not in fold]
@@ -130,27 +142,30 @@ def cross_validate(
                for name, found in names.items()}
         for part, names in shares.items()
     }  # fmt: skip
+    weights = np.array([1 / made_by.count(animal) for animal in made_by])
     chances = {
-        part: {name: chance(found) for name, found in names.items()}
+        part: {name: chance(found, weights) for name, found in names.items()}
         for part, names in ranks.items()
     }
     return CrossValidation(chances, ranks["whole"])
 
 
-def chance(ranks: Float[np.ndarray, "demonstration"]) -> Chance:
-    """The mean of shares between 0 and 1, with Wilson's interval.
+def chance(
+    ranks: Float[np.ndarray, "demonstration"],
+    weights: Float[np.ndarray, "demonstration"] | None = None,
+) -> Chance:
+    """What ranks between 0 and 1 say; there is no interval of one.
 
-    A share between 0 and 1 varies at most as a coin with the same mean does, so the interval
-    (Wilson 1927) holds for it too. It stays wide while demonstrations are few.
+    Args:
+        ranks: the share of others that each demonstration ranks above.
+        weights: how much each counts as one of its own; 1 if None.
     """
-    count, value = len(ranks), float(np.mean(ranks))
+    weights = np.ones(len(ranks)) if weights is None else weights
+    rank, count = float(np.average(ranks, weights=weights)), round(weights.sum())
     if count < 2:
-        return Chance(value, None, None, count)
-    square = _NORMAL**2
-    center = (value + square / (2 * count)) / (1 + square / count)
-    spread = math.sqrt(value * (1 - value) / count + square / (4 * count**2))
-    half = _NORMAL * spread / (1 + square / count)
-    return Chance(value, max(0.0, center - half), min(1.0, center + half), count)
+        return Chance(rank, rank, None, None, None, count)
+    found = above_unlike(ranks, weights)
+    return Chance(rank, found.value, found.low, found.high, found.share, count)
 
 
 def auc(shown: Float[np.ndarray, "shown"], others: Float[np.ndarray, "other"]) -> float:

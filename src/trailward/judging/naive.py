@@ -2,7 +2,9 @@
 
 Two maps of where demonstrations were, by time and by path length, at three kernel widths; a
 logistic regression on where rows are and how fast they change; and nearest neighbours. Each takes
-a second, and none knows where anybody is heading but by the rates.
+a second, and none knows where anybody is heading but by the rates. One more does, as it borrows
+the plans that the reward is read by: the density of the places where demonstrations ended, at the
+places where plans end. What it lacks is a reward.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,7 @@ WIDTHS = (0.03, 0.06, 0.12)
 
 _FLOOR, _LEAST_DENSITY, _MOST_COMPARED, _AT_ONCE = 1e-3, 1e-6, 4_000, 2_000
 _NUM_DIRECTIONS, _RIDGE, _MOST_ROWS = 128, 1e-2, 8_000
-REGRESSION, NEIGHBOURS = "regression with rates", "nearest neighbours"
+REGRESSION, NEIGHBOURS, ENDS = "regression with rates", "nearest neighbours", "density of ends"
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,7 @@ class DensityMaps:
 
     @cached_property
     def _places(self) -> Float[np.ndarray, "row entry"]:
-        values = self.rows.values
-        low, high = np.quantile(values, [0.001, 0.999], axis=0)
-        sides = np.where(high > low, high - low, 1.0)
-        if values.shape[1] == 2:  # one scale for both, so that a metre is a metre
-            sides = np.full(2, np.sqrt(sides.prod()))
-        return values / sides / np.sqrt(values.shape[1] / 2)
+        return self.rows.values / _sides(self.rows.values)
 
     @cached_property
     def _weights(self) -> dict[str, Float[np.ndarray, "row"]]:
@@ -82,6 +79,38 @@ class DensityMaps:
             readings[f"density by {name}, width {width:g}"] = Reading(log)
             readings[f"log ratio by {name}, width {width:g}"] = Reading(ratio)
         return readings
+
+
+@dataclass(frozen=True)
+class EndDensity:
+    """How many of the plans from each row end where demonstrations ended.
+
+    Attributes:
+        rows: places only, without rates.
+        ends: where the plans from each row end.
+    """
+
+    rows: TrackRows
+    ends: Float[np.ndarray, "row plan entry"]
+
+    @cached_property
+    def _sides(self) -> Float[np.ndarray, "entry"]:
+        return _sides(self.rows.values)
+
+    def values(self, shown: Sequence[int]) -> Mapping[str, Reading]:
+        """See :class:`~trailward.judging.cross_validation.Judge`; later rows weigh more."""
+        last = np.cumsum(np.bincount(self.rows.track)) - 1
+        goals = self.rows.values[last[list(shown)]] / self._sides
+        flat = self.ends.reshape(-1, self.ends.shape[-1]) / self._sides
+        squared = _squared_distances(flat, goals)
+        found = {}
+        for width in WIDTHS:
+            near = np.exp(-squared / (2 * width**2)).mean(1)
+            shares = near.reshape(self.ends.shape[:2]).mean(1)
+            found[f"{ENDS}, width {width:g}"] = Reading(
+                np.log(shares + _FLOOR), self.rows.time + 1.0
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -149,8 +178,8 @@ def judge_naively(play: Dataset, demonstrations: Dataset, *, seed: int = 0) -> d
         seed: of the regression's features.
 
     Returns:
-        By reading, for the best map, the regression and the neighbours: the chance that a
-        demonstration is ranked above a play episode, of whole episodes and of first halves.
+        By reading, for the best map, the regression and the neighbours: the figures of
+        :class:`~trailward.judging.cross_validation.Chance`, of whole episodes and first halves.
         Nothing of one demonstration: it could not be left out.
     """
     if len(demonstrations.episodes) < 2:
@@ -162,11 +191,25 @@ def judge_naively(play: Dataset, demonstrations: Dataset, *, seed: int = 0) -> d
     judges = [DensityMaps(places), RateRegression(moving, seed), NearestNeighbours(moving)]
     numbers = range(len(others), len(both.episodes))
     found = cross_validate(judges, moving, numbers, range(len(others)))
-    maps = [name for name in found.ranks if name not in (REGRESSION, NEIGHBOURS)]
+    maps = [name for name in found.ranks if is_map(name)]
     return {
         name: {part: asdict(chances[name]) for part, chances in found.chances.items()}
         for name in (found.best(maps), REGRESSION, NEIGHBOURS)
     }
+
+
+def is_map(reading: str) -> bool:
+    """Whether it is one of the naive maps of where demonstrations were."""
+    return reading.startswith(("density by ", "log ratio by "))
+
+
+def _sides(values: Float[np.ndarray, "row entry"]) -> Float[np.ndarray, "entry"]:
+    """The size of the space that rows cover, by entry; kernels are a share of it wide."""
+    low, high = np.quantile(values, [0.001, 0.999], axis=0)
+    sides = np.where(high > low, high - low, 1.0)
+    if values.shape[1] == 2:  # one scale for both, so that a metre is a metre
+        sides = np.full(2, np.sqrt(sides.prod()))
+    return sides * np.sqrt(values.shape[1] / 2)
 
 
 def _squared_distances(

@@ -363,8 +363,8 @@ def _about_ranking(figures: Mapping[str, Any]) -> str:
 def _about_naive(naive: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     if not naive:
         return ""
-    best = max(naive, key=lambda name: naive[name]["whole"]["value"])
-    value, own = naive[best]["whole"]["value"], figures["auc_episodes"]["value"]
+    best = max(naive, key=lambda name: naive[name]["whole"]["rank"])
+    value, own = naive[best]["whole"]["rank"], figures["auc_episodes"]["value"]
     if value <= own + _BETTER:
         return ""
     return (
