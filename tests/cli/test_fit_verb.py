@@ -32,6 +32,18 @@ def test_from_tables_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert figures["choices"]["most_steps"] == 10
     assert figures["num_demonstrations"] == 3
     assert "gradient steps" in (out / "fit.log").read_text()
+    unseen = write(tmp_path / "c.csv", 2, 5.0, 2)
+    data = ["--play", play, "--demonstrations", shown, "--reward", str(out / "reward")]
+    judged = ["evaluate", "--env", "none", *data, "--out", str(tmp_path / "judged")]
+    quick = ["--evaluation.num-windows", "50"]
+    assert main([*judged, *quick, "--test", unseen]) == 0, capsys.readouterr().err
+    figures = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert (figures["judged"], figures["num_judged"]) == ("test", 2)
+    assert main([*judged, *quick, "--test", shown]) == 2
+    assert "the reward was learnt from" in " ".join(capsys.readouterr().err.split())
+    assert main(["plan", "--reward", str(out / "reward"), "--start", "1", "3"]) == 0
+    plan = np.array(json.loads(capsys.readouterr().out)["plans"][0])
+    np.testing.assert_allclose(plan[0], [1, 3, 0, 0], atol=1e-4)
 
 
 def test_what_was_learnt_from_is_no_test(

@@ -1,11 +1,19 @@
 """Tracks: rows that know where they are from, rates, held ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Columns, Episode
-from trailward.data.tracks import TrackRows, hold_ends, rate_entries, with_rates
+from trailward.data.tracks import (
+    TrackRows,
+    hold_ends,
+    rate_entries,
+    with_rates,
+    with_rates_like,
+)
 
 
 def recording(*lengths: int) -> Dataset:
@@ -66,3 +74,22 @@ def test_means_are_of_the_part_that_the_values_know_of() -> None:
     assert rows.means(values, part="first half", reach=2)[0] == 0.5
     assert rows.means(values, part="first half", reach=50)[0] == 0
     assert rows.means(values, np.eye(8)[6])[0] == pytest.approx(6)
+
+
+def test_rates_are_added_as_they_were_to_other_data_at_its_own_time_step() -> None:
+    x = np.array([[0.0, 1.0], [1.0, 1.0], [3.0, 1.0]])
+    made = with_rates(Dataset([Episode(x)], {}, Columns(("x", "y"))), 0.5)
+    bare = Dataset([Episode(x)])
+    found = with_rates_like(bare, made.columns, 0.5)
+    np.testing.assert_allclose(found.episodes[0].observations, made.episodes[0].observations)
+    assert found.columns.observations == made.columns.observations
+    faster = with_rates_like(replace(bare, provenance={"time_step": 0.25}), made.columns, 0.5)
+    np.testing.assert_allclose(faster.episodes[0].observations[:, 2], [4, 4, 8])
+    assert with_rates_like(made, made.columns) is made
+    assert with_rates_like(bare, Columns(("x", "y"))) is bare
+
+
+def test_the_fingerprint_of_a_track_is_that_of_its_observations() -> None:
+    x = np.arange(6.0).reshape(3, 2)
+    assert Episode(x).fingerprint == Episode(x, np.ones((2, 1))).fingerprint
+    assert Episode(x).fingerprint != Episode(x + 1e-9).fingerprint

@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from tiny import random_walks, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.cli.main import main
 from trailward.data.dataset import Dataset, Windows, write_dataset
-from trailward.data.episode import Columns, Episode
+from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.judging.config import EvaluationConfig
@@ -117,6 +118,20 @@ def test_the_last_demonstrations_are_those_held_out() -> None:
         told = replace(learnt, provenance={"learning": {"num_held_out": count}})
         assert held_out_demonstrations(told, SHOWN).episodes == SHOWN.episodes
     assert held_out_demonstrations(learnt, SHOWN).episodes == SHOWN.episodes
+
+
+def test_what_was_learnt_from_is_known_by_its_fingerprint_and_is_no_test() -> None:
+    known = [episode.fingerprint for episode in SHOWN.episodes[:3]]
+    told = replace(linear_reward(1.0, 0.0, 0.0, 0.0), provenance={"learnt_from": known})
+    assert held_out_demonstrations(told, SHOWN).episodes == SHOWN.episodes[3:]
+    assert held_out_demonstrations(told, SHOWN.pick([1, 4, 0])).episodes == SHOWN.episodes[4:]
+    others = drifters(0.4, 0.4, seed=7)
+    judge = partial(judge_without_truth, told, diffuser(), PLAY, SHOWN.pick([0, 1, 2]), CONFIG)
+    assert judge().figures["judged"] == "all"
+    assert judge(test=others).figures["judged"] == "test"
+    assert judge(test=others).figures["num_judged"] == 2
+    with pytest.raises(DataError, match="track 1 of the test data is one that the reward was lea"):
+        judge(test=replace(SHOWN, episodes=[others.episodes[0], SHOWN.episodes[2]]))
 
 
 def test_the_shares_of_a_linear_reward_are_those_of_its_variance() -> None:

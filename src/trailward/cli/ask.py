@@ -60,7 +60,7 @@ class Ask:
             ValueError: if the reward has no readings, or an answer is none of these in ``json``.
         """
         learnt = LearntReward.load(self.reward)
-        play = read_for(self.play, learnt.spec, self.table)
+        play = read_for(self.play, learnt, self.table)
         inquiry = Inquiry(
             readings=learnt.readings,
             normalizer=learnt.normalizer,

@@ -54,6 +54,8 @@ class Evaluate:
     """The ladder of policies to find the demonstrator among; the packaged one if not given."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of environment, diffuser and evaluation."""
+    test: str | None = None
+    """With environment none: demonstrations to judge by that nothing was learnt from."""
     walls: Path | None = None
     """With environment none: a CSV file of walls to draw, a row x0,y0,x1,y1 each."""
     allow_import: bool = False
@@ -92,7 +94,10 @@ class Evaluate:
         judged = (learnt, diffuser, play, demonstrations, self.evaluation)
         if self.environment is None:
             walls = None if self.walls is None else read_walls(self.walls)
-            return judge_without_truth(*judged, walls=walls, stage=stage)
+            test = None if self.test is None else read_for(self.test, learnt, self.table)
+            return judge_without_truth(*judged, test=test, walls=walls, stage=stage)
+        if self.test is not None:
+            raise ValueError("--test is for --env none: in an environment roll-outs are judged")
         shown = demonstrations.provenance
         task = self.environment.task(self.task or shown.get("task"))
         wanted = settings_of(self.environment) | {"environment": self.environment.name}
@@ -131,8 +136,7 @@ def kind_for(
 def _read_to_judge(command: Evaluate, learnt: LearntReward) -> tuple[Dataset, Dataset]:
     """Play data and demonstrations, of entries as the reward was learnt on."""
     play, demonstrations = (
-        read_for(source, learnt.spec, command.table)
-        for source in (command.play, command.demonstrations)
+        read_for(source, learnt, command.table) for source in (command.play, command.demonstrations)
     )
     columns = {command.play: play.columns, command.demonstrations: demonstrations.columns}
     agreed_columns({"what the reward was learnt from": learnt.columns, **columns})

@@ -13,7 +13,7 @@ from trailward.checkpoint import CheckpointError
 from trailward.data.dataset import Dataset, check_entries, read_dataset, with_choices
 from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
-from trailward.data.plan import PlanSpec
+from trailward.data.tracks import with_rates_like
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import ENVIRONMENTS, Environment, find_environment
 from trailward.learning.learnt_reward import LearntReward
@@ -86,9 +86,17 @@ def usable_device(name: str) -> str:
     return name
 
 
-def read_for(source: str, spec: PlanSpec, layout: TableLayout) -> Dataset:
-    """A dataset of which plans can be made; an error names the source."""
-    dataset = read_dataset(source, layout)
+def read_for(source: str, made: Diffuser | LearntReward, layout: TableLayout) -> Dataset:
+    """A dataset of which plans can be made; an error names the source.
+
+    Args:
+        source: of the data.
+        made: what the data is for. Rates that were added to what it was made from are added.
+        layout: of tables.
+    """
+    dataset, spec = read_dataset(source, layout), made.spec
+    step = made.provenance.get("choices", {}).get("time_step")
+    dataset = with_rates_like(dataset, made.columns, step)
     try:
         dataset = with_choices(dataset, spec.action_dim)
         check_entries(dataset, spec)

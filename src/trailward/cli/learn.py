@@ -74,8 +74,8 @@ class Learn:
     def _run(self, say: Say) -> LearntReward:
         objective = find_objective(self.objective)
         diffuser = Diffuser.load(model_folder(self.diffuser), device=usable_device(self.device))
-        demonstrations = read_for(self.demonstrations, diffuser.spec, self.table)
-        play = None if self.play is None else read_for(self.play, diffuser.spec, self.table)
+        demonstrations = read_for(self.demonstrations, diffuser, self.table)
+        play = None if self.play is None else read_for(self.play, diffuser, self.table)
         given = {"the play data": diffuser.provenance.get("play") or {}}
         check_time_steps(given | {"the demonstrations": demonstrations.provenance})
         for told in uninformative(demonstrations):

@@ -10,6 +10,7 @@ import tyro
 
 from trailward.acting.planner import Planner
 from trailward.cli.flags import Say, load_reward
+from trailward.data.tracks import added_rates
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import find_environment
 from trailward.judging.dynamics import plan_observations
@@ -24,7 +25,8 @@ class Plan:
     """
 
     start: tuple[float, ...] | None = None
-    """The observation to plan from, environment units; without it one that --env starts from."""
+    """The observation to plan from, environment units; without it one that --env starts from. Of a
+    fit to tracks, the entries that were recorded will do: it then starts at rest."""
     environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
     """Environment that a start is drawn from, with the seed, if none is given."""
     reward: Path | None = None
@@ -45,6 +47,9 @@ class Plan:
         planner = self._planner()
         diffuser = planner.diffuser
         expected = diffuser.spec.observation_dim
+        num_rates = len(added_rates(diffuser.columns))
+        if num_rates and len(start) == expected - num_rates:
+            start = np.concatenate([start, np.zeros(num_rates)])  # at rest
         if len(start) != expected:
             msg = f"start has {len(start)} entries; the diffuser's observations have {expected}"
             raise ValueError(msg)

@@ -1,5 +1,6 @@
 """Recorded episodes, the names of their entries, and checks of arrays in environment units."""
 
+import hashlib
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,6 +169,12 @@ class Episode:
     def __len__(self) -> int:
         """The number of environment steps T."""
         return len(self.actions)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the observations: the same track, the same fingerprint."""
+        values = np.ascontiguousarray(self.observations, np.float64)
+        return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
     @property
     def transitions(

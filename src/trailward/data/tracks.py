@@ -137,6 +137,37 @@ def with_rates(dataset: Dataset, time_step: float = 1.0) -> Dataset:
     return replace(dataset, episodes=episodes, columns=columns)
 
 
+def added_rates(columns: Columns) -> list[str]:
+    """Names of the entries that :func:`with_rates` added; they are the last ones."""
+    return [name for name in columns.observations if name.startswith(_RATE)]
+
+
+def with_rates_like(dataset: Dataset, columns: Columns, time_step: float | None = None) -> Dataset:
+    """The same recordings with the rates that other data has, where they were added to it.
+
+    Args:
+        dataset: environment units; left as it is if it has these rates, or lacks an entry that one
+            is of.
+        columns: of the other data, rates being the entries that are called so.
+        time_step: of the other data; what counts is the recording's own, if it tells one.
+    """
+    rates = added_rates(columns)
+    names = list(columns.observations[: len(columns.observations) - len(rates)])
+    known = list(dataset.columns.observations) or names
+    wanted = [name.removeprefix(_RATE) for name in rates]
+    if not rates or dataset.observation_dim != len(names) or not set(wanted) <= set(known):
+        return dataset
+    step = dataset.time_step or time_step or 1.0
+    units = {**columns.units, **dataset.columns.units}
+    moving = [known.index(name) for name in wanted]
+    episodes = [
+        replace(episode, observations=_with_rates(episode.observations, moving, step))
+        for episode in dataset.episodes
+    ]
+    named = Columns((*known, *rates), dataset.columns.actions, units, dataset.columns.choices)
+    return replace(dataset, episodes=episodes, columns=named)
+
+
 def _with_rates(
     rows: Float[np.ndarray, "time entry"], moving: Sequence[int], time_step: float
 ) -> Float[np.ndarray, "time more"]:

@@ -4,7 +4,6 @@ play, demonstrations -> choose -> rates, held ends -> train_diffuser -> plans fr
 -> the reward (a log-ratio) -> cross-validation beside naive maps -> the reading that is kept
 """
 
-import hashlib
 import math
 import os
 import time
@@ -101,17 +100,17 @@ class Recordings:
         Raises:
             DataError: if a track to be judged is a demonstration: it was learnt from.
         """
-        own = {_fingerprint(episode.observations) for episode in demonstrations.episodes}
+        own = {episode.fingerprint for episode in demonstrations.episodes}
         unseen = [] if test is None else list(test.episodes)
         for number, episode in enumerate(unseen):
-            if _fingerprint(episode.observations) in own:
+            if episode.fingerprint in own:
                 msg = (
                     f"track {number} of the test data is one of the demonstrations: it was learnt "
                     "from, and cannot be called held out; leave it out of one of the two"
                 )
                 raise DataError(msg, place="test", value=number, remedy="leave it out")
-        taken = own | {_fingerprint(episode.observations) for episode in unseen}
-        others = [e for e in play.episodes if _fingerprint(e.observations) not in taken]
+        taken = own | {episode.fingerprint for episode in unseen}
+        others = [episode for episode in play.episodes if episode.fingerprint not in taken]
         if not others:
             msg = "play data holds nothing but the demonstrations; give recordings of others too"
             raise DataError(msg, place="play", value=0, remedy="give recordings of others too")
@@ -398,11 +397,13 @@ def judge_demonstrations(prepared: Prepared, shown: Sequence[int] | None = None)
         ahead = validation.score(best) - validation.score(learnt)
         kept = best if ahead > _BETTER else learnt
     weights = prepared.reward_judge.learn(shown)
-    reward = _learnt_reward(prepared, weights)
+    reward = _learnt_reward(prepared, shown, weights)
     return Fitted(prepared, shown, validation, naive, learnt, kept, reward, weights)
 
 
-def _learnt_reward(prepared: Prepared, weights: Float[np.ndarray, "feature"]) -> LearntReward:
+def _learnt_reward(
+    prepared: Prepared, shown: Sequence[int], weights: Float[np.ndarray, "feature"]
+) -> LearntReward:
     """The reward as a model: an additive one without hidden layers, linear in its features."""
     choices, diffuser, features = prepared.choices, prepared.diffuser, prepared.features
     settings = AdditiveSettings(
@@ -419,7 +420,13 @@ def _learnt_reward(prepared: Prepared, weights: Float[np.ndarray, "feature"]) ->
         local[0].directions.copy_(torch.as_tensor(features.directions))
         linear = next(each for each in local[1].modules() if isinstance(each, torch.nn.Linear))
         linear.weight.copy_(torch.as_tensor(scale * weights)[None])
-    facts = provenance(choices.seed, objective="log_ratio", choices=asdict(choices))
+    episodes = prepared.recordings.dataset.episodes
+    facts = provenance(
+        choices.seed,
+        objective="log_ratio",
+        choices=asdict(choices),
+        learnt_from=[episodes[track].fingerprint for track in shown],
+    )
     return LearntReward(
         model=model.requires_grad_(requires_grad=False),
         observation_normalizer=diffuser.observation_normalizer,
@@ -506,7 +513,3 @@ def warnings_about(fitted: Fitted) -> list[str]:
 
 def _others(recordings: Recordings, shown: Sequence[int]) -> list[int]:
     return [track for track in range(recordings.num_known) if track not in shown]
-
-
-def _fingerprint(observations: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(observations, np.float64).tobytes()).hexdigest()

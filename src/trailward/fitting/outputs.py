@@ -4,7 +4,7 @@ import html
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def write_outputs(
         y_down: whether the second entry grows downwards, as in pictures.
         say: told the results.
     """
-    fitted.reward.save(folder / "reward")
+    made_with = {**fitted.reward.provenance, "diffuser": str(folder / "diffuser")}
+    replace(fitted.reward, provenance=made_with).save(folder / "reward")
     entries = find_place(fitted, place)
     resamples = fitted.prepared.choices.num_resamples
     drawn = None

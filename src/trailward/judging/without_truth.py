@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import entry_names, observations_of, place_entries, rates_of_change
+from trailward.data.episode import DataError
 from trailward.data.statistics import compare_support
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Evaluation
@@ -41,6 +42,7 @@ def judge_without_truth(
     demonstrations: Dataset,
     config: EvaluationConfig,
     *,
+    test: Dataset | None = None,
     walls: Walls | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
@@ -52,13 +54,14 @@ def judge_without_truth(
         play: episodes that the demonstrations are ranked among, environment units.
         demonstrations: what the reward was learnt from, in the same order.
         config: ``num_windows`` and ``seed`` are used.
+        test: demonstrations to judge by that nothing was learnt from; those held out if None.
         walls: drawn over the reward map.
         stage: told what is being done.
 
     Raises:
-        DataError: if the data is of another environment.
+        DataError: if the data is of another environment, or a track to judge by was learnt from.
     """
-    kept = held_out_demonstrations(learnt, demonstrations)
+    kept, judged = _judged(learnt, demonstrations, test)
     windows = {"play": Windows(play, learnt.spec), "demonstrations": Windows(kept, learnt.spec)}
     stage("demonstrations against play data")
     ranking = rank_demonstrations(learnt, play, kept, config)
@@ -74,7 +77,7 @@ def judge_without_truth(
         "reward_model": learnt.model.name,
         "num_demonstrations": len(demonstrations.episodes),
         "num_judged": len(kept.episodes),
-        "judged": "held out" if len(kept.episodes) < len(demonstrations.episodes) else "all",
+        "judged": judged,
         "sampling": asdict(learnt.sampling),
         "planning": asdict(learnt.planning),
         "evaluation": asdict(config),
@@ -140,16 +143,46 @@ def guided_plans(
 
 
 def held_out_demonstrations(learnt: LearntReward, demonstrations: Dataset) -> Dataset:
-    """The demonstrations that learning kept aside, the last ones; all, if that is not known.
+    """The demonstrations that the reward was not learnt from; all, if there are none.
 
     Args:
-        learnt: its provenance tells how many there are.
-        demonstrations: what it was learnt from, in the same order.
+        learnt: its provenance tells the fingerprints of those that it was learnt from. One of
+            version 0.1 tells how many, the last ones, it was not.
+        demonstrations: in the same order as they were learnt from.
     """
+    known = learnt.provenance.get("learnt_from")
+    if known is not None:
+        episodes = enumerate(demonstrations.episodes)
+        unseen = [number for number, each in episodes if each.fingerprint not in known]
+        return demonstrations.pick(unseen) if unseen else demonstrations
     learning = learnt.provenance.get("learning", {})
     count = learning.get("selection", learning).get("num_held_out", 0)  # version 0.1: flat
     total = len(demonstrations.episodes)
     return demonstrations.pick(range(total - count if 0 < count < total else 0, total))
+
+
+def _judged(
+    learnt: LearntReward, demonstrations: Dataset, test: Dataset | None
+) -> tuple[Dataset, str]:
+    """The demonstrations to judge by, and what they are: held out, or all that were learnt from."""
+    if test is None:
+        kept = held_out_demonstrations(learnt, demonstrations)
+        known = learnt.provenance.get("learnt_from")
+        whole = len(kept.episodes) == len(demonstrations.episodes)
+        if known is None or not whole:
+            return kept, "all" if whole else "held out"
+        seen = any(episode.fingerprint in known for episode in kept.episodes)
+        return kept, "all" if seen else "held out"
+    known = {*learnt.provenance.get("learnt_from", ())}
+    known |= {each.fingerprint for each in demonstrations.episodes}
+    for number, episode in enumerate(test.episodes):
+        if episode.fingerprint in known:
+            msg = (
+                f"track {number} of the test data is one that the reward was learnt from; it "
+                "cannot be called held out: leave it out"
+            )
+            raise DataError(msg, place="test", value=number, remedy="leave it out")
+    return test, "test"
 
 
 def rank_demonstrations(

@@ -166,7 +166,12 @@ def learn_reward(
         config=config,
         num_members=len(model.members()),
     )
-    facts = {**(provenance or {}), "objective": describe_objective(objective)}
+    learnt_from = [each.fingerprint for each in demonstrations.episodes[:num_learnt]]
+    facts = {
+        **(provenance or {}),
+        "objective": describe_objective(objective),
+        "learnt_from": learnt_from,
+    }
     run = _Run.begin(problem, model, figures, columns, facts)
     identity = {
         "play data": None if uses_play is None else uses_play.fingerprint,
