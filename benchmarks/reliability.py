@@ -6,7 +6,8 @@
 A verb is killed with signal 9 at random moments, and before each of its file operations. After
 that every file under its final name must be whole; run again, the verb must end with the same
 bits as one that was never killed, and leave nothing else. Besides: two at once in one folder,
-files that may not grow (as on a full disk), and SIGTERM. The last line is JSON.
+files that may not grow, a full disk (a tmpfs, where one may be mounted), and SIGTERM. The last line
+is JSON.
 
 Verbs run in forks of one process that has imported everything, so that a run takes well under a
 second.
@@ -22,6 +23,7 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,20 +65,26 @@ POLICIES = [
     "--batch-size=4", "--num-replay=100", "--num-evaluated=1", "--num-policies=3",
     "--checkpoint-every=1",
 ]  # fmt: skip
+FIT = ["--most-steps=12", "--horizon=3", "--stride=1", "--num-plans=1", "--pixels=8"]
+ASK = ["--reward=reward", "--play=play-v0", "--show=indices", "--num-questions=3"]
 JOBS: dict[str, tuple[list[str], int, int]] = {
-    "train": (["train", "--play=play-v0", *SMALL], 84, 6),
-    "learn": (["learn", *GIVEN, *LEARN], 90, 8),
-    "collect": (["collect", "--what=play", "--num-steps=200", "--episode-steps=100"], 40, 3),
-    "inspect": (["inspect", "play-v0"], 25, 2),
+    "train": (["train", "--play=play-v0", *SMALL], 72, 6),
+    "learn": (["learn", *GIVEN, *LEARN], 78, 8),
+    "collect": (["collect", "--what=play", "--num-steps=200", "--episode-steps=100"], 36, 3),
+    "inspect": (["inspect", "play-v0"], 22, 2),
     "evaluate": (["evaluate", *GIVEN, *JUDGED, *JUDGE], 20, 2),
     "report": (["report", "--evaluation=evaluation"], 15, 1),
     "export": (["export", "--reward=reward"], 14, 1),
+    "ask": (["ask", *ASK], 12, 0),
+    "fit": (["fit", *GIVEN, *FIT], 20, 0),
     "policies": (["policies", *POLICIES], 8, 0),
     "demo": (["demo", "--quick"], 4, 0),
     "benchmark": (["benchmark", "--quick", "--problems=umaze/corner", "--seeds=0",
                    "--methods=unguided", "--num-jobs=1"], 3, 0),
 }  # fmt: skip
 """Arguments but for --out, and how many kills in full and quickly."""
+MAKES = {"train": "diffuser", "learn": "reward", "evaluate": "evaluation"}
+"""What verbs make that others read."""
 
 
 @dataclass
@@ -88,6 +96,7 @@ class Counts:
     unloadable: int = 0
     leftovers: int = 0
     two_at_once: int = 0
+    size_limit: int = 0
     full_disk: int = 0
     sigterm: int = 0
     slow_exits: int = 0
@@ -104,7 +113,8 @@ class Counts:
 
 def out_of(verb: str) -> str:
     """What a verb writes, beside the data."""
-    return {"export": "out.pt2", "collect": "out-v0"}.get(verb, "out")
+    names = {"export": "out.pt2", "collect": "out-v0", "ask": "out.jsonl"}
+    return names.get(verb, "out")
 
 
 def start(verb: str, folder: Path, **options: Any) -> int:
@@ -130,7 +140,8 @@ def _in_child(
     with contextlib.suppress(BaseException):
         os.environ[TOKEN] = str(folder)
         os.chdir(folder)
-        told = os.open("told.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        told = os.open(_told(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        sys.stdin = io.StringIO("1\n2\n=\n")  # answers, where a verb asks
         os.dup2(told, 1)
         os.dup2(told, 2)
         sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(n, "wb", 0)) for n in (1, 2))
@@ -199,7 +210,11 @@ def wait(child: int, limit: float = 120.0) -> int:
 
 def told(folder: Path) -> str:
     """What the last run in a folder said."""
-    return (folder / "told.txt").read_text(errors="replace").strip()
+    return _told(folder).read_text(errors="replace").strip()
+
+
+def _told(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.txt")
 
 
 def damaged(path: Path) -> str | None:
@@ -214,8 +229,12 @@ def damaged(path: Path) -> str | None:
                 contents_of(path)
             case ".png":
                 assert path.read_bytes().endswith(b"IEND\xaeB`\x82"), "cut off"
-            case ".html":
-                assert path.read_text().rstrip().endswith("</html>"), "cut off"
+            case ".html" | ".svg":
+                assert path.read_text().rstrip().endswith(f"</{path.suffix[1:]}>"), "cut off"
+            case ".pdf":
+                assert path.read_bytes().rstrip().endswith(b"%%EOF"), "cut off"
+            case ".jsonl":
+                assert all(map(json.loads, path.read_text().splitlines())), "cut off"
             case _:
                 pass
     except Exception as error:  # noqa: BLE001 - whatever it is, the file is not whole
@@ -245,8 +264,8 @@ def contents_of(path: Path) -> Any:
     if path.suffix == ".pt2":
         with zipfile.ZipFile(path) as file:
             return sorted(file.namelist())
-    if path.suffix in (".html", ".jsonl", ".png"):
-        return None  # whole is enough: pictures of times differ
+    if path.suffix in (".html", ".jsonl", ".png", ".pdf", ".svg"):
+        return None  # whole is enough: pictures of times differ, and answers are added to
     return path.read_bytes()
 
 
@@ -263,7 +282,7 @@ def files_in(folder: Path) -> dict[str, Path]:
     found = {}
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
-        if path.is_file() and name != "told.txt" and not name.endswith(".log"):
+        if path.is_file() and not name.endswith(".log"):
             found[name.partition(".tfevents.")[0]] = path
     return found
 
@@ -282,15 +301,14 @@ class Bench:
 
     def prepare(self, verbs: list[str]) -> None:
         """Run each verb once; what it makes is what all others are compared with."""
-        makes = {"train": "diffuser", "learn": "reward", "evaluate": "evaluation"}
         for verb in verbs:
             whole = self.new(verb, "whole")
             names = self.root / f"{verb}-modules"
             code = wait(start(verb, whole, modules=names))
             if code:
                 raise RuntimeError(f"{verb} ended with {code}: {told(whole)}")
-            if verb in makes:
-                shutil.copytree(whole / "out", self.base / makes[verb])
+            if verb in MAKES:
+                shutil.copytree(whole / "out", self.base / MAKES[verb])
             import_all(names)
             counted = self.new(verb, "counted")
             low, high, began = 1, 1, time.monotonic()
@@ -336,7 +354,7 @@ class Bench:
             self.counts.add("wrong", f"{what}: exit code {code}: {told(folder)[-600:]}")
         else:
             self.compare(verb, folder, what)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=os.path.ismount(folder))
 
     def compare(self, verb: str, folder: Path, what: str) -> None:
         """Count what differs, and what is there besides."""
@@ -384,20 +402,47 @@ class Bench:
             self.counts.add("wrong", f"{verb} twice at once: {codes}: {told(folder)[-400:]}")
         self.finish(verb, folder, f"{verb} after two at once")
 
-    def full_disk(self, verb: str, limit: int) -> None:
+    def size_limit(self, verb: str, limit: int) -> None:
         """Files may not grow above a limit: one message, nothing half-written, then it goes on."""
-        folder = self.new(verb, f"full{limit}")
-        self.counts.full_disk += 1
-        code = wait(start(verb, folder, limit=limit))
+        folder = self.new(verb, f"limit{limit}")
+        self.counts.size_limit += 1
+        what = f"{verb} at {limit} bytes"
+        self.check_refusal(folder, wait(start(verb, folder, limit=limit)), what)
+        self.finish(verb, folder, f"{what}, without a limit")
+
+    def full_disk(self, verb: str, free: int) -> None:
+        """A disk with so many bytes left: one message, nothing half-written, then it goes on."""
+        folder = self.root / f"{verb}-full{free}"
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            print("no tmpfs may be mounted here: the trials of a full disk are left out")
+            folder.rmdir()
+            return
+        try:
+            shutil.copytree(self.base, folder, dirs_exist_ok=True)
+            filler = folder / "filler"
+            filler.write_bytes(bytes(shutil.disk_usage(folder).free - free))
+            self.counts.full_disk += 1
+            what = f"{verb} with {free} bytes left"
+            code = wait(start(verb, folder))
+            filler.unlink()
+            self.check_refusal(folder, code, what)
+            self.finish(verb, folder, f"{what}, after room was made")
+        finally:
+            subprocess.run(["umount", "-l", folder], check=False)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def check_refusal(self, folder: Path, code: int, what: str) -> None:
+        """Where files could not be written: what a verb said, and what it left."""
         said = told(folder)
         lines = [line for line in said.splitlines() if line.startswith("trailward:")]
         if code not in (0, 2) or "Traceback" in said or len(lines) != (code == 2):
-            self.counts.add("bad_messages", f"{verb} at {limit} bytes: {code}: {said[-600:]}")
-        self.check_whole(folder, f"{verb} at {limit} bytes")
+            self.counts.add("bad_messages", f"{what}: {code}: {said[-600:]}")
+        self.check_whole(folder, what)
         staged = [name for name in files_in(folder) if "writing" in name]
         if staged:
-            self.counts.add("leftovers", f"{verb} at {limit} bytes: {staged}")
-        self.finish(verb, folder, f"{verb} after a limit of {limit} bytes")
+            self.counts.add("leftovers", f"{what}: {staged}")
 
     def sigterm(self, verb: str, index: int, chance: random.Random) -> None:
         """Ask a verb to end: it says so in one line, within a second, and goes on later."""
@@ -455,7 +500,7 @@ def kills_of(verbs: list[str], which: int) -> Mapping[str, int]:
 def everything(bench: Bench, kills: Mapping[str, int], *, quick: bool, seed: int) -> None:
     """All trials."""
     chance = random.Random(seed)
-    bench.prepare(list(kills))
+    bench.prepare([verb for verb in JOBS if verb in kills or verb in MAKES])
     trials: list[Callable[[], None]] = []
     for verb, count in kills.items():
         trials += [lambda v=verb, i=i: bench.kill(v, i, chance) for i in range(count)]
@@ -463,7 +508,9 @@ def everything(bench: Bench, kills: Mapping[str, int], *, quick: bool, seed: int
     for verb in small[:2] if quick else small:
         trials.append(lambda v=verb: bench.two_at_once(v))
         limits = (300,) if quick else (100, 1000, 3000, 10_000)
-        trials += [lambda v=verb, n=n: bench.full_disk(v, n) for n in limits]
+        trials += [lambda v=verb, n=n: bench.size_limit(v, n) for n in limits]
+        left = (4096,) if quick else (0, 4096, 16_384, 65_536)
+        trials += [lambda v=verb, n=n: bench.full_disk(v, n) for n in left]
         times = 1 if quick else 4
         trials += [lambda v=verb, i=i: bench.sigterm(v, i, chance) for i in range(times)]
     for number, trial in enumerate(trials, 1):
@@ -490,7 +537,7 @@ def run() -> int:
         everything(bench, kills, quick=asked.quick, seed=asked.seed)
     found = {k: v for k, v in vars(counts).items() if k != "failures"}
     print(json.dumps(found))
-    tried = {"kills", "two_at_once", "full_disk", "sigterm"}
+    tried = {"kills", "two_at_once", "size_limit", "full_disk", "sigterm"}
     return int(any(value for name, value in found.items() if name not in tried))
 
 

@@ -22,6 +22,8 @@ from trailward.learning.answers import (
 )
 from trailward.learning.learnt_reward import LearntReward
 from trailward.report.readings import drawn_entries, question_figure
+from trailward.running.files import write_figure
+from trailward.running.folders import own_file
 
 _KEYS = {"1": "first", "2": "second", "=": "equal", "s": "skip", "q": "quit"}
 _ROWS, _COLUMNS = 18, 36
@@ -59,6 +61,10 @@ class Ask:
         Raises:
             ValueError: if the reward has no readings, or an answer is none of these in ``json``.
         """
+        with own_file(self.out):
+            return self._run(say)
+
+    def _run(self, say: Say) -> Inquiry:
         learnt = LearntReward.load(self.reward)
         play = read_for(self.play, learnt, self.table)
         inquiry = Inquiry(
@@ -97,8 +103,7 @@ class Ask:
             say(terminal_plot(question, learnt, play))
         if self.show == "pictures":
             picture = self.out.with_name(f"{self.out.stem}-question-{number + 1}.png")
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            question_figure(question, learnt, play).savefig(picture, dpi=110)
+            write_figure(picture, question_figure(question, learnt, play), dpi=110)
             say(f"  picture -> {picture}")
 
     def _answer(self, say: Say) -> str:

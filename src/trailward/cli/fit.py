@@ -9,6 +9,7 @@ from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
 from trailward.fitting.fit import Fitted, fit
 from trailward.judging.place_map import read_walls
+from trailward.running.files import write_file
 from trailward.running.folders import own_folder
 
 LOG = "fit.log"
@@ -64,12 +65,12 @@ class Fit:
         names = ("time_step", "horizon", "stride", "add_rates", "hold_ends", "most_steps",
                  "num_plans", "seed")  # fmt: skip
         log = self.out / LOG
-        self.out.mkdir(parents=True, exist_ok=True)
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
 
         def tell(text: str) -> None:
             say(text)
-            with log.open("a") as file:
-                file.write(f"{time.monotonic() - began:7.1f} s  {text}\n")
+            lines.append(f"{time.monotonic() - began:7.1f} s  {text}\n")
+            write_file(log, "".join(lines))
 
         return fit(
             read_dataset(self.play, self.table),

@@ -309,6 +309,11 @@ def told_by(provenance: Mapping[str, Any]) -> list[str]:
         )
         treated = _TREATED.get(str(frame.get("gaps_were")), "cut the episodes there")
         found.append(f"{gaps} gaps in time{usual}: {treated}")
+    if anew := frame.get("anew"):
+        found.append(
+            f"frames began anew {anew} times inside a file whose rows have no ids; episodes are cut "
+            "there"
+        )
     if isinstance(steps := frame.get("steps"), dict):
         shares = ", ".join(f"{step} in {_numbered(episodes)}" for step, episodes in steps.items())
         found.append(

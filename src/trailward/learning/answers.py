@@ -31,6 +31,7 @@ from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.randomness import generator
 from trailward.rewards.readings import Readings
+from trailward.running.files import write_file
 
 CHOICES = ("first", "second", "equal")
 """What can be answered."""
@@ -208,14 +209,16 @@ def information(
 
 
 def write_answers(answers: Sequence[Answer], file: str | os.PathLike[str]) -> Path:
-    """Append answers to a file of JSON lines, one an answer, with the pieces they are about."""
+    """Add answers to a file of JSON lines, one an answer, with the pieces they are about.
+
+    Raises:
+        StorageError: if it could not be written; what it held is as it was.
+    """
     path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as lines:
-        for answer in answers:
-            facts = {"answer": answer.choice, **answer.question.to_config()}
-            lines.write(json.dumps(facts) + "\n")
-    return path
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for answer in answers:
+        lines.append(json.dumps({"answer": answer.choice, **answer.question.to_config()}))
+    return write_file(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_answers(file: str | os.PathLike[str], spec: PlanSpec) -> list[Answer]:

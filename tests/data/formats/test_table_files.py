@@ -23,6 +23,7 @@ from rows import (
 from trailward.data.dataset import read_dataset
 from trailward.data.episode import Columns, DataError
 from trailward.data.formats.table import TableLayout
+from trailward.data.statistics import told_by
 from trailward.optional import MissingExtraError
 
 COLUMNS = {
@@ -178,6 +179,38 @@ def test_a_folder_of_files_is_one_table(tmp_path: Path) -> None:
     found = read_dataset(tmp_path)
     assert_same(found, WALKS)
     assert found.columns == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "days"),
+    [
+        ("{}.parquet", None),
+        ("day={}/a.parquet", ("0", "0", "1", "1")),
+        ("day=mon/episode_index={}/a.parquet", 4 * ("mon",)),
+    ],
+)
+def test_frames_that_begin_anew_in_a_file_without_ids_begin_an_episode(
+    name: str, days: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    """Four walks in two files, whose rows have no ids; a folder's name tells one for each file."""
+    for number, among in enumerate((EPISODE < 2, EPISODE >= 2)):
+        path = tmp_path / name.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        by_pyarrow(path, {n: c[among] for n, c in WATCHED.items() if n != "episode"})
+    found = read_dataset(tmp_path)
+    assert_same(found, WALKS, with_actions=False)
+    assert found.attributes.get("day") == days
+    assert found.provenance["frame"]["anew"] == 2
+    assert "frames began anew 2 times" in told_by(found.provenance)[0]
+
+
+@pytest.mark.parametrize("frames", [[0, 1, 2, 1, 3], [0, 0, 1, 1, 2], [4, 5, 6, 5, 7]])
+def test_frames_without_ids_that_are_out_of_order_are_refused(
+    frames: list[int], tmp_path: Path
+) -> None:
+    by_pyarrow(tmp_path / "a.parquet", {"frame": frames, "x": np.arange(5.0)})
+    with pytest.raises(DataError, match="column 'frame', row [13]"):
+        read_dataset(tmp_path)
 
 
 def test_a_fault_in_a_later_file_is_placed_there(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def text_columns(path: Path) -> list[str]:
-    """The names of a file's columns of text."""
+    """The names of a file's columns of text; with those that its folders' names tell."""
     types = pyarrow(".types")
     with _readable(path):
         schema = _schema(path)
@@ -57,7 +57,8 @@ def text_columns(path: Path) -> list[str]:
         plain = kind.value_type if types.is_dictionary(kind) else kind
         if types.is_string(plain) or types.is_large_string(plain):
             found.append(name.strip())
-    return found
+    names = {name.strip() for name in schema.names}
+    return found + [name for name in _told_by_folders(path) if name not in names]
 
 
 def _told_by_folders(path: Path) -> dict[str, str]:
@@ -73,10 +74,12 @@ class ArrowFile:
     Attributes:
         path: where they were read.
         table: of Arrow.
+        told: columns that are not in the file but in its folders' names.
     """
 
     path: Path
     table: Any
+    told: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path, names: Sequence[str]) -> "ArrowFile":
@@ -103,7 +106,7 @@ class ArrowFile:
                 if name not in inside:
                     values = arrow.array([told[name]] * len(table), arrow.string())
                     table = table.append_column(name, values)
-            return cls(path, table.select(list(names)))
+            return cls(path, table.select(list(names)), frozenset(names) - inside.keys())
 
     @property
     def units(self) -> dict[str, str]:

@@ -46,8 +46,8 @@ def read_table(path: str | os.PathLike[str], layout: TableLayout = TableLayout()
     A row is an observation and the action taken there; what an episode's last action led to is
     not known, and that action is dropped. Frames rise within an episode; rows of several episodes
     may alternate, as where a camera follows many at once. Without a column of ids each file is one
-    episode. An id that comes again after a gap, or in another file from the beginning, is another
-    track.
+    episode, or several if its frames fall back to where they began. An id that comes again after a
+    gap, or in another file from the beginning, is another track.
 
     Args:
         path: a file, or a folder whose files have the same columns.
@@ -105,9 +105,11 @@ def read_files(
         raise DataError(f"{files[0]} has no episodes: 0 rows; an episode takes two rows at least")
     _check_alike(blocks)
     columns, choices = blocks[0].columns, _choices(blocks, roles)
-    order, frames, bounds = _ordered(blocks, roles)
+    order, frames, bounds, anew = _ordered(blocks, roles)
     gaps = time.gaps_of(frames, bounds)
     facts = {"column": roles.frame, **time.describe_time(frames, bounds, gaps, layout)}
+    if anew:
+        facts["anew"] = anew
     if layout.gaps == "cut":
         bounds = np.union1d(bounds, np.flatnonzero(gaps) + 1)
     observations, actions, rewards = (
@@ -217,8 +219,13 @@ def _choices(blocks: Sequence[_Block], roles: Roles) -> Choices | None:
     return one_hot(f"{blocks[0].file}: '{roles.actions[0]}'", actions)
 
 
-def _ordered(blocks: Sequence[_Block], roles: Roles) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How to bring the rows of an episode together; then their frames, and where episodes begin."""
+def _ordered(
+    blocks: Sequence[_Block], roles: Roles
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """How to bring the rows of an episode together, their frames, and where episodes begin.
+
+    The number at the end tells how often frames began anew inside a file whose rows have no ids.
+    """
     file = np.repeat(np.arange(len(blocks)), [len(block.frames) for block in blocks])
     frames = np.concatenate([block.frames for block in blocks])
     codes = _codes(blocks, roles) if roles.episode else file
@@ -229,10 +236,16 @@ def _ordered(blocks: Sequence[_Block], roles: Roles) -> tuple[np.ndarray, np.nda
     falls = ~ended[:-1] & (np.diff(frames) <= 0)
     elsewhere = file[1:] != file[:-1]
     ended[:-1] |= falls & elsewhere  # an id that begins anew in another file is another track
-    wrong = np.flatnonzero(falls & ~elsewhere)
+    anew = np.zeros(len(falls), bool)
+    if all(block.table.told.issuperset(roles.episode) for block in blocks):
+        begins = np.concatenate([[0], np.flatnonzero(ended[:-1]) + 1])
+        first = np.repeat(frames[begins], np.diff([*begins, len(frames)]))
+        anew = falls & ~elsewhere & (np.diff(frames) < 0) & (frames[1:] <= first[1:])
+        ended[:-1] |= anew
+    wrong = np.flatnonzero(falls & ~elsewhere & ~anew)
     if len(wrong):
         _refuse_frame(blocks, roles, int(order[wrong[0] + 1]), int(order[wrong[0]]))
-    return order, frames, bounds_of(ended)
+    return order, frames, bounds_of(ended), int(anew.sum())
 
 
 def _codes(blocks: Sequence[_Block], roles: Roles) -> np.ndarray:
@@ -285,7 +298,8 @@ def _attributes(
         values = np.concatenate([block.attributes[name] for block in blocks])
         changed = changes(values[order])
         changed[bounds[1:] - 1] = False
-        if not changed.any() and not any(_is_number(value) for value in np.unique(values)):
+        is_told = all(name in block.table.told for block in blocks)
+        if not changed.any() and (is_told or not any(map(_is_number, np.unique(values)))):
             found[name] = values
         elif name in roles.text_observed:
             for block in blocks:
