@@ -1,16 +1,21 @@
 """One battery for every environment: what recording and judging rely on."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 import falling
+from tiny import tiny_diffuser, tiny_reward
 from trailward.acting.named_policy import RandomPolicy
 from trailward.acting.rollout import rollout
+from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
+from trailward.data.plan import PlanSpec
 from trailward.environments import (
     ENVIRONMENTS,
     Environment,
@@ -23,6 +28,7 @@ from trailward.environments import (
 from trailward.environments.gymnasium_env import GymnasiumEnvironment
 from trailward.environments.halfcheetah.environment import HalfCheetah
 from trailward.environments.pointmaze.environment import PointMaze
+from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 
 NAMES = ("maze", "HalfCheetah-v5", "Hopper-v5", falling.ID)
 
@@ -41,6 +47,15 @@ def episodes(name: str) -> tuple[Episode, ...]:
     return tuple(rollout(envs, RandomPolicy(space, 3), seeds=[1, 2]))
 
 
+def rewarded(name: str) -> LearntRewardWrapper:
+    """The environment with a learnt reward."""
+    env = opened(name).make(episode_steps=15)
+    (observation_dim,), (action_dim,) = env.observation_space.shape, env.action_space.shape
+    return LearntRewardWrapper(
+        env, tiny_reward(tiny_diffuser(PlanSpec(3, 1, observation_dim, action_dim)))
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestEnvironments:
     def test_it_is_found_by_its_name(self, name: str) -> None:
@@ -52,6 +67,23 @@ class TestEnvironments:
         assert isinstance(env.action_space, gymnasium.spaces.Box)
         assert env.observation_space.shape == (len(env.reset(seed=0)[0]),)
         assert len(env.action_space.shape) == 1
+
+    @pytest.mark.filterwarnings("ignore")
+    @pytest.mark.parametrize("check", [check_env, check_env_of_sb3])
+    @pytest.mark.parametrize("wrapped", [False, True])
+    def test_official_checkers_find_nothing_wrong(
+        self, name: str, wrapped: bool, check: Callable[..., object]
+    ) -> None:
+        check(rewarded(name) if wrapped else opened(name).make(), skip_render_check=True)
+
+    def test_it_is_made_anew_from_its_spec_also_with_a_learnt_reward(self, name: str) -> None:
+        env = rewarded(name)
+        many = gymnasium.make_vec(env.spec, num_envs=2)
+        again, one = many.reset(seed=[3, 3])[0], env.reset(seed=3)[0]
+        np.testing.assert_array_equal(again, np.stack([one, one]))
+        action = env.action_space.sample()
+        np.testing.assert_allclose(many.step(np.stack(2 * [action]))[1], 2 * [env.step(action)[1]])
+        many.close()
 
     def test_columns_name_every_entry_or_none(self, name: str) -> None:
         (episode, _), columns = episodes(name), opened(name).columns
@@ -134,10 +166,6 @@ class TestEnvironments:
 
 
 def _trial(name: str) -> Trial:
-    from tiny import tiny_diffuser, tiny_reward
-    from trailward.data.dataset import Dataset
-    from trailward.data.plan import PlanSpec
-
     shown = episodes(name)
     observation_dim, action_dim = shown[0].observations.shape[1], shown[0].actions.shape[1]
     spec = PlanSpec(3, 1, observation_dim, action_dim)

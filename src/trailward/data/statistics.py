@@ -311,8 +311,8 @@ def told_by(provenance: Mapping[str, Any]) -> list[str]:
         found.append(f"{gaps} gaps in time{usual}: {treated}")
     if anew := frame.get("anew"):
         found.append(
-            f"frames began anew {anew} times inside a file whose rows have no ids; episodes are cut "
-            "there"
+            f"frames began anew {anew} times inside a file whose rows have no ids; episodes are "
+            "cut there"
         )
     if isinstance(steps := frame.get("steps"), dict):
         shares = ", ".join(f"{step} in {_numbered(episodes)}" for step, episodes in steps.items())

@@ -209,7 +209,7 @@ def test_frames_without_ids_that_are_out_of_order_are_refused(
     frames: list[int], tmp_path: Path
 ) -> None:
     by_pyarrow(tmp_path / "a.parquet", {"frame": frames, "x": np.arange(5.0)})
-    with pytest.raises(DataError, match="column 'frame', row [13]"):
+    with pytest.raises(DataError, match=r"column 'frame', row [13]"):
         read_dataset(tmp_path)
 
 

@@ -4,20 +4,18 @@ Observations are ``x, y, vx, vy`` in metres and metres per second; actions are f
 A cell is one metre wide; ``(row, column)`` counts from the top left of the map.
 """
 
-import contextlib
-import io
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from trailward.data.episode import Columns, DataError
-from trailward.optional import import_extra
+from trailward.environments.pointmaze.flat_maze import FlatMaze, import_robotics
 
 COLUMNS = Columns(
     ("x", "y", "x velocity", "y velocity"),
@@ -150,18 +148,13 @@ def make_env(maze: Maze, *, episode_steps: int | None = None, **options: Any) ->
         episode_steps: environment steps after which an episode is cut; none if None.
         options: further arguments of ``gymnasium.make``, such as ``render_mode``.
     """
-    _import_robotics()
-    env = gymnasium.make(
-        "PointMaze_UMaze-v3",
-        maze_map=[list(row) for row in maze.grid],
-        continuing_task=True,
-        reset_target=False,
-        max_episode_steps=-1 if episode_steps is None else episode_steps,
-        **options,
+    spec = EnvSpec(
+        "trailward/PointMaze-v0",
+        entry_point=f"{FlatMaze.__module__}:FlatMaze",
+        max_episode_steps=episode_steps,
+        kwargs={"maze_map": [list(row) for row in maze.grid]},
     )
-    Path(env.unwrapped.tmp_xml_file_path).unlink()  # pyright: ignore[reportAttributeAccessIssue]
-    space = env.observation_space["observation"]  # pyright: ignore[reportIndexIssue]
-    return gymnasium.wrappers.TransformObservation(env, lambda both: both["observation"], space)
+    return gymnasium.make(spec, **options)
 
 
 def set_state(env: gymnasium.Env, observation: np.ndarray) -> None:
@@ -169,18 +162,8 @@ def set_state(env: gymnasium.Env, observation: np.ndarray) -> None:
     env.unwrapped.point_env.set_state(observation[:2], observation[2:])  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _import_robotics() -> Any:
-    with contextlib.redirect_stderr(io.StringIO()):  # it prints notices about other tasks
-        gymnasium_robotics = import_extra(
-            "gymnasium_robotics",
-            "mazes need gymnasium-robotics: pip install 'trailward[maze]'",
-        )
-    gymnasium.register_envs(gymnasium_robotics)
-    return gymnasium_robotics
-
-
 def _robotics_maps() -> dict[str, Sequence[Sequence[int]]]:
-    _import_robotics()
+    import_robotics()
     from gymnasium_robotics.envs.maze import maps
 
     return {
