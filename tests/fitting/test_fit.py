@@ -13,6 +13,8 @@ from trailward import Dataset, Episode, LearntReward
 from trailward.data.episode import Columns, DataError
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import Fitted, Recordings, fit, judge_demonstrations, prepare
+from trailward.fitting.groups import differences, fit_groups, share_of_pairs, write_groups
+from trailward.fitting.map import draw_map
 from trailward.fitting.plausibility import compare_movement, crossing_share, warnings_of
 from trailward.judging.forecast import FORECAST
 
@@ -166,3 +168,73 @@ def test_plans_that_leap_race_or_cross_walls_are_said() -> None:
     assert [text.split()[0] for text in warnings_of(found)] == ["20%", "100%"]
     assert crossing_share(leaping, wall + 10) == 0
     assert "2 times as fast" in warnings_of(compare_movement(recorded, 2 * recorded))[-1]
+
+
+def grouped(fitted: Fitted, tracks: list[int], animals: str, groups: str) -> Fitted:
+    """The same fit with these demonstrations, made by these animals of these groups."""
+    recordings = replace(
+        fitted.prepared.recordings,
+        demonstrations=tuple(tracks),
+        animals=tuple(animals),
+        groups=tuple(groups),
+    )
+    return replace(fitted, prepared=replace(fitted.prepared, recordings=recordings))
+
+
+def test_groups_that_go_to_two_doors_differ_and_those_that_go_to_one_do_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    fitted, _ = fitted_in(folder)
+    apart = grouped(fitted, [0, 1, 2, 3, 27, 28, 29, 30], "aabcddef", "nnnnssss")
+    groups = fit_groups(apart)
+    assert {name: each.shown for name, each in groups.items()} == {
+        "n": (0, 1, 2, 3),
+        "s": (27, 28, 29, 30),
+    }
+    chances = [each.validation.chances["whole"] for each in groups.values() if each.validation]
+    assert [each[FORECAST].count for each in chances] == [3, 3]
+    (found,) = differences(groups).values()
+    assert found == share_of_pairs(1.0, (3, 3))
+    alike = fit_groups(grouped(fitted, list(range(8)), "abcdefgh", "nsnsnsns"))
+    (none,) = differences(alike).values()
+    assert none.low < 0.5
+    told: list[str] = []
+    write_groups(groups, tmp_path, pixels=20, say=told.append)
+    assert "tell 1.00 [0.44, 1.00] of pairs" in told[0]
+    assert "no difference is shown: animals are few" in told[0]
+    saved = json.loads((tmp_path / "groups.json").read_text())
+    assert saved["differences"][0]["between"] == ["n", "s"]
+    assert saved["groups"]["n"]["peak"][1] < saved["groups"]["s"]["peak"][1]
+    assert LearntReward.load(tmp_path / saved["groups"]["s"]["folder"] / "reward")
+    assert (tmp_path / "groups.png").exists()
+
+
+def test_a_group_of_one_animal_is_refused_and_so_is_an_unknown_attribute(folder: Path) -> None:
+    fitted, _ = fitted_in(folder)
+    with pytest.raises(DataError, match="group 's' has demonstrations of one animal only"):
+        fit_groups(grouped(fitted, [0, 1, 2, 3], "abcc", "nnss"))
+    assert fit_groups(grouped(fitted, [0, 1, 2], "abc", "nnn")) == {}
+    with pytest.raises(DataError, match="have no attribute 'sex'; there are: none"):
+        Recordings.of(PLAY, SHOWN, None, fitted.prepared.choices, group_by="sex")
+
+
+def test_a_difference_takes_five_animals_a_group_to_be_shown() -> None:
+    assert share_of_pairs(1.0, (5, 9)).low == pytest.approx(0.5655, abs=1e-3)
+    assert share_of_pairs(1.0, (3, 9)).low < 0.5
+    assert share_of_pairs(0.5, (5, 5)).high > 0.8
+
+
+def test_the_map_ends_at_walls_and_so_does_the_peak(folder: Path) -> None:
+    fitted, _ = fitted_in(folder)
+    free = draw_map(fitted, (0, 1), pixels=40, near=1.0, num_resamples=0)
+    wall = np.array([[[-5.0, 2.5], [20.0, 2.5]]])
+    points = fitted.prepared.rows.values[:, :2]
+    below = points[points[:, 1] < 2.5][:, 1].max()
+    cut = draw_map(fitted, (0, 1), pixels=40, near=1.0, walls=wall, num_resamples=0)
+    known, less = np.isfinite(free.values), np.isfinite(cut.values)
+    assert known.sum() > less.sum() > 0.5 * known.sum()
+    assert not (less & ~known).any()
+    assert below < 2.5
+    left, width, _, top, _, height = cut.geotransform
+    np.testing.assert_allclose([left + width / 2, top + height / 2], cut.centers[0, 0])
+    assert np.isfinite(cut.values).any()

@@ -29,12 +29,19 @@ class Fit:
     """How long it may take, about."""
     test: str | None = None
     """Further recordings of those, to judge by; never learnt from."""
+    animal: str | None = None
+    """The column that tells who made a demonstration: all of an animal are left out together. The
+    one called animal, if there is one, if not given."""
+    group_by: str | None = None
+    """A column of text, such as sex: each group of demonstrations gets a reward of its own."""
     walls: Path | None = None
     """A CSV file of walls, a row x0,y0,x1,y1 each: drawn, and plans that cross them are counted."""
     place: tuple[str, str] | None = None
     """The two entries of the map, by name; those that look like a place if not given."""
     pixels: int = 100
     """Pixels along the longer side of the map."""
+    near: float | None = None
+    """The map is drawn where somebody was within this distance; two pixels if not given."""
     y_down: bool = False
     """Whether the second entry of the map grows downwards, as in pictures."""
     time_step: float | None = None
@@ -79,9 +86,12 @@ class Fit:
             minutes=self.minutes,
             test=None if self.test is None else read_dataset(self.test, self.table),
             walls=None if self.walls is None else read_walls(self.walls),
+            animal=self.animal,
+            group_by=self.group_by,
             overrides={name: getattr(self, name) for name in names},
             place=self.place,
             pixels=self.pixels,
+            near=self.near,
             y_down=self.y_down,
             say=tell,
         )

@@ -65,7 +65,7 @@ STAGES = "stages.json"
 
 _FIRST_STEPS, _WORTH, _OF_TIME = 400, 0.03, 0.45
 _HELD_OUT, _MOST_HELD, _NUM_JUDGED = 0.1, 30, 512
-_BETTER, _ODD = 0.03, 0.5
+_BETTER, _ODD, _ANIMAL = 0.03, 0.5, "animal"
 
 Say = Callable[[str], None]
 
@@ -79,26 +79,51 @@ class Recordings:
         num_known: tracks, the first ones, that are learnt from.
         demonstrations: numbers of those among them that are demonstrations.
         places: entries of the recording; those after them are rates that were added.
+        animals: who made each demonstration; each another one if None.
+        groups: which group each demonstration is of; None if they are not grouped.
     """
 
     dataset: Dataset
     num_known: int
     demonstrations: tuple[int, ...]
     places: int
+    animals: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
     @property
     def judged(self) -> range:
         """Numbers of the tracks that are judged only."""
         return range(self.num_known, len(self.dataset.episodes))
 
+    def animals_of(self, tracks: Sequence[int]) -> list[str]:
+        """Who made each of some tracks; of those not known each another one."""
+        known = dict(zip(self.demonstrations, self.animals or (), strict=False))
+        return [known.get(track, f"track {track}") for track in tracks]
+
     @classmethod
     def of(
-        cls, play: Dataset, demonstrations: Dataset, test: Dataset | None, choices: Choices
+        cls,
+        play: Dataset,
+        demonstrations: Dataset,
+        test: Dataset | None,
+        choices: Choices,
+        *,
+        animal: str | None = None,
+        group_by: str | None = None,
     ) -> "Recordings":
         """Bring recordings together; play tracks that are demonstrations or judged count as those.
 
+        Args:
+            play: environment units.
+            demonstrations: environment units.
+            test: judged only; None for none.
+            choices: whether rates are added.
+            animal: the attribute that tells who made a demonstration.
+            group_by: the attribute that tells its group.
+
         Raises:
-            DataError: if a track to be judged is a demonstration: it was learnt from.
+            DataError: if a track to be judged is a demonstration: it was learnt from; or
+                demonstrations have no such attribute.
         """
         own = {episode.fingerprint for episode in demonstrations.episodes}
         unseen = [] if test is None else list(test.episodes)
@@ -120,7 +145,19 @@ class Recordings:
         dataset = with_rates(together, choices.time_step) if choices.add_rates else together
         num_known = len(others) + len(demonstrations.episodes)
         shown = tuple(range(len(others), num_known))
-        return cls(dataset, num_known, shown, play.observation_dim)
+        animals, groups = (_attribute(demonstrations, name) for name in (animal, group_by))
+        return cls(dataset, num_known, shown, play.observation_dim, animals, groups)
+
+
+def _attribute(demonstrations: Dataset, name: str | None) -> tuple[str, ...] | None:
+    """What is known of each demonstration under a name."""
+    if name is None:
+        return None
+    if name not in demonstrations.attributes:
+        there = ", ".join(demonstrations.attributes) or "none"
+        msg = f"demonstrations have no attribute '{name}'; there are: {there}"
+        raise DataError(msg, place="attribute", value=name, remedy=f"choose one of {there}")
+    return tuple(demonstrations.attributes[name])
 
 
 @dataclass(frozen=True)
@@ -326,7 +363,8 @@ class Fitted:
     Attributes:
         prepared: the diffuser and what it was judged on.
         shown: numbers of the demonstrations.
-        validation: what left-out demonstrations say of every reading; None of one demonstration.
+        validation: what left-out demonstrations say of every reading; None of one demonstration,
+            and of one animal.
         naive: the best naive map, by cross-validation.
         learnt: the best reading of the learnt reward.
         kept: the reading to use: the learnt one, unless a naive one does better.
@@ -388,9 +426,10 @@ def judge_demonstrations(prepared: Prepared, shown: Sequence[int] | None = None)
     shown = tuple(prepared.recordings.demonstrations if shown is None else shown)
     own = (FORECAST, HERE) if prepared.choices.hold_ends else LEARNT
     validation, naive, learnt, kept = None, "", own[0], own[0]
-    if len(shown) > 1:
+    animals = prepared.recordings.animals_of(shown)
+    if len(set(animals)) > 1:
         others = _others(prepared.recordings, shown)
-        validation = cross_validate(prepared.judges, prepared.rows, shown, others)
+        validation = cross_validate(prepared.judges, prepared.rows, shown, others, animals=animals)
         rivals = [name for name in validation.ranks if name not in LEARNT]
         naive = validation.best([name for name in rivals if is_map(name)])
         learnt, best = validation.best(own), validation.best(rivals)
@@ -451,6 +490,8 @@ def fit(
     minutes: float = 10.0,
     test: Dataset | None = None,
     walls: Walls | None = None,
+    animal: str | None = None,
+    group_by: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     say: Say = lambda text: None,
     **map_settings: Any,
@@ -464,14 +505,18 @@ def fit(
         minutes: how long it may take, about.
         test: further recordings of those, to judge by; never learnt from.
         walls: of the place.
+        animal: the attribute that tells who made a demonstration: all of an animal are left out
+            together. ``animal``, if there is one of that name and None is given.
+        group_by: the attribute by which demonstrations are grouped; each group gets a reward.
         overrides: choices made already (:class:`~trailward.fitting.choices.Choices`).
         say: told what is chosen and done, in sentences.
-        map_settings: ``place``, ``pixels`` and ``y_down`` of
+        map_settings: ``place``, ``pixels``, ``near`` and ``y_down`` of
             :func:`~trailward.fitting.outputs.write_outputs`.
 
     Raises:
         DataError: if the data does not fit together, or what is to be judged was learnt from.
     """
+    from trailward.fitting.groups import fit_groups, write_groups
     from trailward.fitting.outputs import write_outputs
 
     folder = Path(folder)
@@ -479,12 +524,18 @@ def fit(
     told.append(f"This may take {minutes:g} minutes, about half of it training (--minutes).")
     for sentence in told:
         say(sentence)
-    recordings = Recordings.of(play, demonstrations, test, choices)
+    if animal is None and _ANIMAL in demonstrations.attributes:
+        animal = _ANIMAL
+    recordings = Recordings.of(
+        play, demonstrations, test, choices, animal=animal, group_by=group_by
+    )
     prepared = prepare(
         recordings, choices, folder / "diffuser", minutes=minutes, walls=walls, say=say
     )
     fitted = judge_demonstrations(prepared)
     write_outputs(fitted, folder, told, walls=walls, say=say, **map_settings)
+    if group_by is not None:
+        write_groups(fit_groups(fitted), folder, walls=walls, say=say, **map_settings)
     return fitted
 
 
@@ -493,7 +544,9 @@ def warnings_about(fitted: Fitted) -> list[str]:
     told = []
     validation, movement = fitted.validation, fitted.prepared.figures["movement"]
     if validation is None:
-        told.append("There is but one demonstration: nothing could be left out to judge by.")
+        told.append(
+            "There is but one demonstration, or one animal: nothing could be left out to judge by."
+        )
     else:
         if fitted.kept not in LEARNT:
             told.append(

@@ -9,8 +9,11 @@ from jaxtyping import Float
 from trailward.data.entries import entry_names, place_entries
 from trailward.data.episode import DataError
 from trailward.fitting.fit import Fitted
-from trailward.judging.place_map import Extent
+from trailward.fitting.plausibility import crosses
+from trailward.judging.place_map import Extent, Walls
 from trailward.randomness import numpy_generator
+
+_REACH = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class RewardMap:
         return float(np.quantile(np.linalg.norm(self.peaks - self.peak, axis=1), 0.95))
 
     @property
+    def geotransform(self) -> Float[np.ndarray, "6"]:
+        """Left, pixel width, 0, top, 0, minus pixel height: what GDAL and GeoTIFF call it."""
+        left, right, bottom, top = self.extent
+        rows, columns = self.values.shape
+        return np.array([left, (right - left) / columns, 0, top, 0, -(top - bottom) / rows])
+
+    @property
     def centers(self) -> Float[np.ndarray, "row column 2"]:
         """The middle of each pixel, environment units."""
         left, right, bottom, top = self.extent
@@ -71,7 +81,13 @@ def find_place(fitted: Fitted, names: Sequence[str] | None = None) -> tuple[int,
 
 
 def draw_map(
-    fitted: Fitted, place: tuple[int, int], *, pixels: int = 100, num_resamples: int = 20
+    fitted: Fitted,
+    place: tuple[int, int],
+    *,
+    pixels: int = 100,
+    near: float | None = None,
+    walls: Walls | None = None,
+    num_resamples: int = 20,
 ) -> RewardMap:
     """Map the reward of being at rest, with everything else at its median.
 
@@ -79,7 +95,9 @@ def draw_map(
         fitted: the reward.
         place: the two entries.
         pixels: along the longer side.
-        num_resamples: of the demonstrations; 0 leaves the deviation at 0.
+        near: pixels are known where somebody was so near, environment units; two pixels if None.
+        walls: pixels are not known through them.
+        num_resamples: of the demonstrations, or animals; 0 leaves the deviation at 0.
     """
     prepared = fitted.prepared
     rows = prepared.rows
@@ -94,7 +112,11 @@ def draw_map(
     blank = np.full(tuple(counts[::-1]), np.nan)
     empty = RewardMap(blank, blank, blank, extent, ("", ""), ("", ""), low, low[None])
     states[..., list(place)] = empty.centers
-    known, forecast = _known_pixels(points, empty.centers, size, fitted.scores_of_rows())
+    visits, total = _visits(points, empty.centers, size, fitted.scores_of_rows())
+    reach = _REACH if near is None else max(0, round(near / size))
+    count, total = _smeared(visits, total, empty.centers, reach, walls)
+    known = count > 0
+    forecast = np.where(known, total / np.maximum(count, 1), np.nan)
     features = prepared.features(states)
     resampled = _resampled_weights(fitted, num_resamples)
     maps = np.where(known, np.moveaxis(features @ resampled.T, -1, 0), np.nan)
@@ -114,10 +136,10 @@ def draw_map(
     )
 
 
-def _known_pixels(
+def _visits(
     points: np.ndarray, centers: np.ndarray, size: float, forecasts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where somebody was, within a pixel or two, and the mean forecast there."""
+    """How many rows are in each pixel, and the sum of their forecasts."""
     shape = centers.shape[:2]
     left, top = centers[0, 0, 0] - size / 2, centers[0, 0, 1] + size / 2
     column = np.clip(((points[:, 0] - left) / size).astype(int), 0, shape[1] - 1)
@@ -125,32 +147,45 @@ def _known_pixels(
     count, total = np.zeros(shape), np.zeros(shape)
     np.add.at(count, (row, column), 1)
     np.add.at(total, (row, column), forecasts)
-    count, total = _smeared(count), _smeared(total)
-    known = count > 0
-    return known, np.where(known, total / np.maximum(count, 1), np.nan)
+    return count, total
 
 
-def _smeared(grid: np.ndarray, reach: int = 2) -> np.ndarray:
-    """The sum over the neighbours of each pixel."""
-    padded = np.pad(grid, reach)
-    shifts = range(2 * reach + 1)
-    rows, columns = grid.shape
-    return sum((padded[i : i + rows, j : j + columns] for i in shifts for j in shifts),
-               start=np.zeros_like(grid))  # fmt: skip
+def _smeared(
+    count: np.ndarray, total: np.ndarray, centers: np.ndarray, reach: int, walls: Walls | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sums over the neighbours of each pixel that no wall parts it from."""
+    rows, columns = count.shape
+    sums = np.zeros((2, rows, columns))
+    padded = np.pad(np.stack([count, total]), ((0, 0), (reach, reach), (reach, reach)))
+    step = np.array([centers[0, -1, 0] - centers[0, 0, 0], centers[0, 0, 1] - centers[-1, 0, 1]])
+    step = step / np.maximum([columns - 1, rows - 1], 1)
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            first, begin = down + reach, right + reach
+            found = padded[:, first : first + rows, begin : begin + columns]
+            if walls is not None and (down or right):
+                there = centers + step * [right, -down]
+                found = np.where(crosses(centers, there, walls), 0.0, found)
+            sums += found
+    return sums[0], sums[1]
 
 
 def _resampled_weights(fitted: Fitted, count: int) -> Float[np.ndarray, "resample feature"]:
-    """The reward's weights learnt from resamples of the demonstrations."""
-    shown = np.array(fitted.shown)
+    """The reward's weights learnt from resamples of the demonstrations, by whole animals."""
     judge, seed = fitted.prepared.reward_judge, fitted.prepared.choices.seed
-    if len(shown) == 1 or not count:
+    animals = fitted.prepared.recordings.animals_of(fitted.shown)
+    tracks: dict[str, list[int]] = {}
+    for track, animal in zip(fitted.shown, animals, strict=True):
+        tracks.setdefault(animal, []).append(track)
+    if len(tracks) == 1 or not count:
         return fitted.weights[None]
-    return np.stack(
-        [
-            judge.learn(generator.choice(shown, len(shown)).tolist())
-            for generator in (numpy_generator(seed, "fit: resamples", n) for n in range(count))
-        ]
-    )
+    made = list(tracks.values())
+    found = []
+    for number in range(count):
+        generator = numpy_generator(seed, "fit: resamples", number)
+        picks = generator.integers(len(made), size=len(made))
+        found.append(judge.learn([track for pick in picks for track in made[pick]]))
+    return np.stack(found)
 
 
 def _peak(values: np.ndarray, centers: np.ndarray) -> Float[np.ndarray, "2"]:

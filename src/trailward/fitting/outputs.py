@@ -34,6 +34,7 @@ def write_outputs(
     walls: Walls | None = None,
     place: Sequence[str] | None = None,
     pixels: int = 100,
+    near: float | None = None,
     y_down: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
@@ -46,6 +47,7 @@ def write_outputs(
         walls: drawn over the map.
         place: names of the two entries to map; those that look like a place if None.
         pixels: of the map's longer side.
+        near: the map is drawn where somebody was so near, environment units; two pixels if None.
         y_down: whether the second entry grows downwards, as in pictures.
         say: told the results.
     """
@@ -55,7 +57,9 @@ def write_outputs(
     resamples = fitted.prepared.choices.num_resamples
     drawn = None
     if entries is not None:
-        drawn = draw_map(fitted, entries, pixels=pixels, num_resamples=resamples)
+        drawn = draw_map(
+            fitted, entries, pixels=pixels, near=near, walls=walls, num_resamples=resamples
+        )
     figures = figures_of(fitted, drawn)
     write_json(folder / "fit.json", figures)
     pictures = {"readings": readings_figure(fitted)}
@@ -155,6 +159,7 @@ def write_map(drawn: RewardMap, folder: Path) -> None:
         "deviation": drawn.deviation,
         "forecast": drawn.forecast,
         "extent": np.array(drawn.extent),
+        "geotransform": drawn.geotransform,
         "peak": drawn.peak,
         "peaks": drawn.peaks,
     }

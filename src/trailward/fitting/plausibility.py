@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 _MOST_LEAPS, _LEAP, _LEAST_RATIO, _MOST_RATIO = 0.02, 1.5, 0.75, 1.33
 
@@ -47,11 +47,20 @@ def compare_movement(
 
 def crossing_share(paths: Paths, walls: Float[np.ndarray, "wall 2 2"]) -> float:
     """The share of paths of which a step crosses a wall."""
-    begin, end = paths[:, :-1, None], paths[:, 1:, None]
+    return float(crosses(paths[:, :-1], paths[:, 1:], walls).any(1).mean())
+
+
+def crosses(
+    begin: Float[np.ndarray, "*axes 2"],
+    end: Float[np.ndarray, "*axes 2"],
+    walls: Float[np.ndarray, "wall 2 2"],
+) -> Bool[np.ndarray, "*axes"]:
+    """Whether the straight way from one point to another crosses a wall."""
+    begin, end = begin[..., None, :], end[..., None, :]
     one, other = walls[:, 0], walls[:, 1]
     apart = _side(one, other, begin) * _side(one, other, end) < 0
     across = _side(begin, end, one) * _side(begin, end, other) < 0
-    return float((apart & across).any((1, 2)).mean())
+    return np.any(apart & across, axis=-1)
 
 
 def warnings_of(movement: Mapping[str, Any]) -> list[str]:
