@@ -19,6 +19,7 @@ from trailward.data.episode import Columns, DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.judging.config import EvaluationConfig
+from trailward.judging.forecast import FORECAST, HERE
 from trailward.judging.without_truth import (
     feature_shares,
     held_out_demonstrations,
@@ -276,3 +277,19 @@ def test_an_evaluation_without_environment_becomes_a_page(tmp_path: Path) -> Non
     assert "how the demonstrations move (vx)" in page
     for picture in ("place", "separation", "shares"):
         assert (tmp_path / f"report/{picture}.png").stat().st_size > 5_000
+
+
+def test_tracks_are_ranked_with_no_interval_of_what_was_shown() -> None:
+    known = [episode.fingerprint for episode in SHOWN.episodes]
+    told = replace(linear_reward(0.0, 0.0, 1.0, 0.0), provenance={"learnt_from": known})
+    others = drifters(0.4, 0.4, 0.4, seed=7)
+    found = judge_without_truth(told, diffuser(), PLAY, SHOWN, CONFIG, test=others).figures
+    for name in (FORECAST, HERE):  # plans of this diffuser stay, so both say the same
+        each = found["tracks"][name]["whole"]
+        assert each["count"] == 3
+        assert each["low"] < each["value"] <= each["high"]
+    means = np.array([episode.observations[:, 2].mean() for episode in PLAY.episodes])
+    ranks = [(means < episode.observations[:, 2].mean()).mean() for episode in others.episodes]
+    assert found["tracks"][HERE]["whole"]["rank"] == pytest.approx(np.mean(ranks), abs=1e-6)
+    shown = judge_without_truth(told, diffuser(), PLAY, SHOWN, CONFIG).figures
+    assert shown["tracks"][HERE]["whole"]["low"] is None

@@ -19,6 +19,7 @@ from trailward.judging.dynamics import plan_observations
 from trailward.judging.naive import judge_naively
 from trailward.judging.place_map import Walls, map_arrays
 from trailward.judging.statistics import Estimate, bootstrap
+from trailward.judging.track_ranks import chances_of
 from trailward.learning.config import LearningConfig
 from trailward.learning.disagreement import agreement, can_disagree
 from trailward.learning.learnt_reward import LearntReward
@@ -89,13 +90,17 @@ def judge_without_truth(
     if can_disagree(learnt):
         figures["ensemble_agreement"] = agreement(learnt, observations_of(play))
     figures |= _known_shares(learnt, diffuser, windows, config)
+    stage("plans from every row")
+    figures["tracks"] = chances_of(
+        learnt, diffuser, play, kept, learnt_from=judged == "all", seed=config.seed
+    )
     figures["naive"] = judge_naively(play, demonstrations, seed=config.seed)
     warnings = {
         "known": _about_known(figures.get("known", {})),
         "support": " ".join(f"{finding}." for finding in support.findings()),
         "style": _about_style(shares, play),
         "ranking": _about_ranking(ranking.figures),
-        "naive": _about_naive(figures["naive"], ranking.figures),
+        "naive": _about_naive(figures["naive"], figures),
         "plans": _about_plans(distance),
     }
     figures["warnings"] = {name: text for name, text in warnings.items() if text}
@@ -397,7 +402,8 @@ def _about_naive(naive: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     if not naive:
         return ""
     best = max(naive, key=lambda name: naive[name]["whole"]["rank"])
-    value, own = naive[best]["whole"]["rank"], figures["auc_episodes"]["value"]
+    ranks = [parts["whole"]["rank"] for parts in figures["tracks"].values()]
+    value, own = naive[best]["whole"]["rank"], max([figures["auc_episodes"]["value"], *ranks])
     if value <= own + _BETTER:
         return ""
     return (

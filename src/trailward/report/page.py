@@ -188,13 +188,14 @@ def _rows_without_truth(figures: Mapping[str, Any]) -> list[Row]:
     ranks, distance = figures["rank"], figures["held_out_distance"]
     count = figures["num_judged"]
     judged = f"{count} demonstration{'s' * (count > 1)}"
-    judged += ", held out" if figures["judged"] == "held out" else ", learnt from too"
+    judged += ", learnt from too" if figures["judged"] == "all" else f", {figures['judged']}"
     best = ", ".join(str(rank) for rank in sorted(ranks["ranks"])[:10])
     far = figures["support"]["far"]
     return [
         Row("Rank of demonstrations", best, f"among {ranks['among']} play episodes; {judged}"),
         Row("AUC, windows", _interval(figures["auc_windows"]), "1 is best, 0.5 is chance"),
         Row("AUC, episodes", _interval(figures["auc_episodes"]), "1 is best, 0.5 is chance"),
+        *_track_rows(figures),
         *_naive_rows(figures),
         Row("Distance to demonstrations, guided", f"{distance['guided']:.4g}",
          f"unguided {distance['unguided']:.4g}; 0 is best"),
@@ -211,7 +212,19 @@ def _naive_rows(figures: Mapping[str, Any]) -> list[Row]:
     for name, parts in figures.get("naive", {}).items():
         found = parts["whole"]
         meaning = f"naive; {found['count']} demonstrations, each left out in turn"
-        rows.append(Row(f"AUC, episodes, {name}", _interval(found), meaning))
+        rows.append(Row(f"Rank, {name}", f"{found.get('rank', found['value']):.3f}", meaning))
+    return rows
+
+
+def _track_rows(figures: Mapping[str, Any]) -> list[Row]:
+    rows = []
+    for name, parts in figures.get("tracks", {}).items():
+        found = parts["whole"]
+        rows.append(Row(f"Rank, {name}", f"{found['rank']:.3f}",
+                        "share of the other tracks that a demonstration ranks above"))  # fmt: skip
+        if found["low"] is not None:
+            meaning = f"as about {100 * found['share']:.0f} % of the others seem to be alike"
+            rows.append(Row(f"AUC among the unlike, {name}", _interval(found), meaning))
     return rows
 
 
