@@ -51,15 +51,15 @@ class PolicyTrainingConfig:
         num_envs: environments side by side.
         num_updates: gradient steps each time that all environments took one step.
         num_random_steps: environment steps of uniformly random actions at the beginning.
-        learning_rate: of actor, critics and entropy weight.
+        learning_rate: learning rate of actor, critics and entropy weight.
         batch_size: transitions in a gradient step.
-        width: of both hidden layers of actor and critics.
-        num_quantiles: of each of the two critics.
+        width: width of both hidden layers of actor and critics.
+        num_quantiles: quantiles of each of the two critics.
         num_dropped: quantiles of each critic that are dropped, the highest; the paper found 0 best
             on HalfCheetah, and 2 to 5 of 25 on others.
         num_replay: transitions that are remembered.
         num_evaluated: episodes whose mean return is a snapshot's.
-        seed: of weights, starts and actions.
+        seed: seed for weights, starts and actions.
     """
 
     num_steps: int = 1_000_000

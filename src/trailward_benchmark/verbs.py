@@ -24,12 +24,12 @@ class Policies:
     environment: Annotated[str, tyro.conf.arg(name="env", aliases=["--environment"])] = (
         "halfcheetah"
     )
-    """Where: halfcheetah, an id of Gymnasium such as Hopper-v5, or module:Name."""
+    """The environment: halfcheetah, an id of Gymnasium such as Hopper-v5, or module:Name."""
     training: Annotated[PolicyTrainingConfig, tyro.conf.arg(name="")] = field(
         default_factory=PolicyTrainingConfig
     )
     num_policies: int = 10
-    """Snapshots chosen, evenly spread in return from the untrained policy to the best."""
+    """Number of snapshots chosen, evenly spread in return from the untrained policy to the best."""
 
     def run(self, say: Say) -> list[NetworkPolicy]:
         """Train policies, or go on training them, and choose a ladder among their snapshots."""
@@ -85,17 +85,17 @@ class Benchmark:
         "seabo",
         "otr",
     )
-    """unguided and demonstrator are the ends of the scale that returns are put on."""
+    """Methods to run; unguided and demonstrator are the ends of the scale of returns."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Each of demonstrations, learning and evaluation."""
+    """Seeds; each is that of demonstrations, learning and evaluation."""
     num_jobs: int | None = None
-    """Cells at a time on this machine, one a core if not given; not with a Ray cluster."""
+    """Cells that run at a time on this machine; one a core if not given. Not for Ray."""
     ray: str | None = None
     """Address of a Ray cluster to run on, such as auto or ray://host:10001."""
     cpus_per_cell: float = 1.0
-    """Of a Ray cluster: cores that a cell takes up."""
+    """Cores that a cell takes up on a Ray cluster."""
     memory_per_cell_gb: float = 2.0
-    """Of a Ray cluster: memory that a cell takes up."""
+    """Memory that a cell takes up on a Ray cluster."""
     quick: bool = False
     """Next to no training: shows that everything runs, not how well."""
 

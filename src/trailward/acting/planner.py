@@ -23,7 +23,7 @@ from trailward.typing import Actions, Observations, Past, Plans
 
 @runtime_checkable
 class Policy(Protocol):
-    """Planner, expert or baseline: the same to a roll-out."""
+    """What acts in environments: a planner, an expert or a baseline."""
 
     def reset(self) -> None:
         """Forget everything about the episodes before."""
@@ -48,7 +48,7 @@ class Planner:
         reward_model: guides and chooses plans, model space; None for unguided plans. One that
             remembers is told every observation since :meth:`reset`.
         planning: how many candidates there are, which is kept, and how often plans are made.
-        seed: of the plans' noise.
+        seed: for the plans' noise.
 
     Raises:
         ValueError: if ``replan_every`` is longer than a plan reaches.
@@ -89,13 +89,14 @@ class Planner:
         Plans of a fine-tuned diffuser are not guided, so there is one candidate of each.
 
         Args:
-            learnt: with how to sample, guide and plan.
-            diffuser: that it was learnt with.
-            planning: in place of the settings saved with the reward.
-            seed: of the plans' noise.
+            learnt: the reward, with its settings of sampling and planning.
+            diffuser: the diffuser that it was learnt with.
+            planning: settings used instead of those saved with the reward.
+            seed: for the plans' noise.
 
         Raises:
-            ValueError: if the reward was learnt with another diffuser, or as of a planner.
+            ValueError: if the reward was learnt with another diffuser, or ``replan_every`` is longer
+                than a plan reaches.
         """
         check_guided(diffuser, learnt.diffuser_fingerprint)
         planning = learnt.planning if planning is None else planning
@@ -137,7 +138,7 @@ class Planner:
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,  # noqa: FBT001, FBT002
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """As algorithms of Stable-Baselines3 predict, so that its ``evaluate_policy`` takes this.
+        """Predict as Stable-Baselines3's algorithms do; its ``evaluate_policy`` takes this.
 
         Args:
             observation: environment units, of one environment, (observation,), or of many; or a
@@ -145,7 +146,7 @@ class Planner:
             state: handed back as it is; the planner itself keeps its plans and what it remembers.
             episode_start: True where an episode begins: there the past is forgotten. All
                 environments are then planned for anew, since their plans are of one age.
-            deterministic: plays no part: the noise of the plans follows from ``seed``.
+            deterministic: ignored; the noise of the plans follows from ``seed``.
 
         Returns:
             Actions, environment units, not clipped to any bounds, or the numbers of discrete ones;
@@ -229,7 +230,7 @@ class PlanFollower:
     """A policy that follows given plans to their end and never replans.
 
     Args:
-        diffuser: whose plans they are.
+        diffuser: the diffuser that made the plans.
         plans: one for each environment, model space.
         age: environment steps since the plans were made; past their end the last step counts.
     """
@@ -239,7 +240,7 @@ class PlanFollower:
     age: int = 0
 
     def reset(self) -> None:
-        """Back to the plans' beginning."""
+        """Go back to the plans' beginning."""
         self.age = 0
 
     @torch.no_grad()

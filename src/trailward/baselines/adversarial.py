@@ -197,7 +197,7 @@ def gail(
     Args:
         demonstrations: environment units, as the environment returns them.
         make_env: makes a new environment; it is closed afterwards. Its own reward is not used.
-        seed: of everything random.
+        seed: for all randomness.
         budget: what may be spent in the environment; the library's example says that 800,000
             steps match its expert.
         recipe: how to train; of this algorithm.
@@ -233,7 +233,7 @@ def airl(
     Args:
         demonstrations: environment units, as the environment returns them.
         make_env: makes a new environment; it is closed afterwards. Its own reward is not used.
-        seed: of everything random.
+        seed: for all randomness.
         budget: what may be spent in the environment; the library's example says that 2,000,000
             steps match its expert.
         recipe: how to train; of this algorithm.

@@ -37,10 +37,10 @@ class RegressionConfig:
     """How labels are learnt.
 
     Attributes:
-        num_steps: gradient steps.
+        num_steps: number of gradient steps.
         batch_size: play steps in a batch.
-        learning_rate: of Adam, falling to 0 linearly.
-        seed: of weights and batches.
+        learning_rate: Adam's, falling to 0 linearly.
+        seed: for weights and batches.
     """
 
     num_steps: int = 2000

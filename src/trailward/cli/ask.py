@@ -42,7 +42,7 @@ class Ask:
     out: Path
     """The file that gets the answers, a line of JSON each. Those that it holds already count."""
     num_questions: int = 10
-    """How many questions are asked."""
+    """Number of questions."""
     show: Show = "plot"
     """How pieces are shown: as a plot in the terminal; as pictures beside the file of answers; as
     indices (episode and environment step); or as json, a line a question, for a program."""

@@ -27,11 +27,11 @@ class Collect:
     out: Path
     """Folder of the dataset; '-v0' is appended if the name has no version."""
     environment: Environment
-    """Where."""
+    """The environment: maze, halfcheetah, an id of Gymnasium, or module:Name."""
     recipe: Recipe
-    """What, and how much of it."""
+    """What to record, and its settings."""
     seed: int = 0
-    """Seed of starts, goals and noise."""
+    """Seed for starts, goals and noise."""
 
     def run(self, say: Say) -> Path:
         """Record episodes and write them; refuses to write over data."""

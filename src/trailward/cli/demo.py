@@ -37,24 +37,24 @@ class Demo:
     out: Path = Path("runs/demo")
     """Folder of everything made; run again, it goes on where it was."""
     preset: Preset = DEFAULT_PRESET
-    """Which settings are used."""
+    """Settings of every stage, by name."""
     task: str | None = None
-    """The true reward that is demonstrated and judged by, of those that the environment has; the
-    usual one if not given."""
+    """The task whose true reward is demonstrated and judged by; the environment's usual one if not
+    given."""
     environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
     """Another environment than the preset's, in which its settings are used; the diffuser is
     trained too."""
     policies: Path | None = None
     """The ladder of policies that data is recorded with; the packaged one if not given."""
     objective: str = "mmd_gaussian"
-    """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy; or, without sampling
-    plans, dlsm, logit or relative_reward; or one of your own, as module:Name."""
+    """What is minimised: mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy;
+    without sampling plans dlsm, logit or relative_reward; or one of your own, as module:Name."""
     from_scratch: bool = False
     """Train the diffuser too, rather than use the packaged one."""
     quick: bool = False
     """Next to no training: shows that everything runs, not how well."""
     seed: int = 0
-    """Of everything random."""
+    """Seed for all randomness."""
 
     def run(self, say: Say) -> dict[str, Any]:
         """The whole job. Data is kept, training and learning go on; judging is done again.

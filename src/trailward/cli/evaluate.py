@@ -43,7 +43,7 @@ class Evaluate:
     out: Path
     """Folder that gets evaluation.json and evaluation.npz."""
     environment: Environment | None
-    """Where; none to judge by data alone."""
+    """The environment; none to judge by data alone."""
     diffuser: str | None = None
     """A diffuser's folder, or the name of a packaged one; the one that the reward was learnt with
     if not given."""
@@ -55,9 +55,9 @@ class Evaluate:
     preset: Preset | None = None
     """Settings known to work, as the defaults of environment, diffuser and evaluation."""
     test: str | None = None
-    """With environment none: demonstrations to judge by that nothing was learnt from."""
+    """Demonstrations that nothing was learnt from, to judge by; with environment none."""
     walls: Path | None = None
-    """With environment none: a CSV file of walls to draw, a row x0,y0,x1,y1 each."""
+    """A CSV file of walls to draw, a row x0,y0,x1,y1 each; with environment none."""
     allow_import: bool = False
     """Whether a reward of another package may import the module that it names."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -18,7 +18,7 @@ class Export:
     out: Path
     """The file, ending in .pt2."""
     pessimistic: bool = False
-    """Make it the least reward of the data wherever there was none: for training agents."""
+    """Write the form to train agents on: wherever there was no data, the least reward of it."""
     allow_import: bool = False
     """Whether a reward of another package may import the module that it names."""
 

@@ -26,7 +26,7 @@ class Fit:
     out: Path
     """Folder of everything made; run again, it goes on where it was."""
     minutes: float = 10.0
-    """How long it may take, about."""
+    """Minutes that it may take, about."""
     test: str | None = None
     """Further recordings of those, to judge by; never learnt from."""
     animal: str | None = None
@@ -47,7 +47,7 @@ class Fit:
     time_step: float | None = None
     """Time from one row to the next; the recordings' clock if not given."""
     horizon: int | None = None
-    """Plan steps; chosen if not given, as are the settings below."""
+    """Number of plan steps; chosen if not given, as are the settings below."""
     stride: int | None = None
     """Rows from one plan step to the next."""
     add_rates: bool | None = None

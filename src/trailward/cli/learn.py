@@ -47,8 +47,8 @@ class Learn:
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
     objective: str = "mmd_gaussian"
-    """mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy; or, without sampling
-    plans, dlsm, logit or relative_reward; or one of your own, as module:Name."""
+    """What is minimised: mse, mmd_gaussian, mmd_matern, mmd_matern32, mmd_matern52 or energy;
+    without sampling plans dlsm, logit or relative_reward; or one of your own, as module:Name."""
     ensemble: int | None = None
     """Rewards learnt side by side in one run, used as their mean: where they disagree, the reward
     is a guess."""
@@ -60,7 +60,7 @@ class Learn:
     wrong_share: float = WRONG_SHARE
     """The share of answers that may be wrong."""
     device: str = "cpu"
-    """Where: cpu, cuda, cuda:1, mps."""
+    """The device: cpu, cuda, cuda:1, mps."""
     table: TableLayout = field(default_factory=TableLayout)
 
     def __post_init__(self) -> None:

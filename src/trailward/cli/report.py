@@ -24,8 +24,8 @@ class Report:
     reward: Path | None = None
     """The learnt reward's folder, for the loss curve."""
     environment: Annotated[str | None, tyro.conf.arg(name="env", aliases=["--environment"])] = None
-    """Where it was judged, if the evaluation names code of yours ('module:Name'): giving it here
-    allows that the module is imported."""
+    """The environment, if the evaluation names code of yours ('module:Name'); naming it here allows
+    the import of its module."""
 
     def run(self, say: Say) -> Path:
         """Write the page and its pictures."""

@@ -30,7 +30,7 @@ class Serve:
     open: bool = True
     """Open the browser; --no-open does not."""
     limits: Limits = field(default_factory=Limits)
-    """What jobs may use."""
+    """Limits on what jobs may use."""
 
     def run(self, say: Say) -> None:
         """Run the server until it is interrupted.

@@ -27,15 +27,15 @@ class Train:
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
     horizon: int = 16
-    """Plan steps."""
+    """Number of plan steps."""
     stride: int = 8
     """Environment steps from one plan step to the next."""
     with_actions: bool = False
-    """Plans carry the actions between; if not, an inverse-dynamics model is trained too."""
+    """Whether plans carry actions; if not, an inverse-dynamics model finds them."""
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     device: str = "cpu"
-    """Where: cpu, cuda, cuda:1, mps."""
+    """The device: cpu, cuda, cuda:1, mps."""
     table: TableLayout = field(default_factory=TableLayout)
 
     def run(self, say: Say) -> Diffuser:

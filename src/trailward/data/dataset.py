@@ -310,7 +310,7 @@ def read_dataset(
             ``mujoco/hopper/expert-v0``, downloaded if ``minari:`` stands before it; or several of
             these, or a pattern such as ``birds/*.csv``.
         layout: which columns of a table are what.
-        format: which it is: a format, its name, or ``module:Name``; told by the path if None.
+        format: a format, its name, or ``module:Name``; recognised by the path if None.
 
     Raises:
         DataError: names the file, the field and the value that is wrong, and the remedy.
@@ -423,7 +423,7 @@ def write_dataset(
 
     Args:
         dataset: what to write.
-        folder: where; it must not exist yet.
+        folder: the folder to write; it must not exist yet.
         env_id: the environment, kept in the description.
 
     Returns:

@@ -43,9 +43,9 @@ class DenoiserConfig:
     """Constructor arguments of a denoiser.
 
     Attributes:
-        network: ``transformer``, ``mlp`` or ``unet``; or ``module:Name``, a class built from
-            ``(transition_dim, horizon)`` and those of the next three that it takes by name.
-        width: its width.
+        network: ``transformer``, ``mlp`` or ``unet``; or ``module:Name``, a class that takes
+            ``(transition_dim, horizon)`` and, by name, any of the next three.
+        width: width of the network.
         depth: layers of the transformer and the MLP; the U-Net's levels are its ``multipliers``.
         multipliers: channels of the U-Net's levels, in units of ``width``.
         parameterization: what the network predicts: ``clean``, ``noise`` or ``velocity``.
@@ -93,8 +93,8 @@ class SamplingConfig:
         sampler: ``ddpm``, ``ddim`` or ``ddim:ETA``.
         num_steps: reverse steps of the sampler.
         guide: ``clean`` or ``noisy``: where the reward's gradient is taken and added; or
-            ``module:Name``, a :class:`~trailward.diffusion.guide.Guide` built from the reward
-            model and those of the next four that it takes by name.
+            ``module:Name``, a :class:`~trailward.diffusion.guide.Guide` that takes the reward
+            model and, by name, any of the next four.
         scale: strength of the guide; 0 is no guidance.
         stop_step: diffusion steps below this one are not guided.
         repeats: corrections in one reverse step (``noisy`` only).
@@ -202,8 +202,8 @@ class Diffuser:
 
         Args:
             first: where each plan starts.
-            sampling: how.
-            generator: of all noise; several for as many equal parts of the batch.
+            sampling: settings of sampling and guidance.
+            generator: for all noise; several, for as many equal parts of the batch.
             reward_model: guides the plans; None for unguided ones.
             last: where each plan ends, if known.
             adjoint: how gradients go back to the reward model's weights.
@@ -249,7 +249,7 @@ class Diffuser:
 
         Args:
             plans: model space.
-            generator: of the noise.
+            generator: for the noise.
 
         Returns:
             The root mean square change of each plan's entries.

@@ -37,11 +37,12 @@ class FineTuningConfig:
     Attributes:
         num_steps: gradient steps; 0 is no fine-tuning.
         batch_size: windows in a batch.
-        learning_rate: the highest, as in :class:`~trailward.diffusion.training.TrainingConfig`.
-        action_weight: as there; as the diffuser was trained.
-        demonstration_share: of a batch that is demonstration windows, on average.
-        sharpness: the deviation of episodes' returns, times this, is the shortfall against the
-            demonstrations at which an episode is drawn e times less.
+        learning_rate: the highest learning rate, as in
+            :class:`~trailward.diffusion.training.TrainingConfig`.
+        action_weight: weight of actions in the loss; take that which the diffuser was trained with.
+        demonstration_share: share of a batch that is demonstration windows, on average.
+        sharpness: an episode is drawn e times less often if its return falls short of the
+            demonstrations' by this many deviations of the episodes' returns.
     """
 
     num_steps: int = 0

@@ -48,10 +48,11 @@ class TrainingConfig:
     Attributes:
         num_steps: gradient steps.
         batch_size: windows in a batch.
-        learning_rate: the highest; reached after ``num_warmup`` steps, 0 at the end (cosine).
+        learning_rate: the highest learning rate; it is reached after ``num_warmup`` steps and falls
+            to 0 at the end (cosine).
         num_warmup: gradient steps of linear increase.
-        max_gradient_norm: gradients are scaled down to this norm.
-        average_decay: of the exponential moving average of the weights.
+        max_gradient_norm: norm that gradients are scaled down to.
+        average_decay: decay of the exponential moving average of the weights.
         optimizer: ``muon`` or ``adam``; see :func:`build_optimizers`.
         weighted: whether the loss weights by signal-to-noise ratio.
         action_weight: how much the actions that follow the first observation count in the loss,
@@ -59,7 +60,7 @@ class TrainingConfig:
         normalizer: ``limits`` or ``gaussian``.
         checkpoint_every: gradient steps between checkpoints.
         num_inverse_dynamics_steps: gradient steps of the inverse-dynamics model.
-        seed: of weights, batches and noise.
+        seed: seed for weights, batches and noise.
     """
 
     num_steps: int = 30_000

@@ -85,8 +85,8 @@ class Trial:
         plans: planned observations from these starts of the first two, environment units.
         followed: planned observations from random play observations, whose dynamics error was
             measured; empty if it was not.
-        num_samples: how many windows or steps of play data to draw, where all are too many.
-        seed: of such a draw.
+        num_samples: number of windows or steps of play data to draw, where all are too many.
+        seed: for such a draw.
         tell: says in a line what is being done.
     """
 
@@ -132,8 +132,8 @@ class Recipe(ABC):
         """Record episodes; the same seed records the same.
 
         Args:
-            environment: where.
-            seed: of everything random.
+            environment: where episodes are recorded.
+            seed: for all randomness.
             progress: told the environment steps done so far.
         """
 

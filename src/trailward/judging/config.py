@@ -20,7 +20,7 @@ class EvaluationConfig:
             there are fewer.
         num_plans: plans for the dynamics error, from random play observations; it is measured
             where a simulator can be put into them.
-        seed: of starts, windows and noise.
+        seed: seed for starts, windows and noise.
     """
 
     num_episodes: int = 20

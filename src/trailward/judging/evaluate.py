@@ -51,12 +51,12 @@ def evaluate(
 
     Args:
         learnt: the reward judged.
-        diffuser: the planner's.
+        diffuser: the diffuser that plans.
         environment: where the planner acts.
         task: the true reward; used here and nowhere before.
         play: episodes that ERC and EPIC are measured over.
         demonstrations: what the reward was learnt from: they are counted and drawn.
-        config: how much is run.
+        config: how much to run.
         demonstrator: the policy that demonstrated; the task's if None. Without any there is no
             return fraction.
         stage: told what is being done.
@@ -285,7 +285,7 @@ class _Simulators:
     Args:
         environment: where.
         task: gives the rewards.
-        config: how much is run.
+        config: how much to run.
         longest: environment steps of the longest run.
     """
 

@@ -19,9 +19,9 @@ class PlanningConfig:
 
     Attributes:
         num_candidates: plans sampled at each observation, of which one is kept.
-        choose: which one: the most ``plausible``
+        choose: which candidate is kept: the most ``plausible``
             (:meth:`~trailward.diffusion.diffuser.Diffuser.implausibility`; guidance has seen to
-            the reward already), or the one of highest ``reward``.
+            the reward already), or that of highest ``reward``.
         replan_every: environment steps between plans, 1 to the plan's reach; the plan's stride if
             None.
     """
@@ -42,13 +42,14 @@ class SelectionConfig:
     """What held-out demonstrations decide: when to stop, which weights to keep, how to guide.
 
     Attributes:
-        num_held_out: demonstrations kept aside to judge the reward by; 0 keeps none, and the last
-            weights are kept.
+        num_held_out: demonstrations held out to judge the reward by. If 0, the last weights are
+            kept.
         evaluate_every: gradient steps between looks at them.
         patience: looks without improvement after which learning stops.
-        scale_factors: once all is learnt, the guide's scale is multiplied by one of these, ...
-        stop_steps: ... and its ``stop_step`` becomes one of these (stays as it is if there are
-            none): the pair that does best.
+        scale_factors: factors on the guide's scale that are tried once all is learnt; the pair of
+            factor and stop step that does best is kept.
+        stop_steps: values of the guide's ``stop_step`` that are tried with them; if there are
+            none, it stays as it is.
     """
 
     num_held_out: int = 1
@@ -74,8 +75,8 @@ class ValueSchedule:
     Attributes:
         num_rounds: rounds of equal length; after each but the last a value is fitted, which guides
             beside the reward in the next (:func:`~trailward.rewards.value.fit_value`).
-        discount: above 0, a value is fitted once all is learnt, discounted by this much an
-            environment step, and guides plans in the reward's place
+        discount: if above 0, a value is fitted once all is learnt, discounted by this much an
+            environment step. It guides plans in the reward's place
             (:func:`~trailward.rewards.value.fit_discounted_value`).
     """
 
@@ -100,7 +101,7 @@ class ExpertConfig:
 
     Attributes:
         num_steps: gradient steps.
-        learning_rate: of Adam, falling to 0 linearly.
+        learning_rate: Adam's, falling to 0 linearly.
     """
 
     num_steps: int = 300
@@ -120,23 +121,23 @@ class LearningConfig:
         batch_size: demonstration windows in a batch, and as many plans or, where the objective
             needs them, play windows. Each member of an ensemble gets half as many (rounded up),
             so that five cost two and a half times what one does.
-        learning_rate: of Adam, falling to a tenth linearly.
-        weight_decay: decoupled (AdamW); keeps the reward smooth and its pull on plans moderate.
+        learning_rate: Adam's, falling to a tenth linearly.
+        weight_decay: AdamW's. It keeps the reward smooth and its pull on plans moderate.
             Without it the reward grows for as long as it is learnt, and drives plans off the play
             data.
         starts: where plans start: at the first observations of the ``demonstrations``' windows
             that they are compared with, at those of ``play`` windows, or half and half (``both``).
             From where demonstrations pass, play data may well continue like them by itself, and
             little is left to learn a reward from. ``mse``, which compares each plan with its own
-            demonstration, needs ``demonstrations``. Where the objective samples no plans, those
-            that judge the held-out demonstrations start there.
-        local_penalty: weight of what the reward model wants kept small on play data
-            (:meth:`~trailward.rewards.contract.RewardModel.penalty`), such as the local part of
-            an additive reward.
+            demonstration, needs ``demonstrations``. If the objective samples no plans, this is
+            only where those start that held-out demonstrations are judged by.
+        local_penalty: weight of the reward model's penalty on play data
+            (:meth:`~trailward.rewards.contract.RewardModel.penalty`), which keeps the local part
+            of an additive reward small.
         adjoint: ``full``, ``checkpointed`` or ``last:K``; ignored by objectives that sample no
             plans.
-        max_gradient_norm: gradients are scaled down to this norm.
-        diverged_norm: a gradient larger than this, or not finite, stops learning with an error.
+        max_gradient_norm: norm that gradients are scaled down to.
+        diverged_norm: norm of a gradient above which learning stops with an error.
         selection: what held-out demonstrations decide.
         value: when a value is fitted.
         expert: how the expert denoiser of ``relative_reward`` is trained.
@@ -144,7 +145,7 @@ class LearningConfig:
         planning: how agents will plan with the reward.
         reading: how the reward is read once it is learnt (:mod:`trailward.rewards.readings`):
             ``default``, as data suggests; ``as-is``; ``link:B`` or ``place:R``. Needs play data.
-        seed: of weights, batches and noise.
+        seed: seed for weights, batches and noise.
     """
 
     num_steps: int = 200

@@ -37,7 +37,7 @@ class LearntReward:
         sampling: how to sample and guide plans with it: as when it was learnt, but for a scale
             and a stop step that may have been chosen on held-out demonstrations since.
         planning: how agents plan with it.
-        diffuser_fingerprint: of the diffuser it was learnt with; plan with the same.
+        diffuser_fingerprint: fingerprint of the diffuser it was learnt with; plan with the same.
         provenance: command, seed, versions, objective and data.
         value: where plans should lead, fitted to the reward; None if none was.
         fine_tuned: a diffuser fine-tuned to the reward, to plan with in place of the one it was
@@ -392,7 +392,7 @@ class LearntReward:
 
     @property
     def normalizer(self) -> Normalizer:
-        """Of whole transitions, from environment units to model space."""
+        """The normalizer of whole transitions, from environment units to model space."""
         return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
 
     def _check_of_steps(self) -> None:

@@ -26,7 +26,8 @@ class AdditiveSettings(RewardSettings):
             say how to act, not only where to be.
         hidden: widths of the hidden layers.
         num_local: random Fourier features of the local part; 0 leaves it out.
-        local_frequency: of the local part, radians a unit of model space: its finest detail.
+        local_frequency: highest frequency of the local part, which is its finest detail; radians
+            a unit of model space.
     """
 
     features: tuple[int | str, ...] | None = None

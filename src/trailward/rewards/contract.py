@@ -229,7 +229,7 @@ class RewardModel(nn.Module):
             ...
 
         def to(self, *args: Any, **kwargs: Any) -> Self:
-            """As of any module."""
+            """Move it to a device, as any module."""
             ...
 
 

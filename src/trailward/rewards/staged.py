@@ -159,8 +159,8 @@ class MemoryConfig:
     """How the place is found.
 
     Attributes:
-        num_windows: demonstration windows that are predicted at most, evenly spread.
-        num_candidates: places that are tried at most, evenly spread along the demonstrations.
+        num_windows: at most this many demonstration windows are predicted, evenly spread.
+        num_candidates: at most this many places are tried, evenly spread along the demonstrations.
         num_neighbours: windows that a prediction is the median of.
     """
 

@@ -48,13 +48,13 @@ class ValueConfig:
     Attributes:
         num_windows: play windows whose plan steps are the graph's edges.
         num_prototypes: observations that are the graph's nodes.
-        regret: what reward missed on the way counts beside time.
-        width: of the network's two hidden layers.
-        num_frequencies: octaves of sines and cosines that the network sees of each entry.
+        regret: weight of the reward missed on the way, beside time.
+        width: width of the network's two hidden layers.
+        num_frequencies: octaves of sines and cosines of each entry that the network sees.
         num_steps: gradient steps of the network.
         batch_size: observations in a batch.
-        learning_rate: of Adam, falling to 0 linearly.
-        seed: of windows, prototypes, weights and batches.
+        learning_rate: Adam's, falling to 0 linearly.
+        seed: seed for windows, prototypes, weights and batches.
     """
 
     num_windows: int = 12_000
@@ -160,7 +160,7 @@ class RewardToGo(RewardModel):
         self.value, self.num_stages = value, value.num_stages
 
     def observe(self, steps: Plans, past: Past | None = None) -> Stages:
-        """As the reward itself."""
+        """The stage at each step, as the reward itself tells it."""
         return self.reward_model.observe(steps, past)
 
     def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
@@ -195,7 +195,7 @@ def fit_value(
             then, so its deviation on play data is 4, not 1. What is fitted is minus the root of the
             time to go, which is steep near the best place, where plans are to stop; and the reward
             itself is added, a deviation high.
-        config: how.
+        config: how it is fitted.
 
     Returns:
         The value, frozen.
@@ -323,7 +323,7 @@ def graph_values(
         num_nodes: nodes in all.
         first_end: nodes from this one on may be the best place: those of the last stage, as
             demonstrations end in it, and learning leaves open how the stages compare.
-        regret: what reward missed on the way counts beside time.
+        regret: weight of the reward missed on the way, beside time.
 
     Raises:
         DataError: if no plan step ever ends in the node that it began in.

@@ -49,11 +49,11 @@ class TableLayout:
         observations: the columns observed; all that are left if not given, in the file's order.
         actions: the columns of actions; those whose names begin with action if not given.
         rewards: the column of true rewards; reward or rewards if not given and there is one.
-        gaps: what becomes of gaps in time: cut ends the episode there, keep joins the rows,
-            interpolate fills in the rows that are missing.
-        resample: rows get this far apart in the frame column's unit (seconds, if it holds dates).
-        format: the name of a format, or module:Name of one of your own; told by the path if not
-            given.
+        gaps: what is done at gaps in time: cut ends the episode, keep joins the rows, interpolate
+            fills in the missing rows.
+        resample: new distance of rows, in the frame column's unit (seconds, if it holds dates).
+        format: the name of a format, or module:Name of one of your own; recognised by the path if
+            not given.
     """
 
     episode: Sequence[str] = ()

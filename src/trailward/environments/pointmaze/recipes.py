@@ -120,7 +120,7 @@ def collect_play(
     Args:
         maze: the map.
         num_steps: environment steps in all, rounded up to whole episodes.
-        seed: of everything random.
+        seed: for all randomness.
         episode_steps: environment steps of an episode.
         action_noise: standard deviation of the Gaussian noise on each action entry.
         progress: told the environment steps done so far.
@@ -145,7 +145,7 @@ def guided_expert(task: MazeTask, diffuser: Diffuser, *, seed: int = 0) -> Plann
     Args:
         task: with a reward that has a slope.
         diffuser: of play data of the maze.
-        seed: of the plans' noise.
+        seed: for the plans' noise.
 
     Raises:
         DataError: if the task is sparse: its gradient is zero almost everywhere.
@@ -169,8 +169,8 @@ def collect_demonstrations(
 
     Args:
         task: what is demonstrated.
-        num_episodes: how many.
-        seed: of the starts.
+        num_episodes: number of episodes.
+        seed: for the starts.
         episode_steps: environment steps of an episode.
         expert: the demonstrator; the task's own if None.
 
