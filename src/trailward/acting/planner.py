@@ -95,8 +95,8 @@ class Planner:
             seed: for the plans' noise.
 
         Raises:
-            ValueError: if the reward was learnt with another diffuser, or ``replan_every`` is longer
-                than a plan reaches.
+            ValueError: if the reward was learnt with another diffuser, or ``replan_every`` is
+                longer than a plan reaches.
         """
         check_guided(diffuser, learnt.diffuser_fingerprint)
         planning = learnt.planning if planning is None else planning
