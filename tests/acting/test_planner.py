@@ -281,7 +281,7 @@ def test_planning_records_no_gradients(diffuser: Diffuser) -> None:
 def test_replanning_later_than_a_plan_reaches_is_refused(
     replan_every: int, diffuser: Diffuser
 ) -> None:
-    with pytest.raises(ValueError, match=f"is {replan_every} environment.* so choose 1 to 8"):
+    with pytest.raises(ValueError, match=rf"is {replan_every} environment.* so choose 1 to 8"):
         Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=replan_every))
 
 
@@ -296,7 +296,7 @@ def test_another_number_of_environments_gets_new_plans() -> None:
 
 
 def test_no_candidates_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_candidates is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=r"num_candidates is 0.*at least 1"):
         PlanningConfig(num_candidates=0)
 
 
@@ -447,7 +447,7 @@ def test_after_a_bad_observation_all_is_planned_anew(diffuser: Diffuser) -> None
     planner = Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=3))
     good = np.array([[0.1, 0.2]])
     planner(good)
-    with pytest.raises(DataError, match=r"observations\[0, 0\] is nan; every value must be finite"):
+    with pytest.raises(DataError, match=r"observations\[0, 0\] is nan; .* finite"):
         planner(np.array([[np.nan, 0.2]]))
     with mock.patch.object(Planner, "plan", autospec=True, side_effect=Planner.plan) as planned:
         planner(good)

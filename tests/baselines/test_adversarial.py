@@ -155,13 +155,13 @@ def test_progress_is_told_and_nothing_else(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_budget_below_one_round_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_env_steps is 63, a round takes 2 x 32 = 64; give"):
+    with pytest.raises(ValueError, match=r"num_env_steps is 63, .* 64; give"):
         replace(TINY, num_env_steps=63)
 
 
 @pytest.mark.parametrize("name", ["num_envs", "rollout_steps", "episode_steps"])
 def test_counts_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=rf"{name} is 0.*at least 1"):
         replace(TINY, **{name: 0})
 
 

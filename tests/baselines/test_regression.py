@@ -83,5 +83,5 @@ def test_labels_that_do_not_fit_or_say_nothing_are_refused(diffuser: Diffuser) -
     play = tiny.random_walks((30, 20))
     with pytest.raises(ValueError, match=r"lengths \[30, 19\].*\[30, 20\]"):
         regress_reward([np.zeros(30), np.zeros(19)], play, diffuser, play)
-    with pytest.raises(ValueError, match=r"range from 2\.0 to 2\.0; there is nothing to learn"):
+    with pytest.raises(ValueError, match=r"from 2\.0 to 2\.0; .*nothing to learn"):
         regress_reward([np.full(30, 2.0), np.full(20, 2.0)], play, diffuser, play)

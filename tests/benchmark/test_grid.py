@@ -351,9 +351,9 @@ def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:
     for name in ("problems", "methods", "seeds"):
         with pytest.raises(DataError, match=f"{name} is empty; name at least one"):
             Grid.of(quick(tmp_path, **{name: ()}))
-    with pytest.raises(ValueError, match="num_jobs is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=r"num_jobs is 0.*at least 1"):
         Grid.of(quick(tmp_path, num_jobs=0))
-    with pytest.raises(DataError, match=r"num_jobs is 2, .* ray names a cluster: leave one out"):
+    with pytest.raises(DataError, match=r"num_jobs is 2, .* ray .* leave one out"):
         Grid.of(quick(tmp_path, ray="auto"))
 
 

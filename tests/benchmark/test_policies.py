@@ -98,7 +98,7 @@ def test_a_folder_of_other_settings_is_refused(trained: Path) -> None:
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="snapshot_every is 81; it must be a multiple of num_envs"):
+    with pytest.raises(ValueError, match=r"snapshot_every is 81; .* multiple of num_envs"):
         replace(TINY, snapshot_every=81)
     with pytest.raises(ValueError, match="batch_size is 0"):
         replace(TINY, batch_size=0)
@@ -121,7 +121,7 @@ def test_the_ladder_is_spread_evenly_from_the_first_to_the_best() -> None:
 
 @pytest.mark.parametrize("num", [1, 5])
 def test_a_ladder_of_more_than_there_is_is_refused(num: int) -> None:
-    with pytest.raises(DataError, match=f"{num} of 4 snapshots .* choose 2 to 4"):
+    with pytest.raises(DataError, match=rf"{num} of 4 snapshots .* choose 2 to 4"):
         spread(named([1, 2, 3, 4]), num)
 
 

@@ -320,7 +320,7 @@ def test_a_missing_dataset_is_named_with_the_remedy(
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     monkeypatch.setattr(minari_folder, "_is_online", lambda: False)
-    with pytest.raises(DataError, match=f"'{source}' is neither .* 'trailward collect'"):
+    with pytest.raises(DataError, match=rf"'{source}' is neither .* 'trailward collect'"):
         read_dataset(source)
 
 
@@ -328,7 +328,7 @@ def test_a_missing_dataset_is_named_with_the_remedy(
 def test_a_missing_field_is_named_with_its_episode(field: str, written: Path) -> None:
     with h5py.File(written / "data" / "main_data.hdf5", "r+") as file:
         del file[f"episode_1/{field}"]
-    with pytest.raises(DataError, match=f"walks-v0, episode 1: .*{field}"):
+    with pytest.raises(DataError, match=rf"walks-v0, episode 1: .*{field}"):
         read_dataset(written)
 
 
@@ -398,15 +398,15 @@ def test_names_and_units_survive_writing_and_reading(dataset: Dataset, tmp_path:
 
 
 def test_names_that_do_not_fit_the_entries_or_each_other_are_refused(dataset: Dataset) -> None:
-    with pytest.raises(DataError, match="observations have 2 entries and 3 names: x, y, z"):
+    with pytest.raises(DataError, match="2 entries and 3 names: x, y, z"):
         Dataset(dataset.episodes, columns=Columns(("x", "y", "z")))
     with pytest.raises(DataError, match="two entries of actions are called 'east'"):
         Columns(actions=("east", "east"))
-    with pytest.raises(DataError, match=r"of that are y, x; in this they are x, y:"):
+    with pytest.raises(DataError, match=r"that are y, x; .* x, y:"):
         agreed_columns({"this": Columns(("x", "y")), "that": Columns(("y", "x"))})
     metres, inches = (Columns(("x",), units={"x": unit}) for unit in ("m", "in"))
     data = {"this": Columns(("x",)), "that": metres, "the other": inches}
-    with pytest.raises(DataError, match="x of the other is in in, in that it is in m: convert it"):
+    with pytest.raises(DataError, match=r"x of the other is in in, .* in m: convert"):
         agreed_columns(data)
 
 

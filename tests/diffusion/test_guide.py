@@ -113,7 +113,5 @@ def test_guides_are_built_from_their_settings() -> None:
 
 
 def test_an_unknown_guide_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="'loud' is not among the guides; choose one of clean, noisy"
-    ):
+    with pytest.raises(ValueError, match=r"'loud' is not .* choose one of clean, noisy"):
         SamplingConfig(guide="loud").build_guide(quadratic)

@@ -132,7 +132,7 @@ def test_run_again_it_does_not_train_again(folder: Path) -> None:
 
 def test_what_was_learnt_from_is_not_called_held_out() -> None:
     choices, _ = choose(PLAY, SHOWN)
-    with pytest.raises(DataError, match="track 1 of the test data is one of the demonstrations"):
+    with pytest.raises(DataError, match=r"track 1 of the test .* demonstrations"):
         Recordings.of(PLAY, SHOWN, recordings(TEST.episodes[0], SHOWN.episodes[2]), choices)
     with pytest.raises(DataError, match="nothing but the demonstrations"):
         Recordings.of(SHOWN, SHOWN, None, choices)

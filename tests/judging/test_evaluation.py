@@ -213,10 +213,10 @@ def test_windows_repeat_with_the_seed() -> None:
 def test_play_episodes_shorter_than_a_plan_are_refused_before_anything_is_judged() -> None:
     play = random_walks([5, 7])
     check_long_enough(play, PlanSpec(8, 1, 2, 2))
-    with pytest.raises(DataError, match=r"a plan spans 9 observations, the longest .* has 8; give"):
+    with pytest.raises(DataError, match=r"spans 9 .* has 8; give"):
         check_long_enough(play, PlanSpec(9, 1, 2, 2))
 
 
 def test_windows_longer_than_every_episode_are_refused() -> None:
-    with pytest.raises(ValueError, match="windows of 11 observations; the longest episode has 10"):
+    with pytest.raises(ValueError, match=r"windows of 11 .* has 10"):
         windows_of(random_walks([9, 4]).episodes, length=11, count=1, seed=0)

@@ -200,7 +200,7 @@ def test_intervals_contain_the_value_count_episodes_and_repeat_with_the_seed() -
 
 
 def test_no_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_canonical is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=r"num_canonical is 0.*at least 1"):
         canonical_rewards(curved, GAUSSIAN, num_canonical=0)
 
 
@@ -281,9 +281,9 @@ def test_episodes_without_steps_have_no_transitions() -> None:
 @pytest.mark.usefixtures("without_type_checks")
 def test_transitions_of_unequal_numbers_or_none_are_refused() -> None:
     parts = GAUSSIAN.observations, GAUSSIAN.actions, GAUSSIAN.next_observations
-    with pytest.raises(DataError, match="a transition has one of each part; there are"):
+    with pytest.raises(DataError, match="one of each part; there are"):
         Transitions(*parts, GAUSSIAN.episode[1:])
-    with pytest.raises(DataError, match="a transition has one of each part; there are"):
+    with pytest.raises(DataError, match="one of each part; there are"):
         replace(GAUSSIAN, rewards=np.zeros(3))
     with pytest.raises(DataError, match="there are no transitions"):
         Transitions(*(part[:0] for part in parts), GAUSSIAN.episode[:0])

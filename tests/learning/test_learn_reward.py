@@ -504,9 +504,7 @@ def test_features_that_are_not_there_are_refused_in_stages_too(tmp_path: Path) -
     ids=["rounds", "local part", "starts", "discounted value"],
 )
 def test_what_needs_play_data_is_refused_without(changes: dict, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="a local part, starts elsewhere and fine-tuning need play data; give"
-    ):
+    with pytest.raises(ValueError, match=r"local part, .* fine-tuning need play data; give"):
         learn(tmp_path, **changes)
     assert list(tmp_path.iterdir()) == []
 
@@ -683,7 +681,7 @@ def test_an_unknown_objective_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("num_held_out", [4, 5])
 def test_holding_out_every_demonstration_is_refused(num_held_out: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{num_held_out} of 4 demonstrations .* at least one"):
+    with pytest.raises(ValueError, match=rf"{num_held_out} of 4 demonstrations .* at least one"):
         learn(tmp_path, num_held_out=num_held_out)
 
 

@@ -245,17 +245,15 @@ def test_called_it_refuses_what_does_not_fit(diffuser: Diffuser, action_diffuser
         reward(np.zeros((6, 3)))
     with pytest.raises(DataError, match=r"observations have shape \(\)"):
         reward(np.float64(1))
-    with pytest.raises(DataError, match=r"observations\[1, 0\] is nan; every value must be finite"):
+    with pytest.raises(DataError, match=r"observations\[1, 0\] is nan; .* finite"):
         reward(np.array([[0.0, 1.0], [np.nan, 0.0]]))
     with pytest.raises(TypeError, match="sees actions too; give both observations and actions"):
         acting(EPISODE.observations)
     with pytest.raises(DataError, match=r"actions\[8, 1\] is inf"):
         acting(EPISODE.observations, np.where(EPISODE.actions == EPISODE.actions[8, 1], np.inf, 0))
-    with pytest.raises(
-        DataError, match=r"shape \(10, 2\) and actions \(4, 2\); give an action for"
-    ):
+    with pytest.raises(DataError, match=r"\(10, 2\) and actions \(4, 2\); give"):
         acting(EPISODE.observations, EPISODE.actions[:4])
-    with pytest.raises(DataError, match="the episode has 1 actions; a plan step takes 2"):
+    with pytest.raises(DataError, match=r"has 1 actions; .* takes 2"):
         acting(EPISODE.observations[0], EPISODE.actions[0])
     with pytest.raises(TypeError, match="'mlp' reward is of whole plans"):
         tiny_reward(diffuser, MLPSettings())(OBSERVATIONS)
@@ -353,7 +351,7 @@ def test_an_episode_with_fewer_actions_than_a_plan_step_is_refused(
     action_diffuser: Diffuser,
 ) -> None:
     (short,) = random_walks([1]).episodes
-    with pytest.raises(DataError, match="the episode has 1 actions; a plan step takes 2"):
+    with pytest.raises(DataError, match=r"has 1 actions; .* takes 2"):
         tiny_reward(action_diffuser, ACTING).episode_rewards(short)
 
 

@@ -470,7 +470,9 @@ def test_where_sampled_plans_start_and_what_value_is_fitted_change_no_weights(
 
 @pytest.mark.parametrize("name", NEED_PLAY)
 def test_play_data_must_be_there_where_it_is_compared_with(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"'{name}', which compares .*; give play data, or choose"):
+    with pytest.raises(
+        ValueError, match=rf"'{name}', which compares .*; give play data, or choose"
+    ):
         learn(tmp_path, name, play=None)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match=f"'{name}' needs play data"):
@@ -486,7 +488,7 @@ def test_a_reward_that_remembers_is_refused_where_no_plans_are_sampled(
     name: str, tmp_path: Path
 ) -> None:
     staged = StagedSettings(hidden=(8,), memory_radius=0.12)
-    with pytest.raises(ValueError, match=f"'{name}', but the .* remembers, .*: choose 'mmd_gauss"):
+    with pytest.raises(ValueError, match=rf"'{name}', but the .* remembers, .*: choose 'mmd_gauss"):
         learn(tmp_path, name, reward=staged, demonstrations=corridor(-0.9, 0.9))
     assert list(tmp_path.iterdir()) == []
     plain = learn(tmp_path, name, reward=staged, demonstrations=corridor(0.9, seed=4), num_steps=2)
@@ -503,7 +505,7 @@ def test_another_expert_is_another_learning_only_where_there_is_one(tmp_path: Pa
 
 @pytest.mark.parametrize("changes", [{"num_steps": 0}, {"learning_rate": -1.0}], ids=str)
 def test_an_expert_that_cannot_be_is_refused(changes: dict) -> None:
-    with pytest.raises(ValueError, match=r"is (0|-1\.0); it must be at least"):
+    with pytest.raises(ValueError, match=r"is (0|-1\.0).*at least"):
         ExpertConfig(**changes)
 
 

@@ -327,13 +327,13 @@ def test_an_ensemble_disagrees_more_where_demonstrations_never_went(tmp_path: Pa
 def test_a_plain_reward_has_no_members() -> None:
     plain = tiny_reward(tiny_diffuser(SPEC))
     for ask in (members, lambda r: agreement(r, np.zeros((3, 2)))):
-        with pytest.raises(TypeError, match="no ensemble; learn one with num_members 2 or more"):
+        with pytest.raises(TypeError, match=r"no ensemble; .* num_members 2"):
             ask(plain)
 
 
 @pytest.mark.parametrize("model", ["mlp", "conv", "linear"])
 def test_ensembles_of_rewards_of_whole_plans_are_refused(model: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"num_members is 3, but .* not of '{model}' ones"):
+    with pytest.raises(ValueError, match=rf"num_members is 3, but .* not of '{model}' ones"):
         learn(tmp_path, reward=EnsembleSettings(member=model, num_members=3))
     assert list(tmp_path.iterdir()) == []
 
@@ -358,7 +358,7 @@ def test_a_staged_ensemble_is_additive_where_nothing_calls_for_a_memory(tmp_path
 
 
 def test_an_ensemble_of_less_than_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_members is 0; it must be at least 2"):
+    with pytest.raises(ValueError, match=r"num_members is 0.*at least 2"):
         EnsembleSettings(num_members=0)
     with pytest.raises(ValueError, match="at least 2 members; there are 1"):
         EnsembleReward([AdditiveReward(SPEC)])

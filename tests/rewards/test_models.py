@@ -250,16 +250,14 @@ def test_a_known_reward_is_evaluated_in_environment_units(action_diffuser: Diffu
 
 
 def test_an_unknown_reward_model_is_refused(spec: PlanSpec) -> None:
-    with pytest.raises(
-        UnknownPartError, match="'deep' is not among the rewards; choose one of add"
-    ):
+    with pytest.raises(UnknownPartError, match=r"'deep' is not .* choose one of add"):
         build_reward("deep", spec)
 
 
 def test_layers_without_units_and_convolutions_without_layers_are_refused(spec: PlanSpec) -> None:
-    with pytest.raises(ValueError, match=r"hidden is \(8, 0\); each layer must have at least 1"):
+    with pytest.raises(ValueError, match=r"hidden is \(8, 0\); .* at least 1"):
         AdditiveSettings(hidden=(8, 0))
-    with pytest.raises(ValueError, match=r"hidden is \(\); a 'conv' reward must have at least one"):
+    with pytest.raises(ValueError, match=r"hidden is \(\); a 'conv' .* at least one"):
         ConvSettings(hidden=()).build(spec)
     assert AdditiveSettings(hidden=()).build(spec)(windows(spec)).shape == (len(windows(spec)),)
 
@@ -276,7 +274,7 @@ def test_a_local_part_is_for_additive_rewards_alone(name: str, spec: PlanSpec) -
 )
 def test_settings_below_zero_are_refused(changes: dict) -> None:
     (name,) = changes
-    with pytest.raises(ValueError, match=rf"{name} is -1.*; it must be at least 0"):
+    with pytest.raises(ValueError, match=rf"{name} is -1.*.*at least 0"):
         StagedSettings(**changes)
 
 

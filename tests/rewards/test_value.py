@@ -281,7 +281,7 @@ def test_states_are_normalised_before_the_reward_sees_them() -> None:
 def test_play_data_without_a_plan_step_is_refused(lengths: tuple[int, ...], horizon: int) -> None:
     spec = PlanSpec(horizon, 1, 2, 2)
     play = Windows(random_walks(lengths), spec)
-    with pytest.raises(DataError, match="play episodes at least one plan long, of 2 plan steps"):
+    with pytest.raises(DataError, match=r"play episodes .* of 2 plan steps"):
         fit_value(NEARNESS, play, unchanged(), config=CONFIG)
 
 
@@ -294,7 +294,7 @@ def test_play_data_in_which_every_state_is_new_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["num_windows", "num_prototypes", "width", "num_steps"])
 def test_a_value_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=rf"{name} is 0.*at least 1"):
         ValueConfig(**{name: 0})
 
 

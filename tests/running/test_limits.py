@@ -22,7 +22,7 @@ SPEC = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=2)
 def test_there_is_memory() -> None:
     assert 10**8 < available_memory() < 1 << 50
     check_memory(1e6, "this", "lower it")
-    with pytest.raises(ValueError, match=r"this takes about 1e\+09 GB of memory, and .* lower it"):
+    with pytest.raises(ValueError, match=r"1e\+09 GB .* lower it"):
         check_memory(1e18, "this", "lower it")
 
 
@@ -80,5 +80,5 @@ def test_numbers_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         kind(**settings)
-    with pytest.raises(ValueError, match="horizon is 100000000; it must be at most 100000"):
+    with pytest.raises(ValueError, match=r"horizon is 100000000.*at most 100000"):
         replace(SPEC, horizon=10**8)

@@ -166,5 +166,5 @@ def test_what_a_library_prints_is_no_answer(play: Callable[..., Any]) -> None:
 
 
 def test_limits_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_jobs is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=r"max_jobs is 0.*at least 1"):
         Limits(max_jobs=0)

@@ -139,7 +139,7 @@ def test_the_map_of_values_is_of_standing_still_and_has_nothing_in_walls() -> No
 
 
 def test_a_reward_without_a_value_has_no_map_of_it(perfect: Evaluation) -> None:
-    with pytest.raises(ValueError, match="has no value; learn it in at least 2 rounds"):
+    with pytest.raises(ValueError, match=r"no value; .* 2 rounds"):
         value_map(as_learnt(1.0), CORNER.maze)
     assert "value_map" not in perfect.arrays
     assert perfect.figures["success"] is None
@@ -294,5 +294,5 @@ def test_data_of_another_environment_is_refused_before_anything_runs() -> None:
 
 
 def test_evaluations_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_plans is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match=r"num_plans is 0.*at least 1"):
         EvaluationConfig(num_plans=0)
