@@ -14,7 +14,7 @@ interrupted goes on where it was (``--out``).
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from trailward.cli.evaluate import Evaluate
 from trailward.cli.presets import PRESETS, Settings, learn_command
 from trailward.diffusion.diffuser import Diffuser
 from trailward.pretrained import model_folder
+from trailward.rewards.additive import AdditiveSettings
 
 CORNER = "corner"
 GOALS = ("goal:5,4", "goal:3,2", "goal:5,8")
@@ -63,7 +64,8 @@ def main(benchmark: Benchmark) -> None:
         num_steps = min(400_000, vars(settings.play)["num_steps"])
         recipe = replace(settings.play, **{"num_steps": num_steps})
         Collect(play, settings.environment, recipe, 77).run(_silent)
-    per_step = replace(settings, reward=replace(settings.reward, model="additive"))
+    of_one = {each.name: getattr(settings.reward, each.name) for each in fields(AdditiveSettings)}
+    per_step = replace(settings, reward=AdditiveSettings(**of_one))
     cells: dict[str, list[dict[str, Any]]] = {}
     for seed in seeds:
         for task in (CORNER, *GOALS, ORDERED):
