@@ -120,7 +120,8 @@ _QUICK_POLICIES = (
     "--num-evaluated=2", "--num-policies=3", "--num-replay=5000", "--width=32",
 )  # fmt: skip
 _QUICK_LEARN = (
-    "--learning.num-steps=4", "--learning.evaluate-every=2", "--learning.tuning.num-steps=4",
+    "--learning.num-steps=4", "--learning.selection.evaluate-every=2",
+    "--learning.fine-tuning.num-steps=4",
 )  # fmt: skip
 _QUICK_EVALUATE = ("--evaluation.num-episodes=3", "--evaluation.num-windows=300")
 
