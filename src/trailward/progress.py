@@ -1,8 +1,8 @@
 """Progress of long work: a bar with the time left on a terminal, now and then a line elsewhere."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
@@ -27,6 +27,16 @@ class Report(Protocol):
     def __call__(self, done: int, **figures: float | str) -> None:
         """``done`` counts from 0 to the total; a figure may be a word on why it ends early."""
         ...
+
+
+Watch = Callable[[str, int], AbstractContextManager[Report]]
+"""Given a title and a total, a context in which work is told of: :func:`progress`, or not."""
+
+
+@contextmanager
+def unwatched(title: str, total: int) -> Iterator[Report]:
+    """No progress at all."""
+    yield lambda done, **figures: None
 
 
 @contextmanager

@@ -11,12 +11,14 @@ import torch
 
 from trailward import Dataset, Episode, LearntReward
 from trailward.data.episode import Columns, DataError
+from trailward.data.tracks import TrackRows
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import Fitted, Recordings, fit, judge_demonstrations, prepare
 from trailward.fitting.groups import differences, fit_groups, share_of_pairs, write_groups
 from trailward.fitting.map import draw_map
 from trailward.fitting.plausibility import compare_movement, crossing_share, warnings_of
-from trailward.judging.forecast import FORECAST
+from trailward.judging.forecast import FORECAST, RewardJudge
+from trailward.learning.log_ratio import RandomFeatures
 
 DOORS = np.array([[10.0, 1.0], [10.0, 5.0]])
 QUICK = {"most_steps": 200, "num_plans": 2, "num_directions": 32, "num_resamples": 3, "width": 32}
@@ -67,6 +69,16 @@ def test_what_is_chosen_is_said_in_seconds() -> None:
     assert choices.reach == pytest.approx(0.4 * 9 * choices.stride)
     assert "reaches 3.6 s" in " ".join(told)
     assert choose(PLAY, SHOWN, {"horizon": 5, "stride": None})[0].horizon == 5
+
+
+def test_animals_are_found_by_their_column_and_said() -> None:
+    known = replace(SHOWN, attributes={"animal": ["a", "a", "b"]})
+    choices, told = choose(PLAY, known)
+    assert choices.animal == "animal"
+    assert "all of one are left out together" in " ".join(told)
+    found = Recordings.of(PLAY, known, None, choices)
+    assert found.animals_of([29, 30, 3]) == ["a", "b", "track 3"]
+    assert choose(PLAY, SHOWN)[0].animal is None
 
 
 def test_actions_make_plans_short_and_leave_rates_out() -> None:
@@ -215,7 +227,7 @@ def test_a_group_of_one_animal_is_refused_and_so_is_an_unknown_attribute(folder:
         fit_groups(grouped(fitted, [0, 1, 2, 3], "abcc", "nnss"))
     assert fit_groups(grouped(fitted, [0, 1, 2], "abc", "nnn")) == {}
     with pytest.raises(DataError, match="have no attribute 'sex'; there are: none"):
-        Recordings.of(PLAY, SHOWN, None, fitted.prepared.choices, group_by="sex")
+        Recordings.of(PLAY, SHOWN, None, replace(fitted.prepared.choices, group_by="sex"))
 
 
 def test_a_difference_takes_five_animals_a_group_to_be_shown() -> None:
@@ -238,3 +250,18 @@ def test_the_map_ends_at_walls_and_so_does_the_peak(folder: Path) -> None:
     left, width, _, top, _, height = cut.geotransform
     np.testing.assert_allclose([left + width / 2, top + height / 2], cut.centers[0, 0])
     assert np.isfinite(cut.values).any()
+
+
+def test_rows_or_tracks_weigh_alike() -> None:
+    step = np.array([[0.0], [1.0]])
+    rows = TrackRows.of(Dataset([Episode(np.repeat(step[[n]], count, 0))
+                                 for n, count in ((0, 30), (1, 3), (0, 3), (1, 3))]))  # fmt: skip
+    drawn = RandomFeatures(np.array([[1.0]]), np.zeros(1), np.ones(1))
+    seen = drawn(rows.values)
+    by_track = RewardJudge(rows, drawn, seen, seen, num_steps=1, reach=0, ridge=1e-2)
+    both = [0, 1]  # one stays long at 0, the other is briefly at 1; so are the others
+    assert by_track.learn(both) == pytest.approx(np.zeros(2), abs=1e-3)
+    by_time = replace(by_track, by_time=True).values(both)[FORECAST].values
+    assert by_time[0] > by_time[-1] + 0.1
+    with pytest.raises(ValueError, match="weigh_by is 'mood'; it can be 'track' or 'time'"):
+        choose(PLAY, SHOWN, {"weigh_by": "mood"})

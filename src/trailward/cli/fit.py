@@ -3,12 +3,14 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from trailward.cli.flags import Say
 from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
 from trailward.fitting.fit import Fitted, fit
 from trailward.judging.place_map import read_walls
+from trailward.progress import progress
 from trailward.running.files import write_file
 from trailward.running.folders import own_folder
 
@@ -56,6 +58,8 @@ class Fit:
     """Whether who has left is held where they left; not for tracks that are cut anywhere."""
     most_steps: int | None = None
     """Gradient steps of the diffuser, at most."""
+    weigh_by: Literal["track", "time"] | None = None
+    """Whether every track weighs alike, as chosen if not given, or every row."""
     num_plans: int | None = None
     """Plans from each row that the forecast is the mean of."""
     seed: int = 0
@@ -70,7 +74,7 @@ class Fit:
     def _run(self, say: Say) -> Fitted:
         began = time.monotonic()
         names = ("time_step", "horizon", "stride", "add_rates", "hold_ends", "most_steps",
-                 "num_plans", "seed")  # fmt: skip
+                 "num_plans", "seed", "animal", "group_by", "weigh_by")  # fmt: skip
         log = self.out / LOG
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
 
@@ -86,12 +90,11 @@ class Fit:
             minutes=self.minutes,
             test=None if self.test is None else read_dataset(self.test, self.table),
             walls=None if self.walls is None else read_walls(self.walls),
-            animal=self.animal,
-            group_by=self.group_by,
             overrides={name: getattr(self, name) for name in names},
             place=self.place,
             pixels=self.pixels,
             near=self.near,
             y_down=self.y_down,
             say=tell,
+            watch=progress,
         )

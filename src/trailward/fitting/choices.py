@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from trailward.data.dataset import Dataset, check_time_steps
 
+_ANIMAL = "animal"
 _HORIZON, _ACTING_HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 16, 0.75, 64, 2
 
 
@@ -28,9 +29,13 @@ class Choices:
         num_plans: plans from each row that the forecast is the mean of.
         most_rows: rows that are judged, about, at most.
         num_directions: of the reward's random features.
+        weigh_by: ``track``, so that every track counts alike (time spent is not aim), or ``time``.
         ridge: of the logistic regression that the reward is learnt by.
         num_resamples: of the demonstrations, for the interval of the map and its peak.
         seed: for all randomness.
+        animal: the attribute that tells who made a demonstration: all of an animal are left out,
+            and drawn, together. Each was made by another one if None.
+        group_by: the attribute by which demonstrations are grouped; each group gets a reward.
     """
 
     time_step: float
@@ -45,9 +50,12 @@ class Choices:
     num_plans: int = 6
     most_rows: int = 12_000
     num_directions: int = 128
+    weigh_by: Literal["track", "time"] = "track"
     ridge: float = 1e-2
     num_resamples: int = 20
     seed: int = 0
+    animal: str | None = None
+    group_by: str | None = None
 
     @property
     def reach(self) -> float:
@@ -89,8 +97,11 @@ def choose(
         "stride": max(1, round(span / max(horizon - 1, 1))) if recorded_only else 1,
         "add_rates": recorded_only,
         "hold_ends": recorded_only,
+        "animal": _ANIMAL if _ANIMAL in demonstrations.attributes else None,
     }
     choices = Choices(**found | given)
+    if choices.weigh_by not in ("track", "time"):
+        raise ValueError(f"weigh_by is '{choices.weigh_by}'; it can be 'track' or 'time'")
     return choices, _sentences(choices, play, demonstrations, lengths, set(given))
 
 
@@ -126,8 +137,13 @@ def _sentences(
             "Tracks are held at their last row: who has left stays where they left, so that the "
             "reward can say where to. If your tracks are cut anywhere, say --no-hold-ends."
         )
+    if choices.animal is not None:
+        told.append(
+            f"'{choices.animal}' tells who made a demonstration: all of one are left out together."
+        )
+    weights = "every track" if choices.weigh_by == "track" else "every row"
     told.append(
-        "The reward is the log-ratio of demonstrations to play data, with every track weighted "
+        f"The reward is the log-ratio of demonstrations to play data, with {weights} weighted "
         "alike; it is read by the plans that a diffuser makes from each row."
     )
     return told

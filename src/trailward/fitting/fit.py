@@ -53,6 +53,7 @@ from trailward.judging.naive import (
 from trailward.judging.place_map import Walls
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.log_ratio import RandomFeatures
+from trailward.progress import Watch, unwatched
 from trailward.randomness import numpy_generator
 from trailward.rewards import AdditiveReward, AdditiveSettings
 from trailward.running.files import write_json
@@ -65,7 +66,7 @@ STAGES = "stages.json"
 
 _FIRST_STEPS, _WORTH, _OF_TIME = 400, 0.03, 0.45
 _HELD_OUT, _MOST_HELD, _NUM_JUDGED = 0.1, 30, 512
-_BETTER, _ODD, _ANIMAL = 0.03, 0.5, "animal"
+_BETTER, _ODD = 0.03, 0.5
 
 Say = Callable[[str], None]
 
@@ -102,14 +103,7 @@ class Recordings:
 
     @classmethod
     def of(
-        cls,
-        play: Dataset,
-        demonstrations: Dataset,
-        test: Dataset | None,
-        choices: Choices,
-        *,
-        animal: str | None = None,
-        group_by: str | None = None,
+        cls, play: Dataset, demonstrations: Dataset, test: Dataset | None, choices: Choices
     ) -> "Recordings":
         """Bring recordings together; play tracks that are demonstrations or judged count as those.
 
@@ -117,9 +111,8 @@ class Recordings:
             play: environment units.
             demonstrations: environment units.
             test: judged only; None for none.
-            choices: whether rates are added.
-            animal: the attribute that tells who made a demonstration.
-            group_by: the attribute that tells its group.
+            choices: whether rates are added, and the attributes that tell who made a
+                demonstration and its group.
 
         Raises:
             DataError: if a track to be judged is a demonstration: it was learnt from; or
@@ -145,7 +138,8 @@ class Recordings:
         dataset = with_rates(together, choices.time_step) if choices.add_rates else together
         num_known = len(others) + len(demonstrations.episodes)
         shown = tuple(range(len(others), num_known))
-        animals, groups = (_attribute(demonstrations, name) for name in (animal, group_by))
+        asked = (choices.animal, choices.group_by)
+        animals, groups = (_attribute(demonstrations, name) for name in asked)
         return cls(dataset, num_known, shown, play.observation_dim, animals, groups)
 
 
@@ -211,6 +205,7 @@ class Prepared:
             num_steps=1 if choices.hold_ends else choices.horizon,
             reach=(choices.horizon - 1) * choices.stride,
             ridge=choices.ridge,
+            by_time=choices.weigh_by == "time",
         )
 
 
@@ -222,6 +217,7 @@ def prepare(
     minutes: float = 10.0,
     walls: Walls | None = None,
     say: Say = lambda text: None,
+    watch: Watch = unwatched,
 ) -> Prepared:
     """Train the diffuser and let it plan from every row.
 
@@ -232,13 +228,15 @@ def prepare(
         minutes: training stops when it has taken 45% of them.
         walls: that plans may not cross.
         say: told what happens.
+        watch: shows how far training and planning are.
     """
     longer = recordings.dataset
     if choices.hold_ends:
         reach = (choices.horizon - 1) * choices.stride
         longer = hold_ends(longer, reach, rate_entries(longer))
     learnt_from = longer.pick(range(recordings.num_known))
-    diffuser, trained = _train(learnt_from, choices, folder, minutes * 60 * _OF_TIME, say)
+    seconds = minutes * 60 * _OF_TIME
+    diffuser, trained = _train(learnt_from, choices, folder, seconds, say, watch)
     rows = TrackRows.of(recordings.dataset, num_known=recordings.num_known, most=choices.most_rows)
     normalizer = diffuser.observation_normalizer
     features = RandomFeatures.draw(
@@ -248,7 +246,10 @@ def prepare(
         generator=numpy_generator(choices.seed, "fit: features"),
     )
     began = time.monotonic()
-    plans = forecast_plans(diffuser, rows.values, num_plans=choices.num_plans, seed=choices.seed)
+    with watch("planning from every row", len(rows.values)) as report:
+        plans = forecast_plans(
+            diffuser, rows.values, num_plans=choices.num_plans, seed=choices.seed, report=report
+        )
     say(f"{plans.shape[0] * plans.shape[1]:,} plans in {time.monotonic() - began:.0f} s")
     recorded = _windows(longer, rows, choices)
     last = slice(-1, None) if choices.hold_ends else slice(None)
@@ -272,6 +273,7 @@ def _train(
     folder: str | os.PathLike[str],
     seconds: float,
     say: Say,
+    watch: Watch,
 ) -> tuple[Diffuser, dict[str, Any]]:
     """Train in stages that double, until held-out windows are denoised no better, or time is up."""
     count = len(learnt_from.episodes)
@@ -302,7 +304,10 @@ def _train(
             num_inverse_dynamics_steps=1000,
         )
         network = DenoiserConfig(width=choices.width, depth=choices.depth)
-        diffuser = train_diffuser(parts[0], spec, folder, denoiser_config=network, config=config)
+        with watch(f"training, stage {len(losses) + 1}", steps) as report:
+            diffuser = train_diffuser(
+                parts[0], spec, folder, denoiser_config=network, config=config, report=report
+            )
         if before["why"]:
             say(f"the diffuser was trained before, with {steps} gradient steps")
             return diffuser, before | {"held_out": num_held}
@@ -490,10 +495,9 @@ def fit(
     minutes: float = 10.0,
     test: Dataset | None = None,
     walls: Walls | None = None,
-    animal: str | None = None,
-    group_by: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     say: Say = lambda text: None,
+    watch: Watch = unwatched,
     **map_settings: Any,
 ) -> Fitted:
     """Learn a reward from recordings and judge it; everything is chosen by looking at them.
@@ -505,11 +509,10 @@ def fit(
         minutes: how long it may take, about.
         test: further recordings of those, to judge by; never learnt from.
         walls: of the place.
-        animal: the attribute that tells who made a demonstration: all of an animal are left out
-            together. ``animal``, if there is one of that name and None is given.
-        group_by: the attribute by which demonstrations are grouped; each group gets a reward.
         overrides: choices made already (:class:`~trailward.fitting.choices.Choices`).
         say: told what is chosen and done, in sentences.
+        watch: shows how far training and planning are, such as
+            :func:`~trailward.progress.progress`.
         map_settings: ``place``, ``pixels``, ``near`` and ``y_down`` of
             :func:`~trailward.fitting.outputs.write_outputs`.
 
@@ -524,17 +527,14 @@ def fit(
     told.append(f"This may take {minutes:g} minutes, about half of it training (--minutes).")
     for sentence in told:
         say(sentence)
-    if animal is None and _ANIMAL in demonstrations.attributes:
-        animal = _ANIMAL
-    recordings = Recordings.of(
-        play, demonstrations, test, choices, animal=animal, group_by=group_by
-    )
+    recordings = Recordings.of(play, demonstrations, test, choices)
     prepared = prepare(
-        recordings, choices, folder / "diffuser", minutes=minutes, walls=walls, say=say
+        recordings, choices, folder / "diffuser", minutes=minutes, walls=walls, say=say, watch=watch
     )
+    say("judging: the demonstrations are left out in turn, by every reading")
     fitted = judge_demonstrations(prepared)
     write_outputs(fitted, folder, told, walls=walls, say=say, **map_settings)
-    if group_by is not None:
+    if choices.group_by is not None:
         write_groups(fit_groups(fitted), folder, walls=walls, say=say, **map_settings)
     return fitted
 

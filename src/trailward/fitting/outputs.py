@@ -265,7 +265,7 @@ def methods_paragraph(fitted: Fitted, drawn: RewardMap | None) -> str:
         f"{training['losses'][-1][0]} gradient steps. The reward, linear in "
         f"{2 * choices.num_directions} random Fourier features, is the log-ratio of demonstrated "
         f"to recorded windows by ridge logistic regression (ridge {choices.ridge:g}), with every "
-        "track weighted alike. "
+        f"{'track' if choices.weigh_by == 'track' else 'row'} weighted alike. "
         f"A row is judged by the mean reward of {choices.num_plans} plans that the model makes "
         "from it, a track by the mean over its rows, later rows weighing more. "
     )

@@ -79,6 +79,7 @@ class RewardJudge:
         num_steps: plan steps that these are the mean of.
         reach: rows of the recording that a window reaches over.
         ridge: of the logistic regression.
+        by_time: whether rows weigh alike, not tracks.
     """
 
     rows: TrackRows
@@ -88,6 +89,7 @@ class RewardJudge:
     num_steps: int
     reach: int
     ridge: float
+    by_time: bool = False
 
     @cached_property
     def _here(self) -> Float[np.ndarray, "row feature"]:
@@ -100,7 +102,8 @@ class RewardJudge:
             shown: numbers of the tracks that are demonstrations; one that stands there twice
                 counts twice.
         """
-        weights = np.where(self.rows.known, self.rows.track_weights, 0.0)
+        alike = np.ones(len(self.rows.track)) if self.by_time else self.rows.track_weights
+        weights = np.where(self.rows.known, alike, 0.0)
         times = np.bincount(shown, minlength=len(self.rows.lengths))
         marked = weights * times[self.rows.track]
         return fit_logit(self.num_steps * self.windows, marked, weights, ridge=self.ridge)
