@@ -238,15 +238,22 @@ def flattened(settings: dict[str, Any], place: str = "") -> dict[str, Any]:
     return found
 
 
-def test_the_table_of_presets_is_true() -> None:
+@pytest.mark.parametrize(
+    ("heading", "presets"),
+    [
+        ("The two presets", ("umaze", "thesis-umaze")),
+        ("HalfCheetah", ("halfcheetah", "thesis-halfcheetah")),
+    ],
+)
+def test_the_tables_of_presets_are_true(heading: str, presets: tuple[str, str]) -> None:
     text = (ROOT / "docs/thesis.md").read_text(encoding="utf-8")
-    table = text.partition("## The two presets")[2].partition("\n## ")[0]
+    table = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
-    presets = ("umaze", "thesis-umaze")
     ours, theirs = map(shown_settings, presets)
     differ = {field for field in ours.keys() & theirs if ours[field] != theirs[field]}
-    assert {field for field, *_ in rows} >= differ
+    shown = {field for field, *_ in rows}
+    assert shown >= differ, differ - shown
     assert len(differ) > 25
-    for field, *shown in rows:
-        for settings, value in zip((ours, theirs), shown, strict=True):
+    for field, *values in rows:
+        for settings, value in zip((ours, theirs), values, strict=True):
             assert str(settings.get(field, "-")) == value, field
