@@ -479,7 +479,7 @@ class RunFolder:
             self._log.add_scalar(name, value, step)
 
     def last_good(self, what: str) -> str:
-        """For errors: where the last good one is kept, if there is one."""
+        """Where the last good one is kept, if there is one; for errors."""
         if self.folder is None:
             return f"no {what} is kept without a folder"
         if self.has_state:

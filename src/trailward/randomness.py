@@ -42,5 +42,5 @@ def numpy_generator(seed: int, purpose: str, *place: int) -> np.random.Generator
 
 
 def seeds(seed: int, purpose: str, count: int, *place: int) -> list[int]:
-    """As many different seeds (32 bits) for parts that take a number."""
+    """Different seeds (32 bits) for parts that take a number, as many as asked for."""
     return sequence(seed, purpose, *place).generate_state(count).tolist()

@@ -107,7 +107,7 @@ class Registry(Mapping[str, T]):
         return name
 
     def __getitem__(self, name: str) -> T:
-        """As :meth:`find`, but a ``KeyError`` where there is none, as of any mapping."""
+        """The same as :meth:`find`, but it raises ``KeyError`` if there is none, as mappings do."""
         try:
             return self.find(name)
         except UnknownPartError as error:

@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people and folders."""
+        """The name for people and folders."""
         return f"{self.problem.name}/{self.method}/{self.seed}"
 
     @cached_property
@@ -90,7 +90,7 @@ def run_cell(cell: Cell, folder: Path) -> Result:
     time is that of one piece.
 
     Args:
-        cell: which.
+        cell: the cell to run.
         folder: of the whole grid.
     """
     world = open_world(cell.problem, cell.seed, folder / "data")

@@ -42,7 +42,7 @@ from trailward.typing import Actions, Observations
 from trailward_benchmark.problems import Problem, World
 
 Recipes = Mapping[str, tuple[Recipe, int]]
-"""By environment: how to train, and steps of a round in each environment."""
+"""How to train, and the steps of a round, by environment."""
 
 Labels = type[NearestReward] | type[TransportReward]
 NUM_BEST_OF = 8
@@ -59,7 +59,7 @@ tuned to it. In mazes, for which it has none, its examples' numbers with its scr
 
 _CLONING_EPOCHS, _CLONING_WIDTH = 50, 256
 _CLONING_STEPS = {"umaze": 500, "large": 500, "halfcheetah": 2000}
-"""Of cloning by the denoiser; fewer in mazes, whose networks are larger and slower."""
+"""Gradient steps of cloning by the denoiser; fewer in mazes, whose networks are slower."""
 
 
 @dataclass(frozen=True)
@@ -403,6 +403,5 @@ METHODS: Registry[Method] = Registry(
         "otr": _label_method("OTR", TransportReward),
     },
 )
-"""By the name used in flags and results. The first two are the ends of the scale of returns;
-``ours_all`` is for whoever asks what telling a reward the features is worth, and not in the grid
-that is run unasked."""
+"""Methods by the name used in flags and results. The first two are the ends of the scale of
+returns. ``ours_all`` tells what knowing the features is worth; the usual grid leaves it out."""

@@ -69,7 +69,7 @@ class Comparison:
 
     @cached_property
     def methods(self) -> list[str]:
-        """In the grid's order, without the ends of the scale."""
+        """Methods in the grid's order, without the ends of the scale."""
         names = dict.fromkeys(cell.method for cell in self.cells)
         return [name for name in names if name not in ENDS]
 
@@ -145,7 +145,7 @@ class Comparison:
     def ahead(
         self, problems: Sequence[str], of: str = "ours", *, by_seed: bool = False
     ) -> dict[str, list[str]]:
-        """By label, the methods that are better than one, and in which columns.
+        """The labels of methods that are better than one, and in which columns.
 
         Better is a mean whose 95% interval lies wholly on the better side of the other's. Or, as
         methods share demonstrations and starts by seed, a figure that is better with every seed.

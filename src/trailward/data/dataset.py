@@ -437,7 +437,7 @@ def write_dataset(
 
 
 def free_folder(folder: str | os.PathLike[str]) -> Path:
-    """As :func:`dataset_folder`, of a dataset that is yet to be written.
+    """The folder of a dataset that is yet to be written, as :func:`dataset_folder` finds it.
 
     Raises:
         DataError: if the folder exists or its name is not a Minari name.

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 LARGEST = 1e18
-"""Of a value: the square of a larger one does not fit into the 32-bit floats of models."""
+"""The largest value: the square of a larger one does not fit into models' 32-bit floats."""
 
 
 class DataError(ValueError):
@@ -91,7 +91,7 @@ class Columns:
                 raise DataError(msg)
 
     def observation_labels(self, count: int) -> list[str]:
-        """For people: the name with its unit of each of ``count`` entries, or its number."""
+        """The name and unit of each of ``count`` entries, or its number; for people."""
         names = self.observations or [f"observation {entry}" for entry in range(count)]
         return [f"{name} ({self.units[name]})" if name in self.units else name for name in names]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trailward.data.plan import PlanSpec
 
 ROUNDING = 8 * torch.finfo(torch.float64).eps
-"""Of an entry's largest value: it is constant if its range is smaller, which is rounding alone."""
+"""Share of an entry's largest value; with a smaller range it is constant but for rounding."""
 
 
 class Normalizer(nn.Module):
@@ -78,7 +78,7 @@ def _scale(
 
 
 NORMALIZERS = {"limits": fit_limits, "gaussian": fit_gaussian}
-"""By the name used in flags and saved configurations."""
+"""Normalizers by the name used in flags and saved configurations."""
 
 
 def join_normalizers(observation: Normalizer, action: Normalizer, spec: PlanSpec) -> Normalizer:

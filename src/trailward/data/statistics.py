@@ -95,7 +95,7 @@ class Support:
     far: float | None
 
     def findings(self) -> list[str]:
-        """In plain words what lies outside; nothing, if all lies inside."""
+        """What lies outside, in plain words; nothing if all lies inside."""
         found = [
             f"in {share:.0%} of the demonstrations' observations {name} is outside the play data's "
             "range"
@@ -298,7 +298,7 @@ _TREATED = {
 
 
 def told_by(provenance: Mapping[str, Any]) -> list[str]:
-    """In plain words what reading the data did to it."""
+    """What reading the data did to it, in plain words."""
     found = []
     frame = provenance.get("frame")
     frame = frame if isinstance(frame, dict) else {}
@@ -340,7 +340,7 @@ def _numbered(episodes: Sequence[int]) -> str:
 
 
 def uninformative(dataset: Dataset, *, num_observations: int | None = None) -> list[str]:
-    """In plain words what training and learning should know of data before they begin.
+    """What training and learning should know of data before they begin, in plain words.
 
     Args:
         dataset: environment units.

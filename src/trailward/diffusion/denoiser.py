@@ -71,7 +71,7 @@ PARAMETERIZATIONS = {
     "noise": NoisePrediction,
     "velocity": VelocityPrediction,
 }
-"""By the name used in flags and saved configurations."""
+"""Parameterizations by the name used in flags and saved configurations."""
 
 
 def denoising_loss(

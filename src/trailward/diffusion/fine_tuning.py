@@ -95,7 +95,7 @@ def fine_tune_diffuser(
         play: play data, environment units.
         demonstrations: environment units.
         folder: gets the checkpoint and TensorBoard's ``logs``; if None, none are kept.
-        config: how.
+        config: how it is trained.
         least: the least reward of the data, above which rewards of an episode are summed
             (:func:`anchored_returns`); that of the worst play episode's mean if None.
         seed: of batches and noise.

@@ -114,7 +114,7 @@ def train_diffuser(
             stays in memory.
         denoiser_config: the denoiser's architecture.
         config: how it is trained.
-        device: where.
+        device: where it is trained.
         report: told the gradient steps done and the loss.
         provenance: kept in the model's configuration.
 

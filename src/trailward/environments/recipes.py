@@ -177,7 +177,7 @@ class Recorder:
     What is drawn follows from the seed.
 
     Args:
-        environment: where.
+        environment: where policies act.
         seed: of starts, noise and order.
         episode_steps: environment steps after which an episode is cut; as usual if None.
         progress: told the environment steps done so far.

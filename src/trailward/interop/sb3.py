@@ -21,7 +21,7 @@ _vec_env = import_extra(
 
 
 class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
-    """As :class:`~trailward.interop.gymnasium_wrapper.LearntRewardWrapper`, for many at once.
+    """The learnt reward for many environments at once, in place of their own.
 
     One call of the reward judges a step of all environments. Their own rewards are
     ``infos[i]["true_reward"]``. Where an episode ends, its last observation counts, not the first

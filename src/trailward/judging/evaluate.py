@@ -283,7 +283,7 @@ class _Simulators:
     """Simulators side by side, made when they are needed: making one may take long.
 
     Args:
-        environment: where.
+        environment: where policies act.
         task: gives the rewards.
         config: how much to run.
         longest: environment steps of the longest run.

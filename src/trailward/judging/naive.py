@@ -22,7 +22,7 @@ from trailward.learning.log_ratio import RandomFeatures, fit_logit
 from trailward.randomness import numpy_generator
 
 WIDTHS = (0.03, 0.06, 0.12)
-"""Of the maps' kernels: shares of the size of the space that play data covers."""
+"""Widths of the maps' kernels: shares of the size of the space that play data covers."""
 
 _FLOOR, _LEAST_DENSITY, _MOST_COMPARED, _AT_ONCE = 1e-3, 1e-6, 4_000, 2_000
 _NUM_DIRECTIONS, _RIDGE, _MOST_ROWS = 128, 1e-2, 8_000
@@ -55,7 +55,7 @@ class DensityMaps:
     def _densities(
         self, picks: Sequence[int] | np.ndarray
     ) -> dict[tuple[str, float], Float[np.ndarray, "row"]]:
-        """By weighting and width: the kernel density of some rows at all rows."""
+        """The kernel density of some rows at all rows, by weighting and width."""
         picks = np.asarray(picks)
         found: dict[tuple[str, float], list[np.ndarray]] = {}
         for some in np.array_split(self._places, -(-len(self._places) // _AT_ONCE)):

@@ -10,7 +10,7 @@ STARTS = ("demonstrations", "play", "both")
 """Where sampled plans start while a reward is learnt."""
 
 CHOICES = ("plausible", "reward")
-"""By what a planner chooses among candidates."""
+"""What a planner chooses by among candidates."""
 
 
 @dataclass(frozen=True, kw_only=True)

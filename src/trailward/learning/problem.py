@@ -201,12 +201,12 @@ class MatchingProblem:
 
     @property
     def _seeds(self) -> list[int]:
-        """Of each member's batches and noise."""
+        """The seed of each member's batches and noise."""
         return member_seeds(self.config.seed, self.num_members)
 
     @property
     def _batch_size(self) -> int:
-        """Of each member."""
+        """The batch size of each member."""
         size = self.config.batch_size
         return size if self.num_members == 1 else -(-size // 2)
 

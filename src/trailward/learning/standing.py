@@ -19,7 +19,7 @@ def standing_rewards(
 
     Args:
         learnt: the reward.
-        observations: where.
+        observations: where the agent stands.
         stage: of a reward with stages; the last one if None.
     """
     if learnt.is_additive and not learnt.sees_actions:
@@ -43,7 +43,7 @@ def standing_values(
 
     Args:
         learnt: the reward with its value.
-        observations: where.
+        observations: where the agent stands.
         stage: of a reward with stages; the last one if None.
 
     Raises:

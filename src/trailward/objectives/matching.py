@@ -176,7 +176,7 @@ class Apart:
     def __call__(
         self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
     ) -> Scalar:
-        """As any objective; masked steps are those of its own part."""
+        """The sum over parts."""
         parts = [
             self.objective(own, shown, None if real is None or bool(real.all()) else real)
             for own, shown, real in zip(

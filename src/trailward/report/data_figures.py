@@ -175,7 +175,7 @@ def _heights(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def _keys() -> list[Artist]:
-    """Of the legend."""
+    """Handles of the legend."""
     return [
         Patch(color=PLAY, alpha=0.6, label="play data"),
         Line2D([], [], color=DEMONSTRATIONS, lw=1.6, label="demonstrations"),

@@ -41,7 +41,7 @@ class AdditiveSettings(RewardSettings):
         check_layers(self.hidden)
 
     def numbered(self, names: Sequence[str], count: int) -> "AdditiveSettings":
-        """As of any settings: its features by number."""
+        """The same with features by number."""
         if self.features is None or all(isinstance(each, int) for each in self.features):
             return self
         return replace(self, features=entry_numbers(self.features, names, count, what="features"))

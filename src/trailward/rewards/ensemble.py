@@ -64,7 +64,7 @@ class EnsembleSettings(RewardSettings):
         at_most(1000, self, "num_members")
 
     def numbered(self, names: Sequence[str], count: int) -> "EnsembleSettings":
-        """As of any settings: those of its members."""
+        """The same with the members' features by number."""
         if isinstance(self.member, str):
             return self
         return replace(self, member=self.member.numbered(names, count))

@@ -90,7 +90,7 @@ class PessimisticReward(RewardModel):
         self.to(region.sample.device)
 
     def observe(self, steps: Plans, past: Past | None = None) -> Stages:
-        """As the reward itself."""
+        """The stage at each step, as the reward itself tells it."""
         return self.model.observe(steps, past)
 
     def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
@@ -113,7 +113,7 @@ class Familiarity(RewardModel):
         self.to(region.sample.device)
 
     def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
-        """Of each plan step by itself."""
+        """The reward of each plan step by itself."""
         return self.region(plan[..., self.inputs]).to(plan.dtype)
 
 

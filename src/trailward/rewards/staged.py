@@ -217,7 +217,7 @@ def fit_memory(
         normalizer: of observations.
         features: entries of the observation that make up a place.
         radius: how near counts as a visit, model space.
-        config: how.
+        config: how the place is looked for.
     """
     windows, chosen = Windows(demonstrations, spec), list(features)
     normalizer = Normalizer(normalizer.shift.cpu(), normalizer.scale.cpu())

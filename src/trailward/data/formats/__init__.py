@@ -47,7 +47,7 @@ FORMATS: Registry[Format] = Registry(
         "table": Format("Parquet or CSV table", table.recognises, table.read_table),
     },
 )
-"""By name, in the order asked: the first that recognises a path reads it."""
+"""Formats by name, in the order asked: the first that recognises a path reads it."""
 
 
 def read_recording(

@@ -21,7 +21,7 @@ from trailward.data.formats.rows import (
 )
 
 _MOST_ENTRIES = 1_000
-"""Of one array of observations; those with more are pictures or clouds of points."""
+"""Most entries of an array of observations; with more it is pictures or clouds of points."""
 
 
 def read_robomimic(path: Path, data: Any) -> Recording:
@@ -110,7 +110,7 @@ def _episode(
 
 
 def shown(name: str | bytes) -> str:
-    """Of a field: h5py gives bytes where a name is not UTF-8."""
+    """The name of a field; h5py gives bytes where it is not UTF-8."""
     return name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
 
 

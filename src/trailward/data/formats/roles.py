@@ -142,7 +142,7 @@ def find_roles(file: Path, names: Sequence[str], layout: TableLayout) -> Roles:
 
 
 def _observed(names: Sequence[str]) -> list[str]:
-    """Of LeRobot's features the state; of other columns all."""
+    """The columns observed: LeRobot's features of the state, or all other columns."""
     features = [name for name in names if name.startswith("observation.")]
     return [name for name in _STATES if name in names] or features or list(names)
 

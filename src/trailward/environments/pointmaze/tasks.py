@@ -27,7 +27,7 @@ class MazeTask(Task):
     """A task whose reward observations tell.
 
     Attributes:
-        maze: where.
+        maze: the map.
     """
 
     maze: Maze
@@ -146,7 +146,7 @@ class OrderedTask(MazeTask):
         return TourController(self.maze, np.array(stops))
 
     def when_standing(self) -> MazeTask:
-        """To be at the second cell, once the first one has been visited."""
+        """The goal is the second cell, once the first one has been visited."""
         return GoalTask(self.maze, self.then)
 
     def succeeded(self, episode: Episode) -> bool:
