@@ -154,7 +154,7 @@ def _parse(verb: str, arguments: list[str]) -> Any:
     elif asks:
         kind, hidden = _essential(kind)
         if hidden:
-            description += f"\n\nMore settings, of {hidden}: trailward {verb} --help-all"
+            description += f"\n\nMore settings ({hidden}): trailward {verb} --help-all"
     return tyro.cli(
         kind,
         args=arguments,

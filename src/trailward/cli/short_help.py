@@ -43,7 +43,7 @@ def print_short_help(verb: str, module: str) -> None:
     groups = [name for name, _ in _fields(kind) if name not in shown]
     about = ast.get_docstring(kind) or ""
     if groups:
-        about += f"\n\nMore settings, of {', '.join(groups)}: trailward {verb} --help-all"
+        about += f"\n\nMore settings ({', '.join(groups)}): trailward {verb} --help-all"
     tyro.cli(
         make_dataclass(kind.name, own, kw_only=True),
         args=["--help"],
