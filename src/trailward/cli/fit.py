@@ -33,7 +33,7 @@ class Fit:
     """Further recordings of those, to judge by; never learnt from."""
     animal: str | None = None
     """The column that tells who made a demonstration: all of an animal are left out together. The
-    one called animal, if there is one, if not given."""
+    one called animal, individual or subject, or the file, if not given."""
     group_by: str | None = None
     """A column of text, such as sex: each group of demonstrations gets a reward of its own."""
     walls: Path | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from trailward.data.dataset import Dataset, check_time_steps
 
-_ANIMAL = "animal"
+_ANIMALS = ("animal", "animal_id", "individual", "individual-local-identifier", "subject", "file")
 _HORIZON, _ACTING_HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 16, 0.75, 64, 2
 
 
@@ -97,7 +97,7 @@ def choose(
         "stride": max(1, round(span / max(horizon - 1, 1))) if recorded_only else 1,
         "add_rates": recorded_only,
         "hold_ends": recorded_only,
-        "animal": _ANIMAL if _ANIMAL in demonstrations.attributes else None,
+        "animal": next((n for n in _ANIMALS if n in demonstrations.attributes), None),
     }
     choices = Choices(**found | given)
     if choices.weigh_by not in ("track", "time"):

@@ -381,3 +381,11 @@ def test_settings_of_time_are_checked(name: str) -> None:
     with pytest.raises(DataError) as found:
         TableLayout(**{name: -1})
     assert found.value.place == name
+
+
+def test_tracks_of_a_folder_without_ids_know_their_file(tmp_path: Path) -> None:
+    for name in ("wolf", "lion"):
+        rows = [f"{0.5 * i},{i},{2 * i}" for i in (0, 1, 2, 3, 20, 21, 22)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["time (s),x,y", *rows]) + "\n")
+    data = read_dataset(tmp_path)
+    assert data.attributes == {"file": ("lion", "lion", "wolf", "wolf")}  # a gap cuts each

@@ -288,7 +288,7 @@ def _time_step(
 def _attributes(
     blocks: Sequence[_Block], roles: Roles, order: np.ndarray, bounds: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Text that is the same in all of an episode, by column, for each row; and ids.
+    """Text that is the same in all of an episode, by column, for each row; and ids, or files.
 
     Raises:
         DataError: if other text is among the columns to be observed: it may be a typing error.
@@ -307,6 +307,9 @@ def _attributes(
     for number, name in enumerate(roles.episode):
         parts = [block.episodes[number].to_numpy() for block in blocks]
         found[name] = np.concatenate([np.asarray(part).astype(str) for part in parts])
+    if not roles.episode and len(blocks) > 1:
+        names = [block.file.stem for block in blocks]
+        found["file"] = np.repeat(names, [len(block.frames) for block in blocks])
     return found
 
 
