@@ -29,7 +29,9 @@ class TransportReward:
     one under which the episode's return is highest counts. The rewards are of a whole episode:
     where the order of observations changes, rewards move with them and none changes.
 
-    Defaults are the paper's for MuJoCo tasks.
+    Defaults are the paper's for MuJoCo tasks. Deviation: the authors weigh every step by 1/1000,
+    their longest episode; an episode of T steps weighs each by 1/T here, so that all mass is
+    carried when lengths differ.
 
     Args:
         demonstrations: environment units.

@@ -123,8 +123,12 @@ class DenoisingScoreMatching:
 
     ``|x0 + c(x_i) - d|^2``, where ``x_i`` is the demonstration window ``d`` with noise, ``x0`` its
     clean estimate and ``c`` the guide's correction. In the form of scores it is denoising
-    likelihood score matching (Chao et al. 2022, arXiv 2203.14206, the DLSM loss), with a reward
-    in place of a classifier's log-likelihood.
+    likelihood score matching (Chao et al. 2022, arXiv 2203.14206, the DLSM loss), weighted by
+    signal-to-noise ratio as the denoiser's own training is.
+
+    Deviations: a reward replaces a classifier's log-likelihood; there is one class, and the
+    paper's cross-entropy term is left out; the gradient is taken at the clean estimate, not
+    through the denoiser. Nothing is said of the reward where demonstrations never pass.
     """
 
     needs_play: bool = False
@@ -142,7 +146,14 @@ class Logit:
 
     What the guide climbs (:meth:`GuidedDenoiser.logit`) is the logit, so plans are guided by the
     estimated log-ratio of the two densities: discriminator guidance (Kim et al. 2023, arXiv
-    2211.17091, section 3), with one discriminator for all noise levels.
+    2211.17091, section 3). The paper adds the gradient of the logit to the score, which moves a
+    clean estimate by ``(1 - a) / sqrt(a)`` times it; the guide ``clean`` does the same up to its
+    limit of 1, whatever the scale. The logit guides, not its sigmoid, which is flat where the two
+    are easily told apart.
+
+    Deviations: the paper's discriminator sees noise and diffusion step and tells data from samples
+    of the model. Ours sees what the guide gives the reward, is one function for all diffusion
+    steps, tells demonstrations from play data, and is differentiated at the clean estimate.
     """
 
     needs_play: bool = True
@@ -162,6 +173,11 @@ class RelativeReward:
     ``|c(x_i) - (e(x_i) - x0(x_i))|^2`` on noised demonstration and play windows, where ``e`` is the
     clean estimate of an expert denoiser: the relative reward function (Nuti et al. 2023, arXiv
     2306.01804, algorithm 1) of the two.
+
+    Deviations: the expert is trained further from the base instead of on much data of its own, and
+    only at the guided moves; differences are of clean estimates, weighted alike, rather than of
+    noise; the reward has no diffusion step. ``dlsm`` asks for the same correction, on
+    demonstrations alone, from single windows instead of the expert's mean of them.
     """
 
     needs_play: bool = True
