@@ -8,7 +8,13 @@ import pytest
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.data.tracks import TrackRows
-from trailward.judging.cross_validation import Reading, auc, chance, cross_validate
+from trailward.judging.cross_validation import (
+    CrossValidation,
+    Reading,
+    auc,
+    chance,
+    cross_validate,
+)
 
 ROWS = TrackRows.of(Dataset([Episode(np.full((6, 1), float(n))) for n in range(10)]))
 
@@ -72,3 +78,14 @@ def test_animals_of_many_demonstrations_do_not_narrow_the_interval() -> None:
 
 def test_ties_count_half() -> None:
     assert auc(np.array([1.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.625)
+
+
+def test_a_reading_is_ahead_only_beyond_chance() -> None:
+    ranks = {"a": np.array([0.9, 0.8, 0.7, 0.9]), "b": np.array([0.8, 0.7, 0.6, 0.8]),
+             "c": np.array([0.1, 1.0, 1.0, 0.2])}  # fmt: skip
+    chances = {name: chance(each) for name, each in ranks.items()}
+    found = CrossValidation({"whole": chances, "first half": chances}, ranks, ranks)
+    assert found.is_ahead("a", "b", least=0.03)
+    assert not found.is_ahead("a", "b", least=0.2)
+    assert found.score("a") > found.score("c") + 0.2
+    assert not found.is_ahead("a", "c", least=0.03)

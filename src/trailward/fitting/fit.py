@@ -438,8 +438,7 @@ def judge_demonstrations(prepared: Prepared, shown: Sequence[int] | None = None)
         rivals = [name for name in validation.ranks if name not in LEARNT]
         naive = validation.best([name for name in rivals if is_map(name)])
         learnt, best = validation.best(own), validation.best(rivals)
-        ahead = validation.score(best) - validation.score(learnt)
-        kept = best if ahead > _BETTER else learnt
+        kept = best if validation.is_ahead(best, learnt, least=_BETTER) else learnt
     weights = prepared.reward_judge.learn(shown)
     reward = _learnt_reward(prepared, shown, weights)
     return Fitted(prepared, shown, validation, naive, learnt, kept, reward, weights)

@@ -77,14 +77,26 @@ class CrossValidation:
         chances: by part of the track, then by reading.
         ranks: the share of play tracks that each demonstration, left out, is ranked above; by
             reading, whole tracks, in the order of the demonstrations.
+        half_ranks: the same of first halves.
     """
 
     chances: Mapping[str, Mapping[str, Chance]]
     ranks: Mapping[str, Float[np.ndarray, "demonstration"]]
+    half_ranks: Mapping[str, Float[np.ndarray, "demonstration"]]
 
     def score(self, reading: str) -> float:
         """The mean rank by whole tracks and first halves: where they are, and are heading."""
         return float(np.mean([self.chances[part][reading].rank for part in PARTS]))
+
+    def is_ahead(self, reading: str, other: str, *, least: float) -> bool:
+        """Whether a reading's score is above another's by more than ``least``, and than by chance.
+
+        By chance means within two standard errors of the mean difference over demonstrations.
+        """
+        ranks = [(each[reading] - each[other]) / 2 for each in (self.ranks, self.half_ranks)]
+        gains = ranks[0] + ranks[1]
+        error = float(gains.std(ddof=1)) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        return self.score(reading) - self.score(other) > max(least, 2 * error)
 
     def best(self, readings: Sequence[str] | None = None) -> str:
         """The reading that does best; the first of those that do equally well."""
@@ -147,7 +159,7 @@ def cross_validate(
         part: {name: chance(found, weights) for name, found in names.items()}
         for part, names in ranks.items()
     }
-    return CrossValidation(chances, ranks["whole"])
+    return CrossValidation(chances, ranks["whole"], ranks["first half"])
 
 
 def chance(
