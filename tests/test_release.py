@@ -74,6 +74,8 @@ def test_the_wheel_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
         ).stdout
 
     assert run("trailward", "--version") == f"trailward {PROJECT['version']}\n"
-    planned = json.loads(run("trailward", "plan", "--start", "1", "-1", "0", "0"))
+    planned = json.loads(
+        run("trailward", "plan", "--diffuser", "umaze", "--start", "1", "-1", "0", "0")
+    )
     assert planned["plans"][0][0] == pytest.approx([1, -1, 0, 0], abs=1e-4)
     assert str(venv) in run("python", "-c", "import trailward; print(trailward.__file__)")
