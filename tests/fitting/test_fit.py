@@ -121,6 +121,11 @@ def test_everything_is_written(folder: Path) -> None:
     figures = json.loads((folder / "fit.json").read_text())
     assert figures["left_out"]["whole"][FORECAST]["count"] == 3
     assert set(figures["test"][FORECAST]) == {"whole", "first half"}
+    tested = figures["test"][FORECAST]["whole"]
+    fitted, told = fitted_in(folder)
+    assert tested["rank"] == pytest.approx(fitted.test_auc(FORECAST))
+    assert (tested["count"], tested["low"] < tested["value"] <= tested["high"]) == (6, True)
+    assert any("The 6 tracks to judge by rank above" in sentence for sentence in told)
     with np.load(folder / "map.npz") as arrays:
         inside = np.isfinite(arrays["reward"])
         left, right, bottom, top = arrays["extent"]

@@ -28,10 +28,12 @@ from trailward.diffusion.training import Batches, TrainingConfig, train_diffuser
 from trailward.fitting.choices import Choices, choose
 from trailward.fitting.plausibility import compare_movement, warnings_of
 from trailward.judging.cross_validation import (
+    Chance,
     CrossValidation,
     Judge,
     Reading,
     auc,
+    chance,
     cross_validate,
 )
 from trailward.judging.forecast import (
@@ -414,6 +416,12 @@ class Fitted:
         names = [] if self.validation is None else list(self.validation.ranks)
         own = [name for name in names if name.startswith(ENDS)]
         return self.validation.best(own) if self.validation is not None and own else None
+
+    def test_chance(self, reading: str | None = None, part: str = "whole") -> Chance:
+        """How the tracks that were judged only rank, with an interval among the unlike."""
+        scores = self.scores(reading, part)
+        judged = self.prepared.recordings.judged
+        return chance(np.array([auc(scores[[n]], scores[self.others]) for n in judged]))
 
     def test_auc(self, reading: str | None = None, part: str = "whole") -> float:
         """How the tracks that were judged only rank above those not known to be demonstrations."""

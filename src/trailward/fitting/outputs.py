@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from trailward.data.tracks import PARTS
 from trailward.environments.drawing import DEMONSTRATIONS, GUIDED, PLAY, WALL, draw_paths
 from trailward.fitting.fit import Fitted, warnings_about
 from trailward.fitting.map import RewardMap, draw_map, find_place
@@ -101,7 +102,7 @@ def figures_of(fitted: Fitted, drawn: RewardMap | None) -> dict[str, Any]:
         found["ranks"] = {name: ranks.tolist() for name, ranks in validation.ranks.items()}
     if len(prepared.recordings.judged):
         found["test"] = {
-            name: {part: fitted.test_auc(name, part) for part in ("whole", "first half")}
+            name: {part: asdict(fitted.test_chance(name, part)) for part in PARTS}
             for name in fitted.readings
         }
     if drawn is not None:
@@ -135,6 +136,12 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
                 "Counting which plans end where demonstrations ended, without a reward, gives "
                 f"{_said(chances[fitted.ends])}."
             )
+    if len(fitted.prepared.recordings.judged):
+        found = fitted.test_chance(fitted.learnt)
+        told.append(
+            f"The {found.count} tracks to judge by rank above {found.rank:.3f} of the others by "
+            f"the learnt reward, so above someone unlike them with a chance of {_said(found)}."
+        )
     told.append(f"The reading to use is '{fitted.kept}'.")
     if drawn is not None:
         where = _place_words(drawn)
