@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/page.py
     .venv/bin/python benchmarks/page.py --screenshots docs/images
     .venv/bin/python benchmarks/page.py --example src/trailward/web/example
+    .venv/bin/python benchmarks/page.py --parts paint draw hostile
 
 The last line is one JSON object: ``first_paint_ms`` and ``bytes`` of the page,
 ``map_updates_per_second`` while a reward is learnt, ``draw_to_reward_seconds`` from the first
@@ -22,11 +23,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "web"))
 
+import numpy as np
 from browser import Visit, chromium
 from hostile import hostile_files, hostile_requests
 from playwright.sync_api import Browser, expect
@@ -39,6 +42,10 @@ DRAWINGS = (
 )
 END = [1, 1]
 """The cell where all of them end."""
+
+PARTS = ("paint", "draw", "clients", "tabs", "train", "hostile")
+"""What is measured: the first paint, drawing and learning, 50 pages at once, every tab, a painted
+maze, and hostile requests."""
 
 PAINTED = [(2, 2), (2, 3), (2, 4), (3, 4), (4, 2), (5, 2), (5, 5)]
 """Cells that get walls, on a grid of 6 rows and 8 columns with a border."""
@@ -70,7 +77,7 @@ def draw_and_learn(browser: Browser, served: Served) -> tuple[Visit, dict[str, A
     visit.status("Learnt in", 600)
     ended = time.perf_counter()
     marks = visit.page.evaluate("() => performance.getEntriesByName('map').map(e => e.startTime)")
-    during = marks[:-2]  # what is shown at the end is no update while learning
+    during = marks[:-1]  # what is shown at the end is no update while learning
     board = served.ask(f"/api/boards/{board_name(visit)}")
     return visit, {
         "draw_to_reward_seconds": round(ended - began, 2),
@@ -105,7 +112,7 @@ def paint_and_plan(browser: Browser, served: Served) -> tuple[Visit, float]:
 
 def many_clients(served: Served, board: str, count: int = 50) -> dict[str, Any]:
     """So many pages at once while a job runs: every file, the board, and open events."""
-    job = served.ask(f"/api/boards/{board}/learn", {"num_steps": 1000})
+    job = served.ask(f"/api/boards/{board}/judge", {"task": "corner"})
     names = [
         path.name for path in (Path(__file__).parents[1] / "src/trailward/web/static").iterdir()
     ]
@@ -134,11 +141,13 @@ def many_clients(served: Served, board: str, count: int = 50) -> dict[str, Any]:
         thread.start()
     for thread in threads:
         thread.join()
+    running = len(served.ask("/api/state")["running"])
     served.ask(f"/api/jobs/{job['job']}/stop", {})
     ordered = sorted(seconds)
     return {
         "clients": count,
         "requests": len(seconds),
+        "jobs_running": running,
         "errors": len(errors),
         "ms_median": round(1000 * statistics.median(ordered), 1),
         "ms_95_percent": round(1000 * ordered[int(0.95 * len(ordered))], 1),
@@ -167,12 +176,97 @@ def _files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def picture(visit: Visit, folder: Path | None, name: str, *, settled_ms: int = 1500) -> None:
-    """A screenshot, if a folder is given."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        visit.page.wait_for_timeout(settled_ms)
-        visit.page.screenshot(path=folder / f"page-{name}.png")
+LOOKS: dict[str, dict[str, Any]] = {
+    "": {},
+    "-dark": {"color_scheme": "dark"},
+    "-narrow": {"viewport": {"width": 400, "height": 900}},
+    "-narrow-dark": {"viewport": {"width": 400, "height": 900}, "color_scheme": "dark"},
+}
+"""Light is for docs; the others are to be looked at."""
+
+
+def pictures(browser: Browser, address: str, name: str, folder: Path | None, *ready: str) -> None:
+    """Screenshots of what an address shows, in every look, if a folder is given.
+
+    Args:
+        browser: Chromium.
+        address: with the board and the settings.
+        name: of the picture.
+        folder: gets ``page-NAME.png``, and beside it ``looks/page-NAME-LOOK.png``.
+        ready: selectors that are there once everything is shown.
+    """
+    for look, context in LOOKS.items():
+        if folder is None:
+            return
+        visit = Visit.to(browser, address, **context)
+        for selector in ready:
+            expect(visit.page.locator(selector)).to_be_visible(timeout=60_000)
+        visit.page.wait_for_timeout(2500)
+        place = (folder if not look else folder / "looks") / f"page-{name}{look}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        visit.page.screenshot(path=place, full_page=bool(look))
+        visit.page.context.close()
+        if visit.complaints:
+            raise RuntimeError(f"{name}{look}: {visit.complaints}")
+
+
+def walks() -> str:
+    """Tracks of people who cross a square, as CSV; the first twelve stop at a fountain."""
+    draw = np.random.default_rng(4)
+    lines = ["person,time (s),x (m),y (m)"]
+    for person in range(90):
+        angle, other = draw.uniform(0, 2 * np.pi, 2)
+        begin = 9 * np.array([np.cos(angle), np.sin(angle)])
+        end = 9 * np.array([np.cos(other), np.sin(other)])
+        if person < 12:
+            end = np.array([2.5, 1.5]) + draw.normal(0, 0.4, 2)
+        bend = draw.normal(0, 1.2, 2)
+        for step, share in enumerate(np.minimum(np.linspace(0, 1.15, 24), 1.0)):
+            place = begin + share * (end - begin) + bend * np.sin(np.pi * share)
+            x, y = place + draw.normal(0, 0.05, 2)
+            lines.append(f"{person},{step},{x:.2f},{y:.2f}")
+    return "\n".join(lines) + "\n"
+
+
+def show_tabs(browser: Browser, served: Served, board: str, folder: Path | None) -> dict[str, Any]:
+    """Use every tab once, and take pictures of each; how long that takes."""
+    found: dict[str, Any] = {}
+    home = served.address
+    maze = f"{home}/#maze?board={board}&start=-1.00,-1.00"
+    pictures(browser, maze, "maze", folder, "#learn", "#maze-legend")
+    asking = Visit.to(browser, f"{home}/#ask?board={board}")
+    for number, key in enumerate("120", 1):
+        expect(asking.page.locator("#readings li").first).to_be_visible(timeout=60_000)
+        asking.page.keyboard.press(key)
+        expect(asking.page.locator("#ask-status")).to_contain_text(
+            f"{number} answered", timeout=60_000
+        )
+    pictures(browser, f"{home}/#ask?board={board}", "ask", folder, "#ask-shown", "#readings")
+    tracks = Visit.to(browser, f"{home}/#tracks")
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "square.csv"
+        file.write_text(walks(), encoding="utf-8")
+        tracks.page.set_input_files("#file-everybody", file)
+        expect(tracks.page.locator("#track-status")).to_contain_text("90 tracks", timeout=60_000)
+    tracks.page.fill("#picked", ", ".join(str(number) for number in range(12)))
+    tracks.page.click("#pick")
+    expect(tracks.page.locator("#fit")).to_be_enabled(timeout=30_000)
+    tracks.page.select_option("#fit-minutes", "1")
+    began = time.perf_counter()
+    tracks.page.click("#fit")
+    expect(tracks.page.locator("#take")).to_be_visible(timeout=900_000)
+    found["fit_seconds"] = round(time.perf_counter() - began, 1)
+    pictures(browser, tracks.page.url, "tracks", folder, "#take", "#track-legend")
+    running = Visit.to(browser, f"{home}/#running")
+    began = time.perf_counter()
+    running.page.click("#race")
+    expect(running.page.locator("#race-shown")).to_be_visible(timeout=900_000)
+    found["runs_seconds"] = round(time.perf_counter() - began, 1)
+    pictures(browser, running.page.url + "&moment=120", "runs", folder, "#race-shown")
+    for visit in (asking, tracks, running):
+        found.setdefault("complaints", []).extend(visit.complaints)
+        visit.page.context.close()
+    return found
 
 
 def keep_example(served: Served, board: str, folder: Path) -> None:
@@ -191,42 +285,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--screenshots", type=Path, help="folder for pictures of every tab")
     parser.add_argument("--example", type=Path, help="folder for the packaged example")
-    parser.add_argument("--quick", action="store_true", help="nothing that is trained")
+    parser.add_argument(
+        "--parts", nargs="*", default=PARTS, choices=PARTS, help="what to measure; everything"
+    )
     given = parser.parse_args()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as home, serving(Path(home) / "out") as served:
-        time.sleep(0 if given.quick else 8)  # the workers load PyTorch meanwhile
+        time.sleep(8)  # the workers load PyTorch meanwhile
         with chromium() as browser:
-            figures["first_paint_ms"], figures["bytes"] = first_paint(browser, served)
-            if not given.quick:
-                figures |= measure(browser, served, given.screenshots, given.example)
-        figures["hostile"] = refuse(served)
+            if "paint" in given.parts:
+                figures["first_paint_ms"], figures["bytes"] = first_paint(browser, served)
+            figures |= measure(browser, served, given.parts, given.screenshots, given.example)
+        if "hostile" in given.parts:
+            figures["hostile"] = refuse(served)
     for name, value in figures.items():
         print(f"{name:>24}  {value}")
     print(json.dumps(figures))
 
 
 def measure(
-    browser: Browser, served: Served, screenshots: Path | None, example: Path | None
+    browser: Browser,
+    served: Served,
+    parts: Sequence[str],
+    screenshots: Path | None,
+    example: Path | None,
 ) -> dict[str, Any]:
     """What takes learning and training."""
-    visit, found = draw_and_learn(browser, served)
-    visit.click((-1, -1))
-    visit.status("12 plans")
-    picture(visit, screenshots, "maze")
-    if example is not None:
-        keep_example(served, board_name(visit), example)
-    found["clients"] = many_clients(served, board_name(visit))
-    painted, found["paint_to_plans_seconds"] = paint_and_plan(browser, served)
-    picture(painted, screenshots, "painted")
-    running = Visit.to(browser, served.address + "/#running")
-    running.page.click("#race")
-    expect(running.page.locator("#race-shown")).to_be_visible(timeout=600_000)
-    running.page.locator("#moment").fill("120")
-    picture(running, screenshots, "halfcheetah")
-    for each in (visit, painted, running):
-        found.setdefault("complaints", []).extend(each.complaints)
-        each.page.context.close()
+    found: dict[str, Any] = {}
+    if set(parts) & {"draw", "clients", "tabs"}:
+        visit, figures = draw_and_learn(browser, served)
+        found |= figures
+        board = board_name(visit)
+        visit.page.context.close()
+        if example is not None:
+            keep_example(served, board, example)
+        if "clients" in parts:
+            found["clients"] = many_clients(served, board)
+        if "tabs" in parts:
+            found |= show_tabs(browser, served, board, screenshots)
+        found.setdefault("complaints", []).extend(visit.complaints)
+    if "train" in parts:
+        painted, found["paint_to_plans_seconds"] = paint_and_plan(browser, served)
+        pictures(browser, painted.page.url, "painted", screenshots, "#learn")
+        found.setdefault("complaints", []).extend(painted.complaints)
     return found
 
 

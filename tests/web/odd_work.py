@@ -23,6 +23,14 @@ def count(control: Control, board: str, total: int) -> dict[str, int]:
     return {"counted": total}
 
 
+def finish(control: Control, board: str) -> str:
+    control.progress("Working", 0, 1)
+    while not control.stopped:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    return "kept"
+
+
 def sleep(control: Control, board: str) -> None:
     time.sleep(60)
 
@@ -55,7 +63,7 @@ def say(control: Control, board: str) -> str:
     return "heard"
 
 
-VERBS = {f.__name__: f for f in (echo, count, sleep, refuse, stumble, die, leave, eat, say)}
+VERBS = {f.__name__: f for f in (echo, count, finish, sleep, refuse, stumble, die, leave, eat, say)}
 
 
 def warm_up() -> None:

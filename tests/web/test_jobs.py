@@ -1,6 +1,7 @@
 """Jobs are done one after another, and whatever becomes of one, the next is done."""
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trailward.web.jobs import BusyError, Job, JobError, Jobs, Limits
+from trailward.web.jobs import LOST, NOTE, BusyError, Job, JobError, Jobs, Limits
 
 HERE = Path(__file__).parent
 Scene = Callable[[Jobs], Awaitable[Any]]
@@ -86,6 +87,46 @@ def test_progress_is_told_and_a_job_that_is_stopped_keeps_what_it_has(
     assert told[0]["state"] == "waiting"
     assert told[-1]["state"] == "done"
     assert any(each["shown"].get("stage") == "Counting" for each in told)
+
+
+def test_a_job_that_has_heard_gets_the_time_to_keep_what_it_has(
+    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trailward.web.jobs._STOPPING", 0.2)
+
+    async def scene(jobs: Jobs) -> Job:
+        job = jobs.add("board", "finish", {})
+        while not job.shown:
+            await asyncio.sleep(0.01)
+        await jobs.stop(job)
+        await job.ended.wait()
+        return job
+
+    job = play(scene)
+    assert (job.state, job.answer) == ("done", "kept")
+    assert job.shown["stopping"] is True
+
+
+def test_what_a_server_was_doing_when_it_ended_is_told_by_the_next(
+    play: Callable[..., Any], tmp_path: Path
+) -> None:
+    async def ends(jobs: Jobs) -> None:
+        await ended(jobs, "echo", value=1)
+        job = jobs.add("board", "count", {"total": 1000})
+        while not job.shown:
+            await asyncio.sleep(0.01)
+
+    async def begins(jobs: Jobs) -> tuple[list[Job], list[Job]]:
+        lost = jobs.of("board")
+        again = jobs.add("board", "count", {"total": 1})
+        await again.ended.wait()
+        return lost, jobs.of("board")
+
+    play(ends)
+    (lost,), (again,) = play(begins)
+    assert (lost.verb, lost.state, lost.why) == ("count", "failed", LOST)
+    assert (again.state, again.answer) == ("done", {"counted": 1})
+    assert json.loads((tmp_path / NOTE).read_text()) == []
 
 
 def test_a_job_that_waits_can_be_stopped(play: Callable[..., Any]) -> None:

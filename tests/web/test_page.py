@@ -18,9 +18,6 @@ UPPER_LEFT = [
     [(1, 0), (1, 1), (-1, 1)],
 ]
 
-ENDED = re.compile("Learnt in|Stopped")
-"""What the page says once learning was asked to end: after a look at the reward, or before."""
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -51,6 +48,7 @@ def learnt(browser: Browser, served: Served) -> str:
     visit.page.click("#learn")
     said = visit.status("Learnt in", 300)
     assert "row 1, column 1 (the star)" in said
+    expect(visit.page.locator("#learning")).to_be_hidden(timeout=120_000)
     address = visit.page.url
     visit.page.context.close()
     assert visit.complaints == []
@@ -66,7 +64,7 @@ def test_the_reward_is_highest_where_the_drawings_end(served: Served, learnt: st
     board = board_of(served, learnt)
     assert [drawing["why"] for drawing in board["drawings"]] == [None, None, None]
     assert board["learnt"]["map"]["best_cell"] == [1, 1]
-    assert len(board["learnt"]["losses"]) == 80
+    assert 25 <= len(board["learnt"]["losses"]) <= 50
     assert board["learnt"]["losses"][-1] < board["learnt"]["losses"][0]
 
 
@@ -92,12 +90,12 @@ def test_a_click_shows_a_fan_of_plans_and_play_runs_one(visit: Visit, learnt: st
     page.locator("#step").fill("0")
     expect(page.locator("#step + output")).to_have_text("0 of 8")
     page.get_by_role("radio", name="Without").click()
-    page.locator("#candidates").fill("4")
+    page.locator("#candidates").fill("10")
     page.locator("#candidates").dispatch_event("change")
-    visit.status("4 plans")
+    visit.status("10 plans")
     page.get_by_role("radio", name="With the reward").click()
     page.click("#play")
-    assert "the ball is at row" in visit.status("After 300 steps", 90)
+    assert "stays at row 1, column 1." in visit.status("After 300 steps", 90)
 
 
 def test_a_line_through_a_wall_is_kept_up_to_it_and_says_so(visit: Visit) -> None:
@@ -135,7 +133,7 @@ def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: 
         expect(each.locator("#learning p")).to_contain_text("Learning", timeout=30_000)
     other.page.click("#stop")
     for each in (page, other.page):
-        expect(each.locator("#maze-status")).to_have_text(ENDED, timeout=60_000)
+        expect(each.locator("#maze-status")).to_contain_text("Learnt in", timeout=60_000)
     expect(page.locator("#stop")).to_be_hidden()
 
 
@@ -152,7 +150,7 @@ def test_a_worker_that_is_killed_says_so_and_the_page_goes_on(visit: Visit, serv
     page.click("#learn")
     expect(page.locator("#learning p")).to_contain_text("Learning:", timeout=60_000)
     page.click("#stop")
-    expect(page.locator("#maze-status")).to_have_text(ENDED, timeout=60_000)
+    visit.status("Learnt in", 60)
 
 
 def _busy(process: int) -> int:
@@ -194,6 +192,82 @@ def test_the_address_holds_the_settings(visit: Visit, learnt: str) -> None:
     expect(visit.page.get_by_role("radio", name="Without")).to_be_checked()
 
 
+def test_answers_settle_what_the_reward_means(visit: Visit, served: Served, learnt: str) -> None:
+    from trailward import LearntReward
+    from trailward.learning.answers import read_answers
+
+    page = visit.page
+    visit.open(learnt)
+    expect(page.locator("#learn")).to_have_text("Learn again")
+    page.get_by_role("tab", name="Which is better?").click()
+    says, status = page.locator("#ask-says"), page.locator("#ask-status")
+    expect(says).to_have_text(
+        "These demonstrations cannot tell a slope from a place.", timeout=30_000
+    )
+    before = page.locator("#readings").inner_text()
+    page.keyboard.press("1")
+    expect(status).to_contain_text("1 answered", timeout=30_000)
+    after = page.locator("#readings").inner_text()
+    assert after != before
+    page.keyboard.press("0")
+    expect(status).to_contain_text("2 answered", timeout=30_000)
+    assert page.locator("#readings").inner_text() != after
+    assert visit.violations() == []
+    folder = served.out / board_of(served, learnt)["board"]
+    spec = LearntReward.load(folder / "reward").spec
+    kept = read_answers(folder / "answers.jsonl", spec)
+    assert [answer.choice for answer in kept] == ["first", "equal"]
+    page.click("#ask-forget")
+    expect(page.locator("#ask-forget")).to_be_disabled(timeout=30_000)
+    assert not (folder / "answers.jsonl").exists()
+
+
+def test_a_second_set_of_paths_is_compared_and_never_learnt_from(visit: Visit) -> None:
+    page = visit.page
+    page.click("#example")
+    visit.status("12 plans", 20)
+    page.check("#second")
+    visit.draw([(-1, -1), (1, -1), (1, 1), (-0.9, 0.9)])
+    expect(page.locator("#drawings li").last).to_contain_text("to compare")
+    page.click("#compare")
+    figures = page.locator("#figures")
+    expect(figures).to_contain_text("earns more than", timeout=60_000)
+    rank, apart = re.findall(r"than (\d+)%.* ends (\S+) m", figures.inner_text(), re.DOTALL)[0]
+    assert int(rank) >= 90
+    assert float(apart) < 0.8
+
+
+def test_a_maze_is_painted_and_its_preparation_is_stopped(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_role("radio", name="Paint one").click()
+    visit.click((-2.5, 1.5), (10, 8))
+    page.click("#paint-done")
+    expect(page.locator("#prepare p")).to_contain_text("Recording aimless play", timeout=60_000)
+    page.click("#prepare button")
+    expect(page.locator("#maze-status")).to_have_text("Stopped.", timeout=30_000)
+    expect(page.locator("#prepare")).to_be_hidden()
+
+
+def test_a_server_that_is_started_again_says_what_was_lost(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with serving(tmp_path / "out") as server:
+        visit = Visit.to(browser, server.address + "/")
+        visit.draw(UPPER_LEFT[2])
+        visit.page.click("#learn")
+        expect(visit.page.locator("#learning")).to_be_visible(timeout=20_000)
+        place = visit.page.url.partition("#")[2]
+        visit.page.context.close()
+    with serving(tmp_path / "out") as server:
+        visit = Visit.to(browser, f"{server.address}/#{place}")
+        alert = visit.page.get_by_role("alert")
+        expect(alert).to_contain_text("the server ended while it was at this", timeout=20_000)
+        expect(visit.page.locator("#drawings li")).to_have_count(1)
+        expect(visit.page.locator("#learn")).to_be_enabled()
+        visit.page.context.close()
+        assert visit.complaints == []
+
+
 def test_a_finished_example_loads_at_once(visit: Visit) -> None:
     visit.page.click("#example")
     visit.status("12 plans", 20)
@@ -222,6 +296,14 @@ def test_dropped_tracks_are_read_shown_and_picked(visit: Visit, tmp_path: Path) 
     page.click("#pick")
     expect(page.locator("#track-status")).to_have_text("2 tracks are taken.", timeout=20_000)
     expect(page.locator("#fit")).to_be_enabled()
+    page.click("#draw-walls")
+    box = page.locator("#tracks").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] + 60, steps=3)
+    page.mouse.up()
+    expect(page.locator("#track-status")).to_contain_text("1 wall.", timeout=20_000)
     assert visit.violations() == []
 
 

@@ -12,7 +12,6 @@ from trailward.cli.collect import check_made_for
 from trailward.cli.flags import (
     Say,
     flag_value,
-    load_reward,
     read_for,
     settings_of,
     with_environment,
@@ -25,6 +24,7 @@ from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
 from trailward.judging.place_map import read_walls
 from trailward.judging.without_truth import judge_without_truth
+from trailward.learning.files import load_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.running.files import write_arrays, write_json
 from trailward.running.folders import own_folder

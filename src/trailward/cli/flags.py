@@ -3,13 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
 
-from trailward.checkpoint import CheckpointError
 from trailward.data.dataset import Dataset, check_entries, read_dataset, with_choices
 from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
@@ -17,7 +15,6 @@ from trailward.data.tracks import with_rates_like
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import ENVIRONMENTS, Environment, find_environment
 from trailward.learning.learnt_reward import LearntReward
-from trailward.pretrained import model_folder
 
 Say = Callable[[str], None]
 """Tells people something; a line at a time."""
@@ -103,33 +100,3 @@ def read_for(source: str, made: Diffuser | LearntReward, layout: TableLayout) ->
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
     return dataset
-
-
-def load_reward(
-    folder: Path, diffuser: str | None, *, allow_import: bool = False
-) -> tuple[LearntReward, Diffuser]:
-    """A reward to plan with, and its diffuser.
-
-    Args:
-        folder: the reward's.
-        diffuser: folder or packaged name; None for the one that the reward says it was learnt with.
-        allow_import: whether a reward of another package may import the module that it names.
-
-    Raises:
-        CheckpointError: if it was learnt with another diffuser, or that is not there.
-    """
-    learnt = LearntReward.load(folder, allow_import=allow_import)
-    name = diffuser or learnt.provenance.get("diffuser")
-    if name is None:
-        raise CheckpointError(f"the reward in {folder} names no diffuser; give it: --diffuser")
-    try:
-        found = Diffuser.load(model_folder(str(name)))
-    except CheckpointError as error:
-        if diffuser is not None:
-            raise
-        msg = f"{error}; the reward in {folder} was learnt with it: say where it is, --diffuser"
-        raise CheckpointError(msg) from None
-    if learnt.diffuser_fingerprint != found.fingerprint:
-        msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
-        raise CheckpointError(msg)
-    return learnt, found

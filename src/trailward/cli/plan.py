@@ -9,11 +9,12 @@ import numpy as np
 import tyro
 
 from trailward.acting.planner import Planner
-from trailward.cli.flags import Say, load_reward
+from trailward.cli.flags import Say
 from trailward.data.tracks import added_rates
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import find_environment
 from trailward.judging.dynamics import plan_observations
+from trailward.learning.files import load_reward
 from trailward.pretrained import model_folder
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from trailward.checkpoint import CONFIG
 from trailward.cli.flags import Say
 from trailward.optional import import_extra
+from trailward.running.files import write_json
+from trailward.web.boards import SHOWN
 from trailward.web.jobs import Limits
 
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -29,6 +32,8 @@ class Serve:
     printed then carries a token."""
     open: bool = True
     """Open the browser; --no-open does not."""
+    show: tuple[Path, ...] = ()
+    """Folders of learnt rewards of environments that render, to see them run on the page."""
     limits: Limits = field(default_factory=Limits)
     """Limits on what jobs may use."""
 
@@ -38,12 +43,13 @@ class Serve:
         Raises:
             MissingExtraError: if Starlette or uvicorn is not installed.
             OSError: if the port is taken.
-            ValueError: if another server uses the folder.
+            ValueError: if another server uses the folder, or one to show is none of a reward.
         """
         extra = "the page needs Starlette and uvicorn: pip install 'trailward[web]'"
         uvicorn = import_extra("uvicorn", extra)
         app = import_extra("trailward.web.app", extra)
         self.out.mkdir(parents=True, exist_ok=True)
+        shown = {folder.name: str(_reward(folder)) for folder in self.show}
         bound = _bind(self.host, self.port)
         port = bound.getsockname()[1]
         local = self.host in _HERE
@@ -53,6 +59,7 @@ class Serve:
         address = f"http://{hosts[0]}/" + (f"?token={token}" if token else "")
         try:
             with FileLock(self.out / ".lock", timeout=0):
+                write_json(self.out / SHOWN, shown)
                 if not local:
                     say(f"warning: other computers can reach this server at {self.host}; whoever")
                     say("has the address below can use it, and what is sent is not encrypted")
@@ -72,6 +79,14 @@ class Serve:
             raise ValueError(msg) from None
         finally:
             bound.close()
+
+
+def _reward(folder: Path) -> Path:
+    """Where the reward of a folder is: there, or in its part ``reward``."""
+    for place in (folder, folder / "reward"):
+        if (place / CONFIG).is_file():
+            return place.resolve()
+    raise ValueError(f"--show {folder}: no learnt reward is there; name the folder of one")
 
 
 def _bind(host: str, port: int) -> socket.socket:

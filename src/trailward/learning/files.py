@@ -23,6 +23,7 @@ from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, sampling_from_config
 from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
+from trailward.pretrained import model_folder
 from trailward.rewards.contract import from_config
 from trailward.rewards.known_region import KnownRegion
 from trailward.rewards.readings import AS_IS, Readings
@@ -87,6 +88,36 @@ def load(folder: Path, *, device: str | torch.device, allow_import: bool) -> Lea
         return learnt
     place = folder / (place if isinstance(place, str) else FINE_TUNED)
     return replace(learnt, fine_tuned=Diffuser.load(place, device=device))
+
+
+def load_reward(
+    folder: Path, diffuser: str | None = None, *, allow_import: bool = False
+) -> tuple[LearntReward, Diffuser]:
+    """A reward to plan with, and its diffuser.
+
+    Args:
+        folder: the reward's.
+        diffuser: folder or packaged name; None for the one that the reward says it was learnt with.
+        allow_import: whether a reward of another package may import the module that it names.
+
+    Raises:
+        CheckpointError: if it was learnt with another diffuser, or that is not there.
+    """
+    learnt = load(folder, device="cpu", allow_import=allow_import)
+    name = diffuser or learnt.provenance.get("diffuser")
+    if name is None:
+        raise CheckpointError(f"the reward in {folder} names no diffuser; give it: --diffuser")
+    try:
+        found = Diffuser.load(model_folder(str(name)))
+    except CheckpointError as error:
+        if diffuser is not None:
+            raise
+        msg = f"{error}; the reward in {folder} was learnt with it: say where it is, --diffuser"
+        raise CheckpointError(msg) from None
+    if learnt.diffuser_fingerprint != found.fingerprint:
+        msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
+        raise CheckpointError(msg)
+    return learnt, found
 
 
 def _read(

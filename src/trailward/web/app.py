@@ -16,34 +16,41 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from trailward.web.boards import Board, UnknownBoardError, board_names, new_board
+from trailward.web.boards import SHOWN, Board, UnknownBoardError, board_names, new_board
 from trailward.web.guard import Guard, TooLargeError
-from trailward.web.jobs import RUNNING, BusyError, Job, JobError, Jobs, Limits
+from trailward.web.jobs import LOST, RUNNING, BusyError, Job, JobError, Jobs, Limits
 
 _STATIC = Path(str(files("trailward.web"))) / "static"
 _JSON_BYTES, _HEARTBEAT, _BACKLOG = 2**20, 15.0, 64
 
 _QUICK = {
-    "draw": ("line",),
+    "draw": ("line", "second"),
     "expert": ("task", "count"),
     "remove": ("number",),
     "plans": ("start", "scale", "candidates", "seed"),
     "run": ("start", "scale", "candidates", "seed"),
+    "question": ("skipped",),
+    "answer": ("number", "choice", "skipped"),
+    "forget": (),
     "look": (),
     "arrange": ("episode", "frame", "observations"),
     "pick": ("tracks",),
+    "wall": ("walls",),
 }
 _IN_PARTS, _LINES = ("run",), "application/x-ndjson"
 _LONG = {
     "prepare": ("num_steps",),
     "learn": ("num_steps",),
     "judge": ("task",),
-    "fit": (),
+    "compare": (),
+    "settle": (),
+    "fit": ("minutes",),
     "race": (),
 }
 _MAKERS: dict[str, tuple[str, dict[str, type]]] = {
     "drawn": ("make", {"environment": str, "settings": dict}),
     "running": ("show", {"environment": str}),
+    "shown": ("show", {"shown": str}),
     "example": ("example", {}),
 }
 """The verb that makes a board of each kind, and what it must be given."""
@@ -142,11 +149,13 @@ class Server:
             for job in self.jobs.of(board["board"])
             if job.state in RUNNING
         ]
-        return JSONResponse({"boards": boards, "running": running})
+        file = self.root / SHOWN
+        shown = sorted(json.loads(file.read_text("utf-8"))) if file.is_file() else []
+        return JSONResponse({"boards": boards, "running": running, "shown": shown})
 
     async def make(self, request: Request) -> Response:
         """A new board."""
-        given = await _given(request, ("kind", "environment", "settings"))
+        given = await _given(request, ("kind", "environment", "settings", "shown"))
         kind = given.get("kind", "drawn")
         if kind == "tracks":
             facts = {"kind": kind, "files": {}, "layout": {}, "picked": []}
@@ -294,7 +303,7 @@ class Server:
             "board": name,
             "learnt": board.read("reward/page.json"),
             "fitted": board.read("page.json"),
-            "jobs": [job.told() for job in jobs if job.state in RUNNING],
+            "jobs": [job.told() for job in jobs if job.state in RUNNING or job.why == LOST],
         }
 
     def _file(self, request: Request, name: str) -> Response:

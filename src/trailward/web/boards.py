@@ -7,7 +7,10 @@
                   play-v0/            a dataset, if the ground is the board's own
                   diffuser/           a model, likewise
                   reward/             a learnt reward
+                  answers.jsonl       answers to questions about it
+                  fit/                what trailward fit makes of tracks
         play/NAME/play-v0/            a dataset for all boards of a known ground
+        jobs.json                     what is being done, so that nothing is lost unsaid
 
 Names of boards are made here, of letters and digits; a name that comes from a page is looked up
 among them and is never a path.
@@ -22,6 +25,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+SHOWN = "shown.json"
+"""File of the folders of rewards that the server was started with, by name."""
 
 BOARD, ENDING, FREE_BYTES = "board.json", ".part", 200 * 2**20
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -27,6 +27,9 @@ from trailward.pretrained import model_folder
 from trailward.web.boards import Board, new_board
 from trailward.web.worker import Control
 
+ANSWERS = "answers.jsonl"
+"""File of the answers to questions about a board's reward."""
+
 MOST_DRAWINGS, MOST_POINTS = 9, 2000
 _PLAY_STEPS, _THINNING = 30_000, 4
 
@@ -62,11 +65,12 @@ class Drawn(Board):
         config = self.folder / "reward" / "config.json"
         return _reward(str(config.parent), config.stat().st_mtime_ns) if config.exists() else None
 
-    @property
-    def episodes(self) -> list[Episode]:
-        """What was drawn."""
+    def episodes(self, *, second: bool = False) -> list[Episode]:
+        """What was drawn to learn from, or to compare with (``second``)."""
         found = []
         for drawing in self.facts["drawings"]:
+            if drawing.get("second", False) is not second:
+                continue
             with np.load(self.episode_file(drawing["number"]), allow_pickle=False) as arrays:
                 found.append(Episode(arrays["observations"], arrays["actions"]))
         return found
@@ -79,7 +83,7 @@ class Drawn(Board):
     def demonstrations(self) -> Dataset:
         """What was drawn, as the command line reads it."""
         made = provenance(0, what="demonstrations", **self.facts["settings"])
-        return Dataset(self.episodes, made, self.environment.columns)
+        return Dataset(self.episodes(), made, self.environment.columns)
 
     def play(self, control: Control) -> Dataset:
         """Play data of the ground, recorded when it is first needed."""
@@ -183,13 +187,19 @@ def example(control: Control, board: str) -> dict[str, Any]:
     return {"board": made.name}
 
 
-def draw(control: Control, board: str, line: Sequence[Sequence[float]]) -> dict[str, Any]:
+def draw(
+    control: Control,
+    board: str,
+    line: Sequence[Sequence[float]],
+    second: bool = False,  # noqa: FBT001, FBT002
+) -> dict[str, Any]:
     """Follow a drawn line in the simulator; what happens becomes a demonstration.
 
     Args:
         control: of the job.
         board: gets the demonstration.
         line: x and y of its points.
+        second: whether it is only to compare with, never to learn from.
 
     Returns:
         The board's facts. The new drawing says where it ends, and why if that is not where the
@@ -208,12 +218,13 @@ def draw(control: Control, board: str, line: Sequence[Sequence[float]]) -> dict[
         raise DataError("the line has a point that is no number")
     followed = mine.ground.follow(points)
     at = None if followed.at is None else np.round(followed.at, 3).tolist()
-    shown = {"line": points.round(3).tolist(), "why": followed.why, "at": at}
+    shown: dict[str, Any] = {"line": points.round(3).tolist(), "why": followed.why, "at": at}
+    shown["second"] = bool(second)
     return mine.add("drawn", followed.episode, **shown)
 
 
 def expert(control: Control, board: str, task: str, count: int) -> dict[str, Any]:
-    """Replace the demonstrations by those of somebody who does a task."""
+    """Replace all demonstrations by those of somebody who does a task."""
     mine = Drawn(control.root, board)
     if not 1 <= count <= MOST_DRAWINGS:
         raise DataError(f"count is {count}; choose 1 to {MOST_DRAWINGS}")
@@ -257,8 +268,11 @@ def prepare(control: Control, board: str, num_steps: int = 6000) -> dict[str, An
 
 
 def record(control: Control, board: str) -> dict[str, Any]:
-    """Record play data before anybody waits for it."""
+    """Record play data before anybody waits for it, and load what learning needs."""
     Drawn(control.root, board).play(control)
+    weight = torch.zeros(1, requires_grad=True)
+    weight.sum().backward()
+    torch.optim.AdamW([weight]).step()  # the first step of a process loads for seconds
     return {}
 
 

@@ -17,7 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_POLL, _STOPPING, _ANSWER_BYTES, _KEPT = 0.25, 5.0, 64 * 2**20, 200
+NOTE = "jobs.json"
+"""File of the long jobs that wait or run, from which a server knows what the one before lost."""
+
+LOST = "the server ended while it was at this; start it again, and what takes minutes goes on"
+_POLL, _STOPPING, _FINISHING, _ANSWER_BYTES, _KEPT = 0.25, 5.0, 60.0, 64 * 2**20, 200
 
 RUNNING = ("waiting", "running")
 """States of a job that has not come to an end; the others are done, stopped and failed."""
@@ -153,10 +157,16 @@ class Worker:
             self._job = None
 
     async def stop(self, job: Job) -> None:
-        """Ask a running job to come to an end; kill it if it does not within seconds."""
+        """Ask a running job to come to an end; kill it if it does not within seconds.
+
+        One that has heard gets longer: it keeps what it has made so far.
+        """
         await self._write({"stop": job.number})
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(job.ended.wait(), _STOPPING)
+        for seconds in (_STOPPING, _FINISHING):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(job.ended.wait(), seconds)
+            if job.ended.is_set() or "stopping" not in job.shown:
+                break
         if self._job is job:
             self._kill("it was stopped")
 
@@ -243,6 +253,7 @@ class Jobs:
         self.limits = limits
         workers = [Worker(root, limits.memory_mb, module) for _ in range(limits.long_workers + 1)]
         self._quick, *self._long = workers
+        self._note = root / NOTE
         self._waiting: dict[bool, asyncio.Queue[Job]] = {}
         self._jobs: dict[int, Job] = {}
         self._listeners: set[Tell] = set()
@@ -252,6 +263,7 @@ class Jobs:
     async def open(self) -> None:
         """Start the processes; they load the library before anything is asked of them."""
         self._waiting = {True: asyncio.Queue(), False: asyncio.Queue()}
+        self._recall()
         self._loops = [asyncio.create_task(self._serve(w, quick=False)) for w in self._long]
         self._loops.append(asyncio.create_task(self._serve(self._quick, quick=True)))
 
@@ -282,6 +294,9 @@ class Jobs:
                 del self._jobs[old]
         queue.put_nowait(job)
         if not quick:
+            for old in [j for j in self.of(board) if (j.verb, j.why) == (verb, LOST)]:
+                del self._jobs[old.number]
+            self._write_down()
             self._tell(job)
         return job
 
@@ -351,7 +366,30 @@ class Jobs:
     def _end(self, job: Job) -> None:
         job.ended.set()
         if job.number in self._jobs:
+            self._write_down()
             self._tell(job)
+
+    def _write_down(self) -> None:
+        """Note the jobs that would be lost if the server ended now, or have been lost before."""
+        told = [
+            {"board": job.board, "verb": job.verb, "arguments": job.arguments}
+            for job in self._jobs.values()
+            if job.state in RUNNING or job.why == LOST
+        ]
+        partial = self._note.with_suffix(".part")
+        partial.write_text(json.dumps(told), encoding="utf-8")
+        partial.replace(self._note)
+
+    def _recall(self) -> None:
+        """Jobs that the server before this one has lost count as failed, and say why."""
+        if not self._note.is_file():
+            return
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            for lost in json.loads(self._note.read_text(encoding="utf-8")):
+                self._count += 1
+                job = Job(self._count, lost["board"], lost["verb"], lost["arguments"])
+                job.state, job.why = "failed", LOST
+                self._jobs[job.number] = job
 
     def _tell(self, job: Job) -> None:
         for tell in tuple(self._listeners):

@@ -21,7 +21,10 @@ from trailward.web.worker import Control
 _PART = 10
 """Steps between two parts of a run."""
 
-_MOST_PLANS, _MOST_SCALE = 32, 20.0
+_STAYING = 50
+"""The last steps of a run, whose middle is where it stays."""
+
+_MOST_PLANS, _MOST_SCALE, _RUN_CANDIDATES = 32, 20.0, 8
 _FIGURES = ("task", "return", "return_fraction", "erc_windows")
 
 
@@ -101,8 +104,9 @@ def run(
         return follower(observations)
 
     episode = ground.run(_Told(follower, policy), ground.start(place_of(start)))
-    last = episode.observations[-1, place]
-    return {"path": [*path[told:], last.round(3).tolist()], "where": ground.say_where(last)}
+    reached = episode.observations[:, place]
+    stays = ground.say_where(np.median(reached[-_STAYING:], axis=0))
+    return {"path": [*path[told:], reached[-1].round(3).tolist()], "stays": stays}
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,33 @@ def judge(control: Control, board: str, task: str) -> dict[str, Any]:
         ),
     )
     return {name: evaluation.figures[name] for name in (*_FIGURES, *ground.figures)}
+
+
+def compare(control: Control, board: str) -> dict[str, Any]:
+    """How well the reward and the planner foresee a second set of demonstrations.
+
+    Returns:
+        ``rank``: the share of play episodes whose mean reward is lower than that of the second
+        set's, on average; ``apart``: how far from their ends the planner ends that begins where
+        they do, in the environment's units (median); ``count``: how many there are.
+    """
+    mine = Drawn(control.root, board)
+    learnt, ground, second = mine.reward, mine.ground, mine.episodes(second=True)
+    if learnt is None or not second:
+        raise DataError("learn a reward, and draw paths to compare with")
+    play, place = mine.play(control).episodes, list(mine.environment.position)
+    usual = np.array([learnt.mean_reward(episode) for episode in play])
+    own = np.array([learnt.mean_reward(episode) for episode in second])
+    apart = []
+    for number, episode in enumerate(second):
+        control.progress("Running from where they begin", number, len(second))
+        follower = planner(mine.diffuser, learnt, learnt.sampling, candidates=_RUN_CANDIDATES)
+        ran = ground.run(follower, ground.start(episode.observations[0, place]))
+        apart.append(np.linalg.norm((ran.observations[-1] - episode.observations[-1])[place]))
+        if control.stopped:
+            break
+    rank = float((own[:, None] > usual).mean())
+    return {"rank": rank, "apart": float(np.median(apart)), "count": len(second)}
 
 
 def _count(candidates: int) -> int:

@@ -1,44 +1,91 @@
 """Jobs of runs to look at: without a reward, with the learnt one, and as it was shown."""
 
-from collections.abc import Mapping
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trailward.acting.planner import Policy
+from trailward.acting.network_policy import ladder_of, recorded_from
+from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
+from trailward.checkpoint import CheckpointError
 from trailward.data.episode import DataError, Episode
 from trailward.diffusion.diffuser import Diffuser
-from trailward.environments import ENVIRONMENTS, Environment
+from trailward.environments import ENVIRONMENTS, Environment, find_environment
 from trailward.environments.film import Film, film_of, filming_env, radii_of, seconds_of_a_step
 from trailward.environments.page import Exhibit
+from trailward.learning.files import load_reward
 from trailward.learning.learn_reward import LearningState, learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
-from trailward.web.boards import Board, new_board
+from trailward.web.boards import SHOWN, Board, new_board
 from trailward.web.learning import planner
 from trailward.web.worker import Control
 
-_SEED = 7
+_SEED, _STEPS = 7, 200
 
 
-def show(control: Control, board: str, environment: str) -> dict[str, Any]:
-    """A board for the runs of an environment.
+def show(
+    control: Control, board: str, environment: str | None = None, shown: str | None = None
+) -> dict[str, Any]:
+    """A board for runs: of an environment's exhibit, or with a reward that was learnt before.
 
     Args:
         control: of the job.
         board: plays no part.
         environment: a name.
+        shown: one of the folders that the server was started with, by its name.
     """
-    _exhibit(environment)
-    facts = {"kind": "running", "environment": environment}
+    if shown is None:
+        _exhibit(environment or "")
+    else:
+        _folder(control, shown)
+    facts = {"kind": "running", "environment": environment, "shown": shown}
     return {"board": new_board(control.root, "runs", facts).name}
 
 
 def race(control: Control, board: str) -> dict[str, Any]:
-    """Learn from an exhibit's demonstrations, and let all run from the same start."""
+    """Let all run from the same start; an exhibit's reward is learnt first."""
     mine = Board(control.root, board)
-    environment, exhibit = _exhibit(mine.facts["environment"])
+    facts = mine.facts
+    if facts["shown"] is None:
+        environment, exhibit = _exhibit(facts["environment"])
+        cast = _learnt(control, environment, exhibit)
+    else:
+        cast = _saved(_folder(control, facts["shown"]))
+    if control.stopped:
+        return {}
+    found = _filmed(control, cast)
+    cast.learnt.save(mine.folder / "reward")
+    mine.write("reward/page.json", found)
+    return found
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """Who runs where.
+
+    Attributes:
+        environment: where.
+        learnt: the reward shown below.
+        policies: by name, in the order that the page shows them.
+        recorded: the demonstrator's run; None if it is one of the policies, or unknown.
+        steps: environment steps of each run.
+    """
+
+    environment: Environment
+    learnt: LearntReward
+    policies: Mapping[str, Policy]
+    recorded: Episode | None
+    steps: int
+
+
+def _learnt(control: Control, environment: Environment, exhibit: Exhibit) -> _Cast:
+    """Learn from an exhibit's demonstrations."""
     shown = exhibit.shown.record(environment, seed=1)
     total = getattr(exhibit.play, "num_steps", 1)
     play = exhibit.play.record(
@@ -62,16 +109,37 @@ def race(control: Control, board: str) -> dict[str, Any]:
         config=exhibit.learning,
         on_step=on_step,
     )
-    learnt.save(mine.folder / "reward")
     candidates = exhibit.learning.planning.num_candidates
     policies = {
         "unguided": planner(diffuser, None, exhibit.sampling, candidates=1),
         "learnt": planner(diffuser, learnt, exhibit.sampling, candidates=candidates),
     }
-    steps = exhibit.episode_steps
-    found = _filmed(control, environment, learnt, policies, shown.episodes[0], steps)
-    mine.write("reward/page.json", found)
-    return found
+    return _Cast(environment, learnt, policies, shown.episodes[0], exhibit.episode_steps)
+
+
+def _saved(folder: Path) -> _Cast:
+    """A reward that was learnt before, with its diffuser and its demonstrations' policy.
+
+    Raises:
+        DataError: if the reward does not say of which environment it is.
+    """
+    learnt, diffuser = load_reward(folder)
+    about = learnt.provenance.get("demonstrations") or {}
+    if "environment" not in about:
+        msg = "the reward does not say of which environment its demonstrations are"
+        raise DataError(f"{msg}; record them with trailward collect")
+    environment = find_environment(about["environment"], may_import=False)
+    policies: dict[str, Policy] = {
+        "unguided": Planner(diffuser, learnt.sampling, None, learnt.planning),
+        "learnt": Planner.for_reward(learnt, diffuser),
+    }
+    demonstrator = environment.task(about.get("task")).demonstrator()
+    if demonstrator is None:
+        with contextlib.suppress(DataError, CheckpointError):  # its policies are not packaged
+            demonstrator = recorded_from(about, ladder_of(environment.name))
+    if demonstrator is not None:
+        policies["demonstrator"] = demonstrator
+    return _Cast(environment, learnt, policies, None, _STEPS)
 
 
 def _exhibit(name: str) -> tuple[Environment, Exhibit]:
@@ -84,36 +152,43 @@ def _exhibit(name: str) -> tuple[Environment, Exhibit]:
     return environment, exhibit
 
 
-def _filmed(
-    control: Control,
-    environment: Environment,
-    learnt: LearntReward,
-    policies: Mapping[str, Policy],
-    shown: Episode,
-    steps: int,
-) -> dict[str, Any]:
-    """Run everybody before the camera; the demonstrator's run is a recorded one."""
-    env = Film(filming_env(environment, episode_steps=steps))
+def _folder(control: Control, name: str) -> Path:
+    """The folder of a name, among those that the server was started with."""
+    file = control.root / SHOWN
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if name not in known:
+        raise DataError(f"there is no reward '{name[:60]}' to show; name it with serve --show")
+    return Path(known[name])
+
+
+def _filmed(control: Control, cast: _Cast) -> dict[str, Any]:
+    """Run everybody before the camera."""
+    env = Film(filming_env(cast.environment, episode_steps=cast.steps))
     try:
         runs = []
-        for number, (name, policy) in enumerate(policies.items()):
-            control.progress("Running", number, len(policies) + 1)
-            (episode,) = rollout([env], policy, seeds=[_SEED], num_steps=steps)
-            runs.append(_told(name, env.frames, learnt, episode, steps))
-        control.progress("Running", len(policies), len(policies) + 1)
-        frames = film_of(environment, env.env, shown, steps)
-        runs.append(_told("demonstrator", frames, learnt, shown, steps))
-        return {"time_step": seconds_of_a_step(env), "radii": radii_of(env), "runs": runs}
+        for number, (name, policy) in enumerate(cast.policies.items()):
+            control.progress("Running", number, len(cast.policies) + 1)
+            (episode,) = rollout([env], policy, seeds=[_SEED], num_steps=cast.steps)
+            runs.append(_told(name, env.frames, cast, episode))
+        if cast.recorded is not None:
+            frames = film_of(cast.environment, env.env, cast.recorded, cast.steps)
+            runs.append(_told("demonstrator", frames, cast, cast.recorded))
+        seconds, radii = seconds_of_a_step(env), radii_of(env)
+        return {"of": cast.environment.name, "time_step": seconds, "radii": radii, "runs": runs}
     finally:
         env.close()
 
 
 def _told(
-    name: str, frames: list[dict[str, Any]], learnt: LearntReward, episode: Episode, steps: int
+    name: str, frames: Sequence[dict[str, Any]], cast: _Cast, episode: Episode
 ) -> dict[str, Any]:
-    true = np.zeros(steps) if episode.rewards is None else episode.rewards[:steps]
-    rewards = learnt.episode_rewards(episode)[:steps]
-    return {"name": name, "frames": frames, "true": _rounded(true), "learnt": _rounded(rewards)}
+    true = np.zeros(len(episode)) if episode.rewards is None else episode.rewards
+    if cast.learnt.is_additive:
+        rewards = cast.learnt.episode_rewards(episode)
+    else:
+        rewards = np.full(len(episode), cast.learnt.mean_reward(episode))
+    shown = {"true": _rounded(true[: cast.steps]), "learnt": _rounded(rewards[: cast.steps])}
+    return {"name": name, "frames": list(frames), **shown}
 
 
 def _rounded(values: np.ndarray) -> list[float]:

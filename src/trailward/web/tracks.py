@@ -2,8 +2,9 @@
 
 import io
 import shutil
+import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,28 @@ from trailward.data.entries import entry_names, place_entries
 from trailward.data.episode import DataError, Episode
 from trailward.data.formats.arrow import column_names
 from trailward.data.formats.table import TableLayout
-from trailward.data.plan import PlanSpec
 from trailward.data.statistics import DataFacts, inspect_data
-from trailward.diffusion.diffuser import DenoiserConfig
-from trailward.diffusion.training import TrainingConfig, train_diffuser
 from trailward.environments.page import levels_of
-from trailward.judging.place_map import map_arrays, read_walls
-from trailward.learning.config import LearningConfig, SelectionConfig
-from trailward.learning.learn_reward import LearningState, learn_reward
-from trailward.learning.learnt_reward import LearntReward
-from trailward.rewards import AdditiveSettings, EnsembleSettings
+from trailward.fitting.fit import fit as fit_recordings
+from trailward.judging.config import EvaluationConfig
+from trailward.judging.place_map import Walls, read_walls
+from trailward.judging.without_truth import guided_plans
 from trailward.web.boards import Board
 from trailward.web.worker import Control
 
 ROLES = ("everybody", "some", "walls")
 """What a dropped file can be: all tracks, those of interest, and walls."""
 
-_HORIZON, _TRAINING, _LEARNING = 10, 1200, 150
+OVERRIDES: dict[str, Any] = {}
+"""Choices of a fit that are not left to the data; none but in tests."""
+
+FIT, _ZIP = "fit", "reward.zip"
+DOWNLOADS = (
+    _ZIP, "map.png", "map.svg", "map.csv", "map.npz", "report.html", "methods.txt", "fit.json",
+)  # fmt: skip
+"""Files of a fit that people can take with them."""
+
+_LEAST_MINUTES, _MOST_MINUTES, _PIXELS, _MOST_WALLS = 0.05, 30.0, 80, 500
 _MOST_TRACKS, _MOST_POINTS, _PREVIEW, _TABLES = 400, 60, 6, (".csv", ".parquet")
 
 
@@ -53,12 +59,7 @@ class Tracks(Board):
         if file is None:
             return None
         facts = self.facts
-        given: dict[str, Any] = facts["layout"] if file.suffix in _TABLES else {}
-        tuples: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
-        }
-        layout = TableLayout(**tuples)
+        layout = TableLayout(**_tuples(facts["layout"] if file.suffix in _TABLES else {}))
         try:
             return read_dataset(file, layout)
         except DataError as error:
@@ -75,9 +76,17 @@ class Tracks(Board):
             raise DataError("drop a file of tracks first")
         some = self.dataset("some")
         if some is None and facts["picked"]:
-            kept = [everybody.episodes[index] for index in facts["picked"]]
-            some = Dataset(kept, everybody.provenance, everybody.columns)
+            some = everybody.pick(facts["picked"])
         return everybody, some
+
+    def walls(self) -> Walls | None:
+        """Walls of a file, or drawn; None if there are none."""
+        file = self.file("walls")
+        return None if file is None else read_walls(file)
+
+
+def _tuples(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
 
 
 def dropped(control: Control, board: str, role: str, name: str) -> dict[str, Any]:
@@ -91,6 +100,7 @@ def dropped(control: Control, board: str, role: str, name: str) -> dict[str, Any
     """
     mine = Tracks(control.root, board)
     before = facts = mine.facts
+    forget(mine)
     facts = mine.keep(facts | {"files": facts["files"] | {role: name}})
     if role == "everybody":
         facts = mine.keep(facts | {"picked": [], "layout": {}})
@@ -119,6 +129,7 @@ def arrange(
     mine = Tracks(control.root, board)
     before = mine.facts
     given = {"episode": episode, "frame": frame, "observations": list(observations)}
+    forget(mine)
     mine.keep(before | {"layout": {k: v for k, v in given.items() if v}, "picked": []})
     try:
         return look(control, board)
@@ -134,7 +145,29 @@ def pick(control: Control, board: str, tracks: Sequence[int]) -> dict[str, Any]:
     count = len(everybody.episodes)
     if not all(isinstance(index, int) and 0 <= index < count for index in tracks):
         raise DataError(f"tracks are numbered 0 to {count - 1}")
+    forget(mine)
     mine.keep(mine.facts | {"picked": sorted(set(tracks))})
+    return look(control, board)
+
+
+def wall(control: Control, board: str, walls: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Take drawn walls, ``[x0, y0, x1, y1]`` each, in the place of those before."""
+    mine = Tracks(control.root, board)
+    try:
+        found = np.array(walls, dtype=np.float64).reshape(-1, 4)
+    except (TypeError, ValueError):
+        raise DataError("a wall is four numbers: x and y of both its ends") from None
+    if len(found) > _MOST_WALLS or not np.isfinite(found).all():
+        raise DataError(f"walls are finite numbers, and at most {_MOST_WALLS} of them")
+    forget(mine)
+    facts = mine.facts
+    facts["files"] = {role: name for role, name in facts["files"].items() if role != "walls"}
+    mine.keep(facts)
+    file = mine.folder / "walls.csv"
+    file.unlink(missing_ok=True)
+    if len(found):
+        rows = [",".join(f"{value:.6g}" for value in each) for each in found]
+        file.write_text("\n".join(["x0,y0,x1,y1", *rows, ""]), encoding="utf-8")
     return look(control, board)
 
 
@@ -142,6 +175,7 @@ def look(control: Control, board: str) -> dict[str, Any]:
     """What is in the files: columns, the first rows, tracks to draw, and findings in words."""
     mine = Tracks(control.root, board)
     everybody, some = mine.both()
+    walls = mine.walls()
     found = inspect_data(everybody, some)
     place = place_entries(everybody)
     if place is None or len(place) != 2:
@@ -157,6 +191,7 @@ def look(control: Control, board: str) -> dict[str, Any]:
         "tracks": _paths(everybody.episodes, place),
         "num_tracks": len(everybody.episodes),
         "some": [] if some is None else _paths(some.episodes, place),
+        "walls": [] if walls is None else walls.tolist(),
         "facts": _facts(found.play),
         "findings": list(found.findings),
     }
@@ -209,146 +244,105 @@ def _preview(file: Path | None) -> list[list[str]]:
     return [row.split(",")[:12] for row in rows[1:]]
 
 
-def fit(control: Control, board: str) -> dict[str, Any]:
-    """Learn what those of interest are after, beside everybody, and map it."""
+def fit(control: Control, board: str, minutes: float = 3.0) -> dict[str, Any]:
+    """Learn what those of interest are after, beside everybody, and map it.
+
+    What was stopped goes on where it was, as long as the recordings are the same.
+    """
     mine = Tracks(control.root, board)
     everybody, some = mine.both()
     place = place_entries(everybody)
     if some is None or place is None:
         raise DataError("say whose aims you want to know first")
-    forget(mine)
-    stride = max(1, round(float(np.median([len(e) for e in some.episodes])) / _HORIZON))
-    size, acting = everybody.observation_dim, everybody.action_dim
-    spec = PlanSpec(_HORIZON, stride, size, acting, with_actions=False)
-    diffuser = train_diffuser(
-        everybody,
-        spec,
-        denoiser_config=DenoiserConfig(width=48, depth=2),
-        config=TrainingConfig(num_steps=_TRAINING, batch_size=64, optimizer="adam"),
-        report=control.training("Learning how everybody moves", _TRAINING),
-    )
+    if not _LEAST_MINUTES <= minutes <= _MOST_MINUTES:
+        raise DataError(f"minutes is {minutes}; choose {_LEAST_MINUTES} to {_MOST_MINUTES}")
+    began, told = time.monotonic(), []
 
-    def on_step(state: LearningState) -> bool:
-        control.progress("Learning what they seek", state.step, _LEARNING)
-        return not control.stopped
+    def say(text: str) -> None:
+        if control.stopped:
+            raise StoppedError
+        told.append(text[:1].upper() + text[1:])
+        spent = (time.monotonic() - began) / 60
+        control.progress("Fitting", min(spent, minutes), minutes, says=told)
 
-    learnt = learn_reward(
-        diffuser,
-        some,
-        play=everybody,
-        objective="logit",
-        reward=EnsembleSettings(member=AdditiveSettings(features=place), num_members=3),
-        config=LearningConfig(
-            num_steps=_LEARNING, selection=SelectionConfig(num_held_out=0, patience=1000)
-        ),
-        on_step=on_step,
-    )
-    learnt.save(mine.folder / "reward")
-    diffuser.save(mine.folder / "diffuser")
-    return _shown(mine, learnt, everybody, some, place)
-
-
-def _shown(
-    mine: Tracks, learnt: LearntReward, everybody: Dataset, some: Dataset, place: tuple[int, int]
-) -> dict[str, Any]:
-    walls = mine.file("walls")
-    drawn = None if walls is None else read_walls(walls)
-    arrays = map_arrays(learnt, everybody, some, place, drawn)
-    np.savez_compressed(mine.folder / "map.npz", allow_pickle=False, **arrays)
-    extent = arrays["map_extent"].tolist()
-    means = [learnt.mean_reward(episode) for episode in everybody.episodes]
-    own = [learnt.mean_reward(episode) for episode in some.episodes]
-    above = float(np.mean([np.mean(each > np.array(means)) for each in own]))
-    names = mine.facts["files"]
+    folder, walls = mine.folder / FIT, mine.walls()
+    try:
+        fitted = fit_recordings(
+            everybody,
+            some,
+            folder,
+            minutes=minutes,
+            walls=walls,
+            overrides=OVERRIDES,
+            say=say,
+            pixels=_PIXELS,
+        )
+    except StoppedError:
+        return {}
+    recorded = fitted.prepared.recordings.dataset
+    plans = guided_plans(fitted.reward, fitted.prepared.diffuser, recorded, EvaluationConfig())
+    with np.load(folder / "map.npz", allow_pickle=False) as arrays:
+        reward, unsure, extent = (arrays[name] for name in ("reward", "deviation", "extent"))
     shown = {
-        "map": levels_of(arrays["reward_map"], extent),
-        "unsure": levels_of(arrays["disagreement_map"], extent),
-        "walls": [] if drawn is None else drawn.tolist(),
-        "says": [
-            f"on average, the reward puts those of interest above {above:.0%} of all tracks",
-            "from recordings alone nobody can tell a slope from a place: the darkest spot may "
-            "stand for a direction",
-        ],
-        "python": _PYTHON.format(
-            everybody=names["everybody"], picked=mine.facts["picked"] or names.get("some", "")
-        ),
+        "map": levels_of(reward, extent.tolist()),
+        "unsure": levels_of(unsure, extent.tolist()),
+        "walls": [] if walls is None else walls.tolist(),
+        "plans": plans[..., list(place)].round(4).tolist(),
+        "says": [each for each in told if not each.startswith("Report")],
+        "python": _python(mine, minutes),
+        "downloads": [name for name in DOWNLOADS if name == _ZIP or (folder / name).exists()],
     }
     mine.write("page.json", shown)
     return shown
 
 
-_PYTHON = """from trailward import LearntReward, read_dataset
+class StoppedError(Exception):
+    """Somebody stopped a fit."""
 
-everybody = read_dataset("{everybody}")
-some = {picked!r}
-learnt = LearntReward.load("reward")
-print([learnt.mean_reward(episode) for episode in everybody.episodes][:5])
-"""
+
+def _python(board: Tracks, minutes: float) -> str:
+    """The lines that do the same."""
+    facts, names = board.facts, board.facts["files"]
+    layout = ", ".join(f"{name}={value!r}" for name, value in _tuples(facts["layout"]).items())
+    given = f", TableLayout({layout})" if layout else ""
+    lines = ["import trailward as tw", ""]
+    if layout:
+        lines[1:1] = ["from trailward.data.formats.table import TableLayout"]
+    if board.file("walls") is not None:
+        lines[1:1] = ["from trailward.judging.place_map import read_walls"]
+    lines.append(f'everybody = tw.read_dataset("{names["everybody"]}"{given})')
+    if "some" in names:
+        lines.append(f'some = tw.read_dataset("{names["some"]}"{given})')
+    else:
+        lines.append(f"some = everybody.pick({facts['picked']})")
+    walls = ', walls=read_walls("walls.csv")' if board.file("walls") is not None else ""
+    lines.append(f'fitted = tw.fit(everybody, some, "fit", minutes={minutes:g}{walls}, say=print)')
+    return "\n".join(lines) + "\n"
 
 
 def download(control: Control, board: str, what: str) -> dict[str, Any]:
-    """Make a file of the results; returns its name in the board's folder."""
+    """A file of the results; returns its name in the board's folder."""
     mine = Tracks(control.root, board)
-    makers: Mapping[str, Callable[[Tracks], bytes]] = {
-        "reward.zip": _zipped,
-        "map.csv": _as_csv,
-        "map.npz": _as_npz,
-    }
-    if what not in makers:
-        raise DataError(f"there is no '{what}' to download")
-    content = makers[what](mine)
-    target = mine.folder / "downloads" / what
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(content)
-    return {"file": f"downloads/{what}"}
-
-
-def _zipped(board: Tracks) -> bytes:
-    folder = board.folder / "reward"
-    if not (folder / "config.json").exists():
+    if what not in DOWNLOADS:
+        raise DataError(f"there is no '{what[:40]}' to download")
+    folder = mine.folder / FIT
+    if what == _ZIP and (folder / "reward" / "config.json").exists():
+        (folder / _ZIP).write_bytes(_zipped(folder / "reward"))
+    if not (folder / what).is_file():
         raise DataError("nothing is fitted yet")
+    return {"file": f"{FIT}/{what}"}
+
+
+def _zipped(folder: Path) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file() and not file.is_symlink():
-                archive.write(file, Path("reward") / file.relative_to(folder))
+                archive.write(file, Path(folder.name) / file.relative_to(folder))
     return made.getvalue()
-
-
-def _map(board: Tracks) -> dict[str, np.ndarray]:
-    file = board.folder / "map.npz"
-    if not file.exists():
-        raise DataError("nothing is fitted yet")
-    with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _as_npz(board: Tracks) -> bytes:
-    made = io.BytesIO()
-    np.savez_compressed(made, allow_pickle=False, **_map(board))
-    return made.getvalue()
-
-
-def _as_csv(board: Tracks) -> bytes:
-    arrays = _map(board)
-    left, right, bottom, top = arrays["map_extent"]
-    height, width = arrays["reward_map"].shape
-    xs = left + (right - left) * (np.arange(width) + 0.5) / width
-    ys = top - (top - bottom) * (np.arange(height) + 0.5) / height
-    columns = {"reward": arrays["reward_map"]}
-    if "disagreement_map" in arrays:
-        columns["uncertainty"] = arrays["disagreement_map"]
-    lines = ["x,y," + ",".join(columns)]
-    for row, y in enumerate(ys):
-        for column, x in enumerate(xs):
-            values = [float(each[row, column]) for each in columns.values()]
-            if np.isfinite(values[0]):
-                lines.append(",".join(f"{value:.6g}" for value in (x, y, *values)))
-    return ("\n".join(lines) + "\n").encode()
 
 
 def forget(board: Tracks) -> None:
     """Remove what was fitted: the data has changed."""
-    shutil.rmtree(board.folder / "reward", ignore_errors=True)
-    for name in ("map.npz", "page.json"):
-        (board.folder / name).unlink(missing_ok=True)
+    shutil.rmtree(board.folder / FIT, ignore_errors=True)
+    (board.folder / "page.json").unlink(missing_ok=True)

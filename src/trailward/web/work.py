@@ -10,7 +10,7 @@ from trailward.checkpoint import CheckpointError
 from trailward.data.episode import DataError
 from trailward.diffusion.fitting import DivergedError
 from trailward.optional import MissingExtraError
-from trailward.web import drawn, learning, planning, running, tracks
+from trailward.web import asking, drawn, learning, planning, running, tracks
 from trailward.web.boards import UnknownBoardError
 
 EXPECTED = (
@@ -30,8 +30,11 @@ VERBS: dict[str, Callable[..., Any]] = {
         *(drawn.make, drawn.example, drawn.draw, drawn.expert, drawn.remove),
         *(drawn.prepare, drawn.record),
         *(learning.learn, planning.plans, planning.run, planning.judge),
+        planning.compare,
+        *(asking.question, asking.answer, asking.forget, asking.settle),
         *(running.show, running.race),
-        *(tracks.dropped, tracks.arrange, tracks.pick, tracks.fit, tracks.look, tracks.download),
+        *(tracks.dropped, tracks.arrange, tracks.pick, tracks.wall, tracks.look),
+        *(tracks.fit, tracks.download),
     )
 }
 """By the name that the server asks for; each takes a ``Control`` and keyword arguments."""

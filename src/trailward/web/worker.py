@@ -40,11 +40,14 @@ class Control:
 
     def __init__(self, root: Path, emit: Send) -> None:
         self.root, self.emit = root, emit
-        self._stop = threading.Event()
+        self._stop, self._heard = threading.Event(), False
 
     @property
     def stopped(self) -> bool:
-        """Whether the job has been asked to come to an end."""
+        """Whether the job has been asked to come to an end; asking tells that it has heard."""
+        if self._stop.is_set() and not self._heard:
+            self._heard = True
+            self.emit({"stopping": True})
         return self._stop.is_set()
 
     def stop(self) -> None:

@@ -1,11 +1,13 @@
 // The page: tabs, the address that holds what is shown, and the messages at the top.
 import { quietAlert } from "./server.js";
+import { openAsk } from "./ask.js";
 import { openMaze } from "./maze.js";
 import { openRunning } from "./running.js";
 import { openTracks } from "./tracks.js";
 
-const TABS = { maze: openMaze, tracks: openTracks, running: openRunning };
+const TABS = { maze: openMaze, ask: openAsk, tracks: openTracks, running: openRunning };
 const opened = new Map();
+const shared = { drawn: null }; // the board of the maze, which questions are about
 
 // What is shown stands behind '#' in the address, so that it can be sent to somebody.
 export const place = {
@@ -28,7 +30,7 @@ function show(tab, settings) {
     document.getElementById(button.getAttribute("aria-controls")).hidden = !chosen;
   }
   if (!opened.has(tab)) {
-    opened.set(tab, TABS[tab](settings, (kept) => place.write(tab, kept)));
+    opened.set(tab, TABS[tab](settings, (kept) => place.write(tab, kept), shared));
   } else {
     opened.get(tab).shown?.();
   }

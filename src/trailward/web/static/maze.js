@@ -11,7 +11,7 @@ const MAZES = {
 const LONGEST = 600;
 const $ = (id) => document.getElementById(id);
 
-export function openMaze(settings, keep) {
+export function openMaze(settings, keep, shared) {
   const view = new MazeView($("maze"));
   const state = {
     board: null, facts: null, maze: settings.maze === "large" ? "large" : "umaze", running: {},
@@ -23,6 +23,7 @@ export function openMaze(settings, keep) {
   function remember() {
     const kept = { maze: state.maze, strength: $("strength").value, plans: $("candidates").value, which: state.which };
     if (state.board) kept.board = state.board;
+    shared.drawn = state.board;
     if (view.start) kept.start = view.start.map((v) => v.toFixed(2)).join(",");
     keep(kept);
   }
@@ -32,12 +33,15 @@ export function openMaze(settings, keep) {
     const ready = state.facts?.ready ?? !view.painting;
     const learnt = Boolean(view.map);
     view.drawings = drawings;
-    $("learn").disabled = !drawings.length || !ready || Boolean(state.running.learn);
+    const shown = drawings.filter((drawing) => !drawing.second);
+    $("learn").disabled = !shown.length || !ready || Boolean(state.running.learn);
     $("learn").textContent = learnt ? "Learn again" : "Learn";
     $("stop").hidden = !state.running.learn;
     $("undo").disabled = $("clear").disabled = !drawings.length;
-    $("play").disabled = $("again").disabled = !view.start || !ready;
+    $("again").disabled = !view.start || !ready;
+    $("play").disabled = $("again").disabled || Boolean(state.running.learn);
     $("judge").disabled = !learnt || Boolean(state.running.judge || state.running.learn);
+    $("compare").disabled = $("judge").disabled || Boolean(state.running.compare) || shown.length === drawings.length;
     $("expert").disabled = view.painting;
     $("maze-legend").hidden = !learnt;
     $("painting").hidden = !view.painting;
@@ -54,7 +58,7 @@ export function openMaze(settings, keep) {
     const list = $("drawings");
     list.replaceChildren(...drawings.map((drawing, index) => {
       const item = document.createElement("li");
-      const name = drawing.source === "expert" ? `Expert’s ${index + 1}` : `Path ${index + 1}`;
+      const name = drawing.source === "expert" ? `Expert’s ${index + 1}` : `Path ${index + 1}${drawing.second ? " (to compare)" : ""}`;
       const text = document.createElement("span");
       text.textContent = drawing.why ? `${name}: ${drawing.why}` : name;
       const away = document.createElement("button");
@@ -88,7 +92,7 @@ export function openMaze(settings, keep) {
       state.unfollow = follow(facts.board, happened, () => reload(facts.board));
     }
     if (facts.learnt) picture(facts.learnt);
-    for (const job of facts.jobs ?? []) happened(job);
+    if (facts.jobs) reconcile(facts.jobs);
     $("welcome").hidden = true;
     refresh();
     remember();
@@ -133,7 +137,17 @@ export function openMaze(settings, keep) {
 
   // ---- jobs
   const ENDED = ["done", "stopped", "failed"];
-  const PLACES = { learn: "learning", prepare: "prepare", judge: "judging" };
+  const PLACES = { learn: "learning", prepare: "prepare", judge: "judging", compare: "judging" };
+
+  // What this page takes to be running and the server does not know of has ended meanwhile.
+  function reconcile(jobs) {
+    for (const verb of Object.keys(state.running)) {
+      if (jobs.some((job) => job.verb === verb)) continue;
+      delete state.running[verb];
+      $(PLACES[verb]).hidden = true;
+    }
+    for (const job of jobs) happened(job);
+  }
 
   function happened(job) {
     const box = $(PLACES[job.verb]);
@@ -144,10 +158,12 @@ export function openMaze(settings, keep) {
     else state.running[job.verb] = job.job;
     const { stage, done = 0, total = 1, losses } = job.shown;
     box.hidden = over;
-    box.querySelector("p").textContent = job.state === "waiting" ? "Waiting for its turn" : told(stage, done, total, job.seconds);
+    box.querySelector("p").textContent = job.state === "waiting" ? "Waiting for its turn" : job.shown.stopping ? "Keeping what is learnt so far" : told(stage, done, total, job.seconds);
     box.querySelector("progress").value = done / total;
     if (losses) showLosses(losses);
-    if (job.shown.map) picture(job.shown);
+    const { learnt } = job.shown;
+    if (learnt && state.told !== job.job && !over) { state.told = job.job; settled(learnt); }
+    else if (job.shown.map && !learnt) picture(job.shown);
     if (job.state === "failed") alertUser(new Error(`It failed: ${job.why}.`));
     if (job.state === "stopped") say("Stopped.");
     if (job.state === "done") finished(job);
@@ -156,29 +172,35 @@ export function openMaze(settings, keep) {
 
   function told(stage, done, total, seconds) {
     if (!stage) return "Starting";
+    if (stage === "Finding the ways there") return `${stage}; plans follow them soon`;
     const left = done > 0 ? (seconds * (total - done)) / done : null;
     const soon = left === null || total - done <= 0 ? "" : left > 90 ? `, about ${Math.round(left / 60)} minutes left` : `, about ${Math.max(1, Math.round(left))} s left`;
     return `${stage}: ${Math.round((100 * done) / total)}%${soon}`;
   }
 
+  function settled(learnt) {
+    const [row, column] = learnt.map.best_cell;
+    picture(learnt);
+    say(`Learnt in ${learnt.seconds} s. The best place is row ${row}, column ${column} (the star). Click anywhere to see plans.`);
+  }
+
   function finished(job) {
     if (job.verb === "learn") {
-      const [row, column] = job.answer.map.best_cell;
-      picture(job.answer);
-      say(`Learnt in ${job.answer.seconds} s. The best place is row ${row}, column ${column} (the star). Click anywhere to see plans.`);
-      reload(state.board);
+      if (state.told !== job.job) settled(job.answer);
+      state.facts.learnt = job.answer;
       if (view.start) fan(view.start);
     }
     if (job.verb === "prepare") { say("This maze is ready. Draw a few paths."); reload(state.board); }
     if (job.verb === "judge") showFigures(job.answer);
+    if (job.verb === "compare") showCompared(job.answer);
   }
 
   function picture({ map, plans = [], losses }) {
     view.plans = state.running.learn ? plans : [];
+    if (map.levels !== view.map?.levels) performance.mark("map");
     view.setMap(map);
     paintScale($("maze-scale"));
     if (losses) showLosses(losses);
-    performance.mark("map");
   }
 
   function showLosses(losses) {
@@ -197,6 +219,18 @@ export function openMaze(settings, keep) {
     entries.push(["Agreement", `${pearson.value.toFixed(2)} with the true reward over recorded play (1 is perfect; ERC distance ${distance.value.toFixed(2)})`]);
     const { learnt, true: truth, hit } = found.best_cell;
     entries.push(["Best cell", hit ? `right: row ${learnt[0]}, column ${learnt[1]}` : `row ${learnt[0]}, column ${learnt[1]}; in truth row ${truth[0]}, column ${truth[1]}`]);
+    put(entries);
+  }
+
+  function showCompared({ rank, apart, count }) {
+    const paths = count === 1 ? "The path to compare earns" : `The ${count} paths to compare earn`;
+    put([
+      ["Reward", `${paths} more than ${Math.round(100 * rank)}% of aimless play`],
+      ["Planner", `begun where they begin, it ends ${apart.toFixed(2)} m from where they end`],
+    ]);
+  }
+
+  function put(entries) {
     $("figures").replaceChildren(...entries.flatMap(([name, text]) => {
       const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
       [dt.textContent, dd.textContent] = [name, text];
@@ -277,7 +311,7 @@ export function openMaze(settings, keep) {
         view.paint();
       }
       if (!over || shown < path.length) requestAnimationFrame(move);
-      else say(`After ${path.length - 1} steps the ball is at ${over.where}.`);
+      else say(`After ${path.length - 1} steps the ball stays at ${over.stays}.`);
     };
     requestAnimationFrame(move);
     over = await askInParts(`/api/boards/${name}/run`, given, (part) => path.push(...part.path));
@@ -323,7 +357,7 @@ export function openMaze(settings, keep) {
     try {
       say("The ball follows your line.");
       Object.assign(view, { fan: null, trail: [], ball: null });
-      const facts = await change("draw", { line });
+      const facts = await change("draw", { line, second: $("second").checked });
       const drawn = facts.drawings.at(-1);
       say(drawn.why ? `Kept in part: ${drawn.why}.` : `Path ${facts.drawings.length} is kept.${facts.drawings.length < 3 ? " Draw another, or learn." : ""}`);
     } finally { view.line = null; view.draw(); }
@@ -416,6 +450,7 @@ export function openMaze(settings, keep) {
     });
   }
   $("example").addEventListener("click", attempt(async () => {
+    $("second").checked = false;
     const facts = await ask("/api/boards", { kind: "example" });
     take(facts);
     say("Three paths were drawn; the star is where they lead. Click anywhere to see plans.");
@@ -426,6 +461,7 @@ export function openMaze(settings, keep) {
   $("stop").addEventListener("click", attempt(() => ask(`/api/jobs/${state.running.learn}/stop`, {})));
   $("prepare").querySelector("button").addEventListener("click", attempt(() => ask(`/api/jobs/${state.running.prepare}/stop`, {})));
   $("judge").addEventListener("click", startJob("judge", () => ({ task: $("task").value })));
+  $("compare").addEventListener("click", startJob("compare", () => ({})));
   $("undo").addEventListener("click", attempt(() => change("remove", { number: state.facts.drawings.at(-1).number })));
   $("clear").addEventListener("click", attempt(() => change("remove", {})));
   $("expert").addEventListener("click", attempt(async () => {
@@ -457,5 +493,5 @@ export function openMaze(settings, keep) {
       if (start?.length === 2 && start.every(Number.isFinite) && facts.ready) fan(start, true);
     }, alertUser);
   }
-  return { shown: () => { view.fit(); remember(); } };
+  return { shown: () => { view.fit(); remember(); if (shared.settled) { shared.settled = false; reload(state.board); } } };
 }

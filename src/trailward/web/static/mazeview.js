@@ -44,6 +44,7 @@ export class MazeView {
     const box = this.canvas.parentElement;
     const style = getComputedStyle(box);
     const room = box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    if (room <= 0) return;
     const width = Math.min(room, Math.max(280, innerHeight * 0.74) * (x1 - x0) / (y1 - y0));
     const ratio = Math.min(devicePixelRatio || 1, 2);
     this.canvas.style.width = `${width}px`;
@@ -146,7 +147,8 @@ export class MazeView {
 
   paintDrawing(drawing, look) {
     if (drawing.line && drawing.why) this.stroke(drawing.line, "#a11f2c", 1.5, 0.8, null, [4, 4]);
-    this.stroke(drawing.path, look.ink, 2.2, this.fan || this.trail.length ? 0.35 : 0.9, this.fan ? null : look.halo);
+    const dash = drawing.second ? [2, 5] : [];
+    this.stroke(drawing.path, look.ink, 2.2, this.fan || this.trail.length ? 0.35 : 0.9, this.fan ? null : look.halo, dash);
     this.disc(drawing.end, look.ink, 4.5, look.halo);
     if (drawing.at) this.cross(drawing.at, { ...look, ink: "#a11f2c" }, 6);
   }

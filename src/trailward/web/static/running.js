@@ -9,17 +9,22 @@ const ENVIRONMENT = "HalfCheetah-v5";
 const LANE = 1.9; // metres that a lane is high
 
 export function openRunning(settings, keep) {
-  const state = { board: null, job: null, found: null, moment: 0, playing: false };
+  const state = { board: null, shown: "", unfollow: null, job: null, found: null, moment: 0, playing: false };
 
   async function board() {
-    if (!state.board) take(await ask("/api/boards", { kind: "running", environment: ENVIRONMENT }));
+    const shown = $("race-what").value;
+    if (!state.board || state.shown !== shown) {
+      state.shown = shown;
+      take(await ask("/api/boards", shown ? { kind: "shown", shown } : { kind: "running", environment: ENVIRONMENT }));
+    }
     return state.board;
   }
 
   function take(facts) {
     if (state.board !== facts.board) {
       state.board = facts.board;
-      follow(facts.board, happened);
+      state.unfollow?.();
+      state.unfollow = follow(facts.board, happened);
       keep({ board: facts.board });
     }
     for (const job of facts.jobs ?? []) happened(job);
@@ -36,13 +41,13 @@ export function openRunning(settings, keep) {
     $("racing").querySelector("p").textContent = stage ? `${stage}: ${Math.round((100 * done) / total)}%` : "Waiting for its turn";
     $("racing").querySelector("progress").value = done / total;
     if (job.state === "failed") alertUser(new Error(`It failed: ${job.why}.`));
-    if (job.state === "done") { show(job.answer); play(true); }
+    if (job.state === "done" && job.answer.runs) { show(job.answer); play(!matchMedia("(prefers-reduced-motion: reduce)").matches); }
   }
 
   function show(found) {
     state.found = found;
     $("race-shown").hidden = false;
-    $("moment").max = Math.min(...found.runs.map((run) => run.frames.length)) - 1;
+    $("moment").max = Math.max(...found.runs.map((run) => run.frames.length)) - 1;
     paint();
   }
 
@@ -57,8 +62,8 @@ export function openRunning(settings, keep) {
   function paint() {
     if (!state.found || $("panel-running").hidden) return;
     const moment = state.moment, { runs, time_step } = state.found;
-    const [c, ratio] = sized($("runners"), 3 * 130);
-    const look = theme(), lane = c.canvas.height / 3, unit = lane / LANE;
+    const [c, ratio] = sized($("runners"), state.found.runs.length * 130);
+    const look = theme(), lane = c.canvas.height / runs.length, unit = lane / LANE;
     c.fillStyle = look.floor;
     c.fillRect(0, 0, c.canvas.width, c.canvas.height);
     runs.forEach((run, row) => {
@@ -129,7 +134,7 @@ export function openRunning(settings, keep) {
     const [c, ratio] = sized(canvas, 130), look = theme();
     const all = runs.flatMap((run) => run[which]);
     const [low, high] = [Math.min(...all), Math.max(...all)], span = high - low || 1;
-    const length = runs[0][which].length;
+    const length = Math.max(...runs.map((run) => run[which].length), 2);
     const at = (i, v) => [(i / (length - 1)) * c.canvas.width, (0.06 + 0.88 * (1 - (v - low) / span)) * c.canvas.height];
     c.fillStyle = look.floor;
     c.fillRect(0, 0, c.canvas.width, c.canvas.height);
@@ -171,6 +176,9 @@ export function openRunning(settings, keep) {
   $("moment").addEventListener("input", () => { play(false); state.moment = Number($("moment").value); paint(); });
   new ResizeObserver(paint).observe($("panel-running"));
   onTheme(paint);
+  ask("/api/state").then(({ shown = [] }) => $("race-what").append(...shown.map((name) => new Option(name, name))), alertUser);
+  $("race-what").addEventListener("change", () => { $("race").textContent = $("race-what").value ? "Run" : "Learn and run"; });
+  if (settings.moment) state.moment = Number(settings.moment) || 0;
   if (settings.board) ask(`/api/boards/${encodeURIComponent(settings.board)}`).then(take, alertUser);
   return { shown: () => { keep(state.board ? { board: state.board } : {}); paint(); } };
 }

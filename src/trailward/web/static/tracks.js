@@ -28,9 +28,12 @@ export function openTracks(settings, keep) {
     refresh();
   }
 
-  const change = async (verb, given) => take(await ask(`/api/boards/${await board()}/${verb}`, given));
+  // Whatever changes the data makes what was fitted to it void.
+  const change = async (verb, given) => { take(await ask(`/api/boards/${await board()}/${verb}`, given)); forget(); };
 
   function refresh() {
+    view.walls = state.facts?.walls ?? view.walls;
+    $("undo-wall").disabled = !view.walls.length;
     const { columns = [], preview = [], tracks, some = [], num_tracks, findings = [], facts, layout = {}, units = [] } = state.facts ?? {};
     const called = state.facts?.files?.everybody;
     $("file-name").hidden = !called;
@@ -97,6 +100,7 @@ export function openTracks(settings, keep) {
     say(`Reading ${file.name}.`);
     try {
       take(await ask(`/api/boards/${name}/files/${role}?name=${encodeURIComponent(file.name)}`, file.slice()));
+      forget();
       const count = state.facts.num_tracks;
       say(count ? `${count} tracks. Draw a loop around the ends of those that interest you.` : "Say which column is what, or mend the file.");
       if (!count && state.facts.why) alertUser(new Error(state.facts.why));
@@ -108,12 +112,14 @@ export function openTracks(settings, keep) {
     if (job.verb !== "fit") return;
     const over = ["done", "stopped", "failed"].includes(job.state);
     state.job = over ? null : job.job;
-    const { stage, done = 0, total = 1 } = job.shown;
+    const { stage, done = 0, total = 1, says = [] } = job.shown;
     $("fitting").hidden = over;
-    $("fitting").querySelector("p").textContent = stage ? `${stage}: ${Math.round((100 * done) / total)}%` : "Waiting for its turn";
+    $("fitting").querySelector("p").textContent = stage ? `${stage}: ${Math.round((100 * done) / total)}% of the time` : "Waiting for its turn";
+    if (!over) $("fit-says").replaceChildren(...says.map(item));
     $("fitting").querySelector("progress").value = done / total;
     if (job.state === "failed") alertUser(new Error(`It failed: ${job.why}.`));
-    if (job.state === "done") { showFit(job.answer); say("This is what they seek, as far as these tracks tell."); }
+    if (job.state === "stopped" || (job.state === "done" && !job.answer.map)) say("Stopped. Fit again to go on.");
+    else if (job.state === "done") { showFit(job.answer); say("This is what they seek, as far as these tracks tell."); }
     refresh();
   }
 
@@ -128,6 +134,16 @@ export function openTracks(settings, keep) {
     $("layers").hidden = !found.unsure;
     $("take").hidden = false;
     $("python").textContent = found.python ?? "";
+    offer(found.downloads ?? []);
+  }
+
+  function forget() {
+    if (!state.fitted) return;
+    state.fitted = null;
+    view.plans = [];
+    view.setMap(null);
+    for (const id of ["track-legend", "layers", "take"]) $(id).hidden = true;
+    $("fit-says").replaceChildren();
   }
 
   function showLayer() {
@@ -149,31 +165,30 @@ export function openTracks(settings, keep) {
     $(`file-${role}`).addEventListener("change", (event) => { upload(role, event.target.files[0]); event.target.value = ""; });
   }
 
-  const saved = (name, content, kind) => {
+  const saved = (name, content) => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type: kind }));
+    link.href = URL.createObjectURL(content);
     link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   };
-  const makers = {
-    "Reward (zip)": () => fetched("reward.zip"),
-    "Map (CSV)": () => fetched("map.csv"),
-    "Map (npz)": () => fetched("map.npz"),
-    "Picture (PNG)": () => $("tracks").toBlob((blob) => saved("map.png", blob)),
-    "Picture (SVG)": () => saved("map.svg", view.svg(), "image/svg+xml"),
+  const CALLED = {
+    "reward.zip": "Reward (zip)", "map.png": "Map (PNG)", "map.svg": "Map (SVG)", "map.csv": "Map (CSV)", "map.npz": "Map (npz)",
+    "report.html": "Report", "methods.txt": "Methods paragraph", "fit.json": "Figures (JSON)",
   };
   async function fetched(what) {
     const answer = await fetch(`/api/boards/${state.board}/download/${what}`);
     if (!answer.ok) throw new Error((await answer.json()).error);
     saved(what, await answer.blob());
   }
-  $("downloads").replaceChildren(...Object.entries(makers).map(([name, make]) => {
-    const button = document.createElement("button");
-    button.textContent = name;
-    button.addEventListener("click", attempt(async () => make()));
-    return button;
-  }));
+  function offer(names) {
+    $("downloads").replaceChildren(...names.map((name) => {
+      const button = document.createElement("button");
+      button.textContent = CALLED[name] ?? name;
+      button.addEventListener("click", attempt(() => fetched(name)));
+      return button;
+    }));
+  }
 
   // ---- picking
   const inside = ([x, y], loop) => loop.reduce((found, [x0, y0], i) => {
@@ -181,13 +196,30 @@ export function openTracks(settings, keep) {
     return (y0 > y) !== (y1 > y) && x < x0 + ((x1 - x0) * (y - y0)) / (y1 - y0) ? !found : found;
   }, false);
   const canvas = view.canvas;
+  const walling = () => $("draw-walls").getAttribute("aria-pressed") === "true";
+  const keepWalls = async (walls) => {
+    view.wall = null;
+    await change("wall", { walls: walls.map(([[x0, y0], [x1, y1]]) => [x0, y0, x1, y1]) });
+    say(`${walls.length} ${walls.length === 1 ? "wall" : "walls"}. Plans are counted that cross one.`);
+  };
+  $("draw-walls").addEventListener("click", () => {
+    const on = !walling();
+    $("draw-walls").setAttribute("aria-pressed", on);
+    say(on ? "Drag on the map from end to end of a wall." : "Draw a loop around the ends of those that interest you.");
+  });
+  $("undo-wall").addEventListener("click", attempt(() => keepWalls(view.walls.slice(0, -1))));
   canvas.addEventListener("pointerdown", (event) => {
     if (!view.tracks.length || event.button) return;
     canvas.setPointerCapture(event.pointerId);
-    view.loop = [view.place(event)];
+    if (walling()) view.wall = [view.place(event), view.place(event)];
+    else view.loop = [view.place(event)];
   });
-  canvas.addEventListener("pointermove", (event) => { if (view.loop) { view.loop.push(view.place(event)); view.draw(); } });
+  canvas.addEventListener("pointermove", (event) => {
+    if (view.wall) { view.wall[1] = view.place(event); view.draw(); }
+    if (view.loop) { view.loop.push(view.place(event)); view.draw(); }
+  });
   canvas.addEventListener("pointerup", attempt(async () => {
+    if (view.wall) { await keepWalls([...view.walls, view.wall]); return; }
     const loop = view.loop;
     view.loop = null;
     view.draw();
@@ -207,7 +239,7 @@ export function openTracks(settings, keep) {
     const observations = [value("x"), value("y")].filter(Boolean);
     return change("arrange", { episode: value("episode"), frame: value("frame"), observations });
   }));
-  $("fit").addEventListener("click", attempt(async () => happened(await ask(`/api/boards/${await board()}/fit`, {}))));
+  $("fit").addEventListener("click", attempt(async () => happened(await ask(`/api/boards/${await board()}/fit`, { minutes: Number($("fit-minutes").value) }))));
   $("fit-stop").addEventListener("click", attempt(() => ask(`/api/jobs/${state.job}/stop`, {})));
   for (const button of document.querySelectorAll("[data-layer]")) button.addEventListener("click", () => { state.layer = button.dataset.layer; showLayer(); });
   onTheme(() => { view.setMap(view.map); paintScale($("track-scale")); });

@@ -5,7 +5,7 @@ export class TrackView {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
-    Object.assign(this, { tracks: [], some: [], map: null, image: null, plans: [], walls: [], loop: null, unit: "", extent: [0, 1, 0, 1] });
+    Object.assign(this, { tracks: [], some: [], map: null, image: null, plans: [], walls: [], wall: null, loop: null, unit: "", extent: [0, 1, 0, 1] });
     new ResizeObserver(() => this.fit()).observe(canvas.parentElement);
   }
 
@@ -79,6 +79,7 @@ export class TrackView {
     }
     for (const plan of this.plans) plan.slice(1).forEach((p, i) => this.line([plan[i], p], css(look.time(i / (plan.length - 1))), 2, 0.9));
     for (const wall of this.walls) this.line(wall, look.wall, 3, 1);
+    if (this.wall) this.line(this.wall, "#e8743b", 3, 1);
     if (this.loop) this.line([...this.loop, this.loop[0]], "#e8743b", 2, 1);
     this.scaleBar(look);
   }
@@ -126,20 +127,5 @@ export class TrackView {
     const text = `${Number(length.toPrecision(3))} ${this.unit}`.trim();
     c.strokeText(text, x + 4 * pixel, y - 9 * pixel);
     c.fillText(text, x + 4 * pixel, y - 9 * pixel);
-  }
-
-  // The picture as SVG: the map as an image, lines as lines.
-  svg() {
-    const look = theme(), lines = [];
-    const points = (path) => path.map((p) => this.at(p).map((v) => v.toFixed(1)).join(",")).join(" ");
-    const put = (path, colour, width, alpha) => lines.push(`<polyline points="${points(path)}" fill="none" stroke="${colour}" stroke-width="${width * this.pixel}" stroke-opacity="${alpha}"/>`);
-    if (this.image) {
-      const [left, right, bottom, top] = this.map.extent, [x, y] = this.at([left, top]), [x1, y1] = this.at([right, bottom]);
-      lines.push(`<image href="${this.image.toDataURL()}" x="${x}" y="${y}" width="${x1 - x}" height="${y1 - y}" preserveAspectRatio="none"/>`);
-    }
-    for (const { path } of this.tracks) put(path, look.ink, 1, 0.12);
-    for (const { path } of this.some) put(path, look.ink, 1.8, 0.95);
-    for (const wall of this.walls) put(wall, look.wall, 3, 1);
-    return `<svg xmlns="http://www.w3.org/2000/svg" width="${this.canvas.width}" height="${this.canvas.height}"><rect width="100%" height="100%" fill="${look.floor}"/>${lines.join("")}</svg>`;
   }
 }
