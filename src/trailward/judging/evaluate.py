@@ -1,4 +1,40 @@
-"""Judge a learnt reward, and the planner that uses it, by the true reward, in any environment."""
+"""Judge a learnt reward, and the planner that uses it, by the true reward, in any environment.
+
+``trailward evaluate`` writes two files. ``evaluation.json`` has these fields, where a figure is
+``{value, low, high, count}``:
+
+- ``environment``, ``task``: where and by what it was judged; ``none`` without a true reward.
+- ``objective``, ``reward_model``, ``sampling``, ``planning``, ``evaluation``: how the reward was
+  learnt, and settings.
+- ``learnt``: ``step``, ``round``, ``best_step``, ``best_loss`` (the held-out energy distance, or
+  minus the step if none is held out), ``seconds``; of a staged reward ``memory_error`` and
+  ``memory_error_without``.
+- ``num_demonstrations``; without a true reward ``num_judged`` and ``judged``, which were judged.
+- ``return``, ``rollout_seconds``, ``score`` of ``unguided``, ``learnt`` and ``demonstrator``:
+  figures; wall seconds of the roll-outs; normalised scores of whole episodes, where there is such a
+  scale.
+- ``return_fraction``, ``epic``, ``step_pearson``: a figure or null.
+- ``success``: the share of roll-outs that did the task; null unless that is yes or no.
+- ``decision_ms``, ``decision_ms_together``: median milliseconds of a planning decision for one
+  environment, and for all ``num_episodes`` side by side.
+- ``erc_windows``, ``erc_episodes`` and, where play episodes differ in length, ``erc_by_return``:
+  ``pearson``, ``spearman``, ``distance``.
+- ``ensemble_agreement`` of ensembles, ``dynamics_error`` where it can be measured, and what the
+  environment adds (:meth:`~trailward.environments.Environment.measure`).
+- Without a true reward, figures of :func:`~trailward.judging.without_truth.judge_without_truth` and
+  ``warnings`` stand in place of ``return`` and what follows, but for ``ensemble_agreement``;
+  ``place`` names the entries that the map is drawn over.
+
+``evaluation.npz`` holds the arrays of the pictures. Episodes have the shape (episode, time,
+observation), NaN after their end; maps (row, column), the first row at the top.
+
+- ``erc_windows``, ``erc_episodes``: learnt and true reward of each piece, (2, piece).
+- ``dynamics_planned_POLICY``, ``dynamics_errors_POLICY``: the plans followed, and their errors.
+- Without a true reward: ``window_rewards_play``, ``window_rewards_demonstrations``,
+  ``episode_rewards_play``, ``episode_rewards_demonstrations``; of a place ``reward_map``,
+  ``disagreement_map``, ``map_extent`` (left, right, bottom, top), ``play``, ``demonstrations``,
+  ``plans``, ``walls``.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace

@@ -102,7 +102,13 @@ class HalfCheetah(Environment):
         set_state(env, observation)
 
     def measure(self, trial: Trial) -> Evaluation:
-        """Forward velocities, the learnt reward against them, and frames of roll-outs."""
+        """Forward velocities, the learnt reward against them, and frames of roll-outs.
+
+        Arrays: ``velocities_POLICY``, m/s, (episode, time), of the demonstrations if it is not
+        known who demonstrated; ``reward_by_velocity``, velocity and learnt reward of random play steps,
+        or of windows for rewards of whole plans, (2, step); ``frames_POLICY`` of the first
+        roll-out, absent where MuJoCo cannot render.
+        """
         speeds = {name: velocities(found) for name, found in trial.episodes.items()}
         speeds.setdefault("demonstrator", velocities(trial.demonstrations.episodes))
         arrays = {f"velocities_{name}": found for name, found in speeds.items()}

@@ -76,7 +76,15 @@ class PointMaze(Environment):
         set_state(env, observation)
 
     def measure(self, trial: Trial) -> Evaluation:
-        """The best cell, maps of reward, value and disagreement, and plans that cross walls."""
+        """The best cell, maps of reward, value and disagreement, and plans that cross walls.
+
+        Figures: ``maze`` (its name or rows), ``best_cell``, ``wall_fraction``. Arrays: ``maze``, 1
+        for a wall; ``play`` (30 episodes), ``demonstrations``, ``executed_POLICY``;
+        ``plans_unguided``, ``plans_learnt`` from the roll-outs' starts; ``reward_map``,
+        ``true_reward_map``, ``value_map``, ``disagreement_map``, of standing still, NaN in walls;
+        ``first_reward_map``, ``first_value_map``, the same before the place of a staged reward was
+        visited, where the others are of after.
+        """
         maze, task = self.map, trial.task
         if not isinstance(task, MazeTask):
             raise TypeError(f"'{task.name}' is no task of a maze")
