@@ -105,8 +105,8 @@ class HalfCheetah(Environment):
         """Forward velocities, the learnt reward against them, and frames of roll-outs.
 
         Arrays: ``velocities_POLICY``, m/s, (episode, time), of the demonstrations if it is not
-        known who demonstrated; ``reward_by_velocity``, velocity and learnt reward of random play steps,
-        or of windows for rewards of whole plans, (2, step); ``frames_POLICY`` of the first
+        known who demonstrated; ``reward_by_velocity``, velocity and learnt reward of random play
+        steps, or of windows for rewards of whole plans, (2, step); ``frames_POLICY`` of the first
         roll-out, absent where MuJoCo cannot render.
         """
         speeds = {name: velocities(found) for name, found in trial.episodes.items()}
