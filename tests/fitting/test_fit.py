@@ -184,6 +184,9 @@ def test_plans_that_leap_race_or_cross_walls_are_said() -> None:
     assert found["wall_crossings"] == {"recorded": 0, "planned": 1}
     assert [text.split()[0] for text in warnings_of(found)] == ["20%", "100%"]
     assert crossing_share(leaping, wall + 10) == 0
+    through = compare_movement(recorded, recorded, np.array([[[2.5, -1.0], [2.5, 1.0]]]))
+    assert through["wall_crossings"]["recorded"] == 1
+    assert "100% of the recorded ways cross a wall" in warnings_of(through)[-1]
     assert "2 times as fast" in warnings_of(compare_movement(recorded, 2 * recorded))[-1]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+_MOST_CROSSINGS = 0.05
 _MOST_LEAPS, _LEAP, _LEAST_RATIO, _MOST_RATIO = 0.02, 1.5, 0.75, 1.33
 
 Paths = Float[np.ndarray, "path step entry"]
@@ -83,6 +84,11 @@ def warnings_of(movement: Mapping[str, Any]) -> list[str]:
         told.append(
             f"{crossings['planned']:.0%} of the plans cross a wall, and {crossings['recorded']:.0%}"
             " of the recordings: do not trust what is said across walls."
+        )
+    if crossings and crossings["recorded"] > _MOST_CROSSINGS:
+        told.append(
+            f"{crossings['recorded']:.0%} of the recorded ways cross a wall: check that the walls "
+            "are of the same place, in the same units and axes."
         )
     return told
 

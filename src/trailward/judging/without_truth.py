@@ -232,7 +232,8 @@ def separation(
     """AUC: the probability that a demonstration's reward is above play data's; ties count half.
 
     1 is perfect, 1/2 is chance. The interval resamples whole episodes of both together, as pieces
-    of an episode resemble each other; its ``count`` is the number of episodes.
+    of an episode resemble each other; its ``count`` is the number of episodes. With pieces of one
+    demonstration alone it is from 0 to 1: one shows nothing of how others differ.
 
     Args:
         shown: rewards of pieces of demonstrations, and the number of the episode each is from.
@@ -251,7 +252,8 @@ def separation(
         below = theirs.cumsum() - theirs / 2
         return float((ours * below).sum() / pairs) if pairs else float("nan")
 
-    return bootstrap(auc, np.arange(num_shown + num_known), seed=seed)
+    found = bootstrap(auc, np.arange(num_shown + num_known), seed=seed)
+    return found if num_shown > 1 else replace(found, low=0.0, high=1.0)
 
 
 def held_out_distance(

@@ -68,7 +68,7 @@ class MMDGaussian:
     V-statistic (Gretton et al. 2012, eq. 5), never negative.
 
     Args:
-        num_bandwidths: how many kernels are summed.
+        num_bandwidths: number of kernels that are summed.
     """
 
     num_bandwidths: int = 5
@@ -98,7 +98,7 @@ class MMDMatern:
 
     Args:
         nu: smoothness: 0.5 (the thesis), 1.5 or 2.5.
-        length_scale: of the kernel, in model space.
+        length_scale: length scale of the kernel, model space.
 
     Raises:
         ValueError: if ``nu`` is none of these.
