@@ -135,7 +135,9 @@ def test_everything_is_written(folder: Path) -> None:
     head, *rows = (folder / "map.csv").read_text().splitlines()
     assert head == "x,y,reward,deviation,forecast"
     assert len(rows) == inside.sum()
-    assert "3 demonstrations" in (folder / "methods.txt").read_text()
+    methods = (folder / "methods.txt").read_text()
+    assert "3 demonstrations" in methods
+    assert f"PyTorch {torch.__version__}" in methods
 
 
 def test_run_again_it_does_not_train_again(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -262,9 +263,9 @@ def methods_paragraph(fitted: Fitted, drawn: RewardMap | None) -> str:
     unit = choices.time_unit
     training = prepared.figures["training"]
     text = (
-        f"We used trailward {version('trailward')} on {len(fitted.others)} recorded tracks and "
-        f"{len(fitted.shown)} demonstrations, with a row every {choices.time_step:g} "
-        f"{unit}. "
+        f"We used trailward {version('trailward')} (Python {platform.python_version()}, PyTorch "
+        f"{version('torch')}, NumPy {version('numpy')}) on {len(fitted.others)} recorded tracks "
+        f"and {len(fitted.shown)} demonstrations, with a row every {choices.time_step:g} {unit}. "
         + ("Rates of change were added to each row. " if choices.add_rates else "")
         + ("Tracks were held at their last row. " if choices.hold_ends else "")
         + f"A diffusion model (transformer, width {choices.width}, depth {choices.depth}) of plans "
@@ -278,8 +279,11 @@ def methods_paragraph(fitted: Fitted, drawn: RewardMap | None) -> str:
     )
     if fitted.validation is not None:
         each = fitted.validation.chances["whole"]
+        by = "whole demonstrations"
+        if choices.animal is not None:
+            by = f"animals (by '{choices.animal}', {each[fitted.learnt].count} of them)"
         text += (
-            "In cross-validation over whole demonstrations, one that was left out ranked above "
+            f"In cross-validation over {by}, a demonstration that was left out ranked above "
             f"{each[fitted.learnt].rank:.3f} of the other tracks, against "
             f"{each[fitted.naive].rank:.3f} by the best of twelve kernel density maps and "
             f"{each[REGRESSION].rank:.3f} by logistic regression on positions and rates. Others "
