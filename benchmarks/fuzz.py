@@ -34,12 +34,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from stable_baselines3 import PPO
 
+from trailward.acting.named_policy import read_sb3_policy
 from trailward.acting.network_policy import NetworkPolicy, ladder, save_ladder
 from trailward.cli.demo import _claim
 from trailward.cli.inspect import Inspect
@@ -50,7 +53,9 @@ from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import STATE, TrainingConfig, train_diffuser
+from trailward.fitting.fit import _stages
 from trailward.judging.place_map import read_walls
+from trailward.learning.answers import Answer, Question, read_answers, write_answers
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import STATE as LEARNING
 from trailward.learning.learn_reward import learn_reward
@@ -159,7 +164,23 @@ def make_others() -> None:
     with own_folder("owned", "reward", run={"seed": 0}):
         Path("owned/kept").touch()
     Path("owned/.trailward.lock").write_text('{"pid": 1, "host": "a", "started": 1}')
+    stages = {"losses": [[100, 1.5], [200, 1.4]], "seconds": 3.0, "why": "all steps are done"}
+    Path("stages.json").write_text(json.dumps(stages))
+    piece = torch.zeros(SPEC.horizon, SPEC.transition_dim)
+    question = Question(first=piece, second=piece + 1, places=((0, 1), (2, 3)))
+    write_answers(2 * [Answer(question=question, choice="first")], "answers.jsonl")
+    model = PPO("MlpPolicy", Still(), n_steps=2, batch_size=2, policy_kwargs={"net_arch": [4]})
+    model.save("policy.zip")
+    part = Path("day=mon/episode_index=3/a.parquet")
+    part.parent.mkdir(parents=True)
+    shutil.copy("play.parquet", part)
     make_evaluation()
+
+
+class Still(gymnasium.Env):
+    """An environment that a policy is made for."""
+
+    observation_space = action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 
 
 def make_evaluation() -> None:
@@ -239,6 +260,12 @@ KINDS = {
     "walls": Kind(("walls.csv",), lambda: read_walls(Path("walls.csv")), 2),
     "demo": Kind(("demo/demo.json",), lambda: _claim(Path("demo"), {"preset": "umaze"}), 2),
     "results": Kind(("results.jsonl",), lambda: read_results(Path("results.jsonl")), 2),
+    "stages": Kind(("stages.json",), lambda: _stages(Path("stages.json")), 2),
+    "answers": Kind(("answers.jsonl",), lambda: read_answers("answers.jsonl", SPEC), 3),
+    "policy": Kind(
+        ("policy.zip",), lambda: read_sb3_policy(Path("policy.zip"), Still.action_space), 4
+    ),
+    "parts": Kind(("day=mon/episode_index=3/a.parquet",), inspect("day=mon"), 2),
     "mark": Kind(("owned/.trailward.json", "owned/.trailward.lock"), own, 2),
     "report": Kind(
         ("evaluation/evaluation.json", "evaluation/evaluation.npz"),
@@ -380,6 +407,27 @@ def hdf5(content: bytes, chance: random.Random) -> bytes:
     return memory.getvalue()
 
 
+def archive(content: bytes, chance: random.Random) -> bytes:
+    """Change a file in an archive: by its structure, its bytes, or to one that executes."""
+    with zipfile.ZipFile(io.BytesIO(content)) as read:
+        entries = {name: read.read(name) for name in read.namelist()}
+    name = chance.choice(list(entries))
+    match chance.randrange(4):
+        case 0:
+            del entries[name]
+        case 1:
+            entries[name] = pickle.dumps(Payload())
+        case 2 if name == "data":
+            entries[name] = json_text(entries[name], chance)
+        case _:
+            entries[name] = change_bytes(entries[name], chance)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as written:
+        for each, stored in entries.items():
+            written.writestr(each, stored)
+    return whole.getvalue()
+
+
 def replace_dataset(file: h5py.File, name: str, rows: Any, chance: random.Random) -> None:
     """Put something else in the place of a data set."""
     match chance.randrange(9):
@@ -452,6 +500,7 @@ CHANGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     ".jsonl": json_lines,
     ".safetensors": safetensors,
     ".npz": npz,
+    ".zip": archive,
     ".hdf5": hdf5,
     ".csv": table_text,
     ".parquet": parquet,
@@ -531,11 +580,11 @@ def judge(folder: Path, kind: Kind) -> dict[str, Any]:
     return found
 
 
-def in_forks(good: Path, count: int, names: list[str], seed: int) -> Iterator[dict[str, Any]]:
+def in_forks(good: Path, numbers: range, names: list[str], seed: int) -> Iterator[dict[str, Any]]:
     """Judge all inputs, some in each fork; a fork that dies is told by its input."""
-    number = 0
-    while number < count:
-        end = min(number + BATCH, count)
+    number = numbers.start
+    while number < numbers.stop:
+        end = min(number + BATCH, numbers.stop)
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
@@ -581,6 +630,7 @@ def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--inputs", type=int)
+    parser.add_argument("--first", type=int, default=0, help="number of the first: to go on")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -602,15 +652,16 @@ def run() -> int:
         os.chdir(good)
         Path("evil.py").write_text("import os\nos.system('touch executed')\nThing = object\n")
         make_all()
-        for number, found in enumerate(in_forks(good, count, names, asked.seed), 1):
+        numbers = range(asked.first, asked.first + count)
+        for number, found in enumerate(in_forks(good, numbers, names, asked.seed), 1):
             counts["refused"] += found["refused"]
             longest, most = max(longest, found["seconds"]), max(most, found["memory"])
             for wrong in found["wrong"]:
                 counts[wrong] += 1
                 what = f"{wrong} {found['kind']}: {found.get('trace', '').strip()[-900:]}"
                 seen[what] += 1
-                if seen[what] == 1:
-                    print(f"input {found['number']}: {what}\n", flush=True)
+                again = "as above" if seen[what] > 1 else what
+                print(f"input {found['number']}: {wrong} {found['kind']}: {again}\n", flush=True)
             if number % 1000 == 0:
                 print(f"{number} inputs: {counts}", flush=True)
         os.chdir("/")

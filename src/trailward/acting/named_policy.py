@@ -15,6 +15,7 @@ import numpy as np
 from trailward.acting.network_policy import BOUNDS, NetworkPolicy
 from trailward.acting.planner import Policy
 from trailward.data.episode import DataError
+from trailward.data.formats.guard import check_size, readable
 from trailward.optional import import_extra
 from trailward.typing import Actions, Observations
 
@@ -113,23 +114,29 @@ def read_sb3_policy(path: Path, space: gymnasium.spaces.Box) -> NetworkPolicy:
     """
     message = "reading policies of Stable-Baselines3 takes it: pip install 'trailward[rl]'"
     saving = import_extra("stable_baselines3.common.save_util", message)
-    try:
-        _, parameters, _ = saving.load_from_zip_file(path, load_data=False, device="cpu")
-        weights = parameters["policy"]
+    with readable(path, "a model of Stable-Baselines3", "write it with model.save"):
         with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read("data"))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        msg = f"{path} is not a model of Stable-Baselines3: {error}; write it with model.save"
-        raise DataError(msg) from None
+            check_size(path, sum(entry.file_size for entry in archive.infolist()), path)
+            about = dict(json.loads(archive.read("data")))
+        _, parameters, _ = saving.load_from_zip_file(path, load_data=False, device="cpu")
+        weights = {name: tensor.numpy() for name, tensor in parameters["policy"].items()}
+        return _network(path, weights, about, space)
+
+
+def _network(
+    path: Path, weights: dict[str, np.ndarray], about: dict[str, Any], space: gymnasium.spaces.Box
+) -> NetworkPolicy:
+    """The first actor of dense layers among the weights.
+
+    Raises:
+        DataError: if there is none.
+    """
     for hidden, last, squashed in _ACTORS:
         found = {int(m[1]): name for name in weights if (m := re.fullmatch(hidden, name))}
         if found:
             names = [found[index].removesuffix(".weight") for index in sorted(found)]
             names += [last] if last else []
-            layers = [
-                tuple(weights[f"{name}.{part}"].numpy() for part in ("weight", "bias"))
-                for name in names
-            ]
+            layers = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in names]
             default = "relu" if squashed else "tanh"
             facts = {"file": path.name, BOUNDS: [space.low.tolist(), space.high.tolist()]}
             return NetworkPolicy(layers, facts, _activation(about, default), squashed)

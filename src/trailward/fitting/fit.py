@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from trailward.checkpoint import provenance, read_json
+from trailward.checkpoint import provenance, read_json, readable
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import place_entries
 from trailward.data.episode import DataError
@@ -292,8 +292,8 @@ def _train(
         action_dim=learnt_from.action_dim,
     )
     stages = Path(folder) / STAGES
-    before = read_json(stages) if stages.exists() else {"losses": [], "seconds": 0.0, "why": ""}
-    losses, began = [tuple(each) for each in before["losses"]], time.monotonic()
+    before, losses = _stages(stages)
+    began = time.monotonic()
     while True:
         steps = min(_FIRST_STEPS * 2 ** len(losses), choices.most_steps)
         steps = losses[-1][0] if before["why"] else steps
@@ -322,6 +322,27 @@ def _train(
         if why:
             say(f"training stops: {why}")
             return diffuser, found | {"held_out": num_held}
+
+
+def _stages(file: Path) -> tuple[dict[str, Any], list[tuple[int, float]]]:
+    """What is kept of the stages of training so far; and the steps and loss of each.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    before: Any = {"losses": [], "seconds": 0.0, "why": ""}
+    if file.exists():
+        remedy = "remove the folder, or give another --out"
+        before = read_json(file, remedy=remedy)
+        with readable(file, remedy, wrong="this is not what was written"):
+            before = {
+                "losses": [(int(steps), float(loss)) for steps, loss in before["losses"]],
+                "seconds": float(before["seconds"]),
+                "why": str(before["why"]),
+            }
+            if before["why"] and not before["losses"]:
+                raise ValueError("there is no stage")
+    return before, before["losses"]
 
 
 def _why_stop(losses: Sequence[tuple[int, float]], all_done: bool, no_time: bool) -> str:  # noqa: FBT001

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from trailward.data.dataset import Windows
 from trailward.data.episode import DataError
+from trailward.data.formats.guard import readable
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.randomness import generator
@@ -232,14 +233,13 @@ def read_answers(file: str | os.PathLike[str], spec: PlanSpec) -> list[Answer]:
         DataError: names the line that cannot be used.
         OSError: if there is no such file.
     """
-    answers = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            answers.append(_answer(json.loads(line), spec))
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}, line {number}: this is no answer: {error}") from None
+    answers, again = [], "take the line out, or ask again"
+    with readable(file, "a file of answers", again):
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            with readable(f"{file}, line {number}", "an answer", again):
+                answers.append(_answer(json.loads(line), spec))
     return answers
 
 
