@@ -10,7 +10,7 @@ TYPED := tests/contracts tests/acting tests/learning/test_oracle.py \
   $(addprefix tests/diffusion/test_,adjoint.py denoiser.py guide.py networks.py sampler.py schedule.py) \
   tests/objectives/test_matching.py tests/rewards/test_models.py
 
-.PHONY: demo test test-slow check sbom release audit docs pretrained pretrained-maze pretrained-policies \
+.PHONY: demo test test-slow check sbom release audit try-release docs pretrained pretrained-maze pretrained-policies \
   pretrained-halfcheetah clean
 
 demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report/index.html
@@ -29,6 +29,7 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/audit.py
 
 sbom: .venv/.dev           ## what is installed, with versions and licences, in CycloneDX form
 	mkdir -p dist
@@ -38,9 +39,11 @@ release: sbom              ## wheel, source and bill of materials, in dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -c "from hatchling.build import build_sdist; build_sdist('dist')"
 
-audit: .venv/.dev          ## known weaknesses of what is installed; asks a public database
-	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/python -m pip_audit --skip-editable
+audit: .venv/.dev          ## fails if a weakness is known of what is installed, or none could be asked
+	$(BIN)/python benchmarks/audit.py --strict
+
+try-release: .venv/.dev    ## install the release into clean environments and use it (gigabytes)
+	$(BIN)/python benchmarks/release.py
 
 docs: .venv/.dev           ## the site, in runs/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

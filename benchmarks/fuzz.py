@@ -658,9 +658,9 @@ def run() -> int:
             longest, most = max(longest, found["seconds"]), max(most, found["memory"])
             for wrong in found["wrong"]:
                 counts[wrong] += 1
-                what = f"{wrong} {found['kind']}: {found.get('trace', '').strip()[-900:]}"
+                what = found.get("trace", "").strip()[-900:]
                 seen[what] += 1
-                again = "as above" if seen[what] > 1 else what
+                again = "as above" if what and seen[what] > 1 else what
                 print(f"input {found['number']}: {wrong} {found['kind']}: {again}\n", flush=True)
             if number % 1000 == 0:
                 print(f"{number} inputs: {counts}", flush=True)

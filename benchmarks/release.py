@@ -26,8 +26,6 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PLAN = "trailward plan --diffuser umaze --start 1 -1 0 0"
 TABLE = "printf 'frame,x\\n0,1\\n1,2\\n2,4\\n' > a.csv && trailward inspect a.csv"
-WHEEL_FILES = ("trailward/cli/main.py", "trailward/pretrained/umaze/weights.safetensors")
-RUN = "trailward plan --diffuser umaze --env maze"
 USES = {
     "maze": "trailward collect --what play --num-steps 200 --episode-steps 100 --out walks",
     "halfcheetah": "trailward collect --env halfcheetah --what policy --recipe.num-episodes 1 "
@@ -36,7 +34,7 @@ USES = {
     "web": "python -c 'import trailward.web.app'",
     "rl": "python -c 'import trailward.interop.sb3, sb3_contrib'",
     "ray": "python -c 'import ray'",
-    "baselines": "python -c 'import trailward.baselines.optimal_transport as b; import ot, sklearn'",
+    "baselines": "python -c 'import trailward.baselines.optimal_transport, ot, sklearn, sacred'",
     "docs": "mkdocs --version",
 }
 """A command for each extra that takes it."""

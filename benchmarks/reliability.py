@@ -83,6 +83,8 @@ JOBS: dict[str, tuple[list[str], int, int]] = {
                    "--methods=unguided", "--num-jobs=1"], 3, 0),
 }  # fmt: skip
 """Arguments but for --out, and how many kills in full and quickly."""
+SPEAKS: dict[int, tuple[int, Path]] = {}
+"""Of running processes: what they say is read here, and is kept there."""
 MAKES = {"train": "diffuser", "learn": "reward", "evaluate": "evaluation"}
 """What verbs make that others read."""
 
@@ -121,16 +123,21 @@ def start(verb: str, folder: Path, **options: Any) -> int:
     """Run a verb in a fork; the process number."""
     arguments = [*JOBS[verb][0], f"--out={out_of(verb)}"]
     sys.stdout.flush()
+    reading, writing = os.pipe()
     child = os.fork()
     if child:
+        os.close(writing)
+        os.set_blocking(reading, False)
+        SPEAKS[child] = reading, _told(folder)
         return child
-    os._exit(_in_child(arguments, folder, **options))
+    os._exit(_in_child(arguments, folder, writing, **options))
     return 0
 
 
 def _in_child(
     arguments: list[str],
     folder: Path,
+    said: int,
     *,
     kill_at: int | None = None,
     limit: int | None = None,
@@ -140,10 +147,9 @@ def _in_child(
     with contextlib.suppress(BaseException):
         os.environ[TOKEN] = str(folder)
         os.chdir(folder)
-        told = os.open(_told(folder), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         sys.stdin = io.StringIO("1\n2\n=\n")  # answers, where a verb asks
-        os.dup2(told, 1)
-        os.dup2(told, 2)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
         sys.stdout, sys.stderr = (io.TextIOWrapper(os.fdopen(n, "wb", 0)) for n in (1, 2))
         if kill_at is not None:
             count_operations(folder, kill_at)
@@ -201,11 +207,23 @@ def wait(child: int, limit: float = 120.0) -> int:
     while time.monotonic() < ends:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
+            _hear(child)
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    _hear(child)
     return -999
+
+
+def _hear(child: int) -> None:
+    reading, told = SPEAKS.pop(child)
+    heard = b""
+    with contextlib.suppress(BlockingIOError):  # a process that it started may hold the other end
+        while part := os.read(reading, 2**16):
+            heard += part
+    os.close(reading)
+    told.write_bytes(heard)
 
 
 def told(folder: Path) -> str:

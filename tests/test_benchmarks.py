@@ -212,27 +212,32 @@ def test_readme_and_docs_show_what_the_lines_of_results_say() -> None:
         assert block.partition("<!-- benchmark: end -->")[0].strip() == table[shown](committed())
 
 
-@pytest.mark.slow
-def test_verbs_that_are_killed_end_as_if_they_had_not_been() -> None:
+@pytest.mark.parametrize(
+    "verbs",
+    [["train"], pytest.param(["learn", "inspect", "collect"], marks=pytest.mark.slow)],
+    ids=lambda verbs: verbs[0],
+)
+def test_verbs_that_are_killed_end_as_if_they_had_not_been(verbs: list[str]) -> None:
     """In a process of its own, which forks: a few kills of each verb, a full disk, SIGTERM."""
-    verbs = ["train", "learn", "inspect", "collect"]
     command = [sys.executable, ROOT / "benchmarks/reliability.py", "--quick", "--verbs", *verbs]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     figures = last_line(done.stdout)
-    assert figures.pop("kills") >= 15
-    assert figures.pop("two_at_once") == figures.pop("full_disk") == figures.pop("sigterm") == 2
+    assert figures.pop("kills") >= 5
+    both = min(2, len(verbs))
+    assert figures.pop("full_disk") in (0, both)  # where a disk may be mounted
+    assert figures.pop("two_at_once") == figures.pop("size_limit") == figures.pop("sigterm") == both
     assert not any(figures.values()), done.stdout
     assert done.returncode == 0
 
 
-@pytest.mark.slow
-def test_damaged_and_hostile_files_are_read_or_refused() -> None:
+@pytest.mark.parametrize("count", [120, pytest.param(400, marks=pytest.mark.slow)])
+def test_damaged_and_hostile_files_are_read_or_refused(count: int) -> None:
     """In a process of its own, which forks: files of every format, and all that is written."""
-    command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--quick"]
+    command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--inputs", str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     figures = last_line(done.stdout)
-    assert figures["inputs"] == 400
-    assert 200 < figures["refused"] < 400
+    assert figures["inputs"] == count
+    assert count / 2 < figures["refused"] < count
     for wrong in ("tracebacks", "hangs", "over_memory", "executed", "files_left"):
         assert figures[wrong] == 0, done.stdout
     assert done.returncode == 0

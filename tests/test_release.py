@@ -1,5 +1,6 @@
 """What a release consists of, and that it works where nothing else is."""
 
+import ast
 import json
 import os
 import re
@@ -31,6 +32,26 @@ def test_every_dependency_is_listed_with_its_bounds_and_why() -> None:
         name, bounds = re.match(r"([\w-]+)(.*)", requirement).groups()
         asked[name] = bounds.replace(",", ", ")
     assert listed == asked
+
+
+def test_what_is_imported_is_a_dependency() -> None:
+    """What stands at the top of a module; extras are imported in functions, or in their folders."""
+    asked = {re.match(r"[\w-]+", each)[0].replace("-", "_") for each in PROJECT["dependencies"]}
+    known = {*sys.stdlib_module_names, "trailward"} | asked
+    extras = ("interop/sb3.py", "interop/imitation_reward.py", "baselines/", "web/", "cli/serve.py")
+    missing = {}
+    for path in (ROOT / "src/trailward").rglob("*.py"):
+        name = path.relative_to(ROOT / "src/trailward").as_posix()
+        names: list[str] = []
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                names += [each.name for each in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names.append(node.module or "")
+        found = {each.partition(".")[0] for each in names} - known
+        if found and not name.startswith(extras):
+            missing[name] = found
+    assert not missing
 
 
 def test_the_bill_of_materials_names_versions_and_licences() -> None:

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.zip").write_bytes(b"nothing")
     with pytest.raises(DataError, match="is not a model of Stable-Baselines3"):
         named_policy(str(tmp_path / "no.zip"), SPACE, seed=0)
-    with pytest.raises(DataError, match="none.zip does not exist"):
+    with pytest.raises(DataError, match=r"none.zip does not exist"):
         named_policy(str(tmp_path / "none.zip"), SPACE, seed=0)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -49,6 +50,17 @@ def train(folder: Path | str, *, denoiser=DENOISER, config=CONFIG, **options) ->
     return train_diffuser(
         random_walks(), SPEC, folder, denoiser_config=denoiser, config=config, **options
     )
+
+
+def test_a_finished_training_of_an_earlier_version_is_gone_on_from(tmp_path: Path) -> None:
+    """Its checkpoint tells no settings of its steps, so none can be refused."""
+    ended = train(tmp_path)
+    with safe_open(tmp_path / STATE, framework="pt") as file:
+        told, tensors = file.metadata(), load_file(tmp_path / STATE)
+    facts = json.loads(told["facts"])
+    assert facts.pop("settings")
+    save_file(tensors, tmp_path / STATE, told | {"facts": json.dumps(facts)})
+    assert_same_weights(train(tmp_path), ended)
 
 
 def moved_by(optimizer: torch.optim.Optimizer) -> set[int]:

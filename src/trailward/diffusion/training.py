@@ -325,7 +325,9 @@ def train_denoiser(
         done = before.get("step", 0)
         if files.state is not None and done >= config.num_steps:
             remedy = f"a num_steps above {done}"
-            check_of_finished(files.state, done, before["settings"], settings, remedy=remedy)
+            check_of_finished(
+                files.state, done, before.get("settings", {}), settings, remedy=remedy
+            )
         for step in range(done, config.num_steps):
             for name, optimizer in optimizers.items():
                 optimizer.param_groups[0]["lr"] = _MUON_RATE[name] * _learning_rate(config, step)

@@ -27,7 +27,6 @@ from functools import cache
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import expit
 
 _SHARES, _WIDTHS, _STRAY = np.linspace(0.01, 0.9, 60), np.geomspace(0.005, 0.5, 40), (0.0, 0.1)
 _SHARP, _REFUTED, _CELLS, _TINY = 5e-4, 1.92, 400, 1e-12
@@ -71,7 +70,7 @@ class _Curves:
 
     def density(self, ranks: Float[np.ndarray, "rank"]) -> Float[np.ndarray, "curve rank"]:
         """Of each curve at each rank."""
-        steps = expit((ranks - self.edge[:, None]) / self.width[:, None]) / self.step[:, None]
+        steps = _sigmoid((ranks - self.edge[:, None]) / self.width[:, None]) / self.step[:, None]
         return (1 - self.stray[:, None]) * steps + self.stray[:, None]
 
 
@@ -106,10 +105,14 @@ def _curves(widths: tuple[float, ...]) -> _Curves:
     step, width, stray = (part.ravel() for part in parts)
     edge = _edges(step, width)
     middles = (np.arange(_CELLS) + 0.5) / _CELLS
-    steps = expit((middles - edge[:, None]) / width[:, None])
+    steps = _sigmoid((middles - edge[:, None]) / width[:, None])
     mean = (1 - stray) * (steps @ middles) / steps.sum(1) + stray / 2
-    share = 1 / ((1 - stray) * expit((1 - edge) / width) / step + stray)
+    share = 1 / ((1 - stray) * _sigmoid((1 - edge) / width) / step + stray)
     return _Curves(edge, width, step, stray, mean, share)
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0.0, -values))
 
 
 def _edges(step: PerCurve, width: PerCurve) -> PerCurve:

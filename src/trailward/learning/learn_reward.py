@@ -302,7 +302,7 @@ class _Run:
         if done >= config.num_steps or waited:
             remedy = "more patience" if waited else f"a num_steps above {done}"
             now = {name: getattr(config, name) for name in _OF_STEPS}
-            check_of_finished(files.state, done, before["settings"], now, remedy=remedy)
+            check_of_finished(files.state, done, before.get("settings", {}), now, remedy=remedy)
 
     def guide(self, model: RewardModel) -> RewardModel:
         """What guides plans now: from the second round on, the value too."""
