@@ -238,8 +238,11 @@ def read_answers(file: str | os.PathLike[str], spec: PlanSpec) -> list[Answer]:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            with readable(f"{file}, line {number}", "an answer", again):
+            try:
                 answers.append(_answer(json.loads(line), spec))
+            except Exception as error:  # noqa: BLE001 - a line may be wrong in every way
+                msg = f"{file}, line {number}: this is no answer: {error}; {again}"
+                raise DataError(msg) from None
     return answers
 
 
