@@ -46,6 +46,24 @@ def test_from_tables_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[s
     np.testing.assert_allclose(plan[0], [1, 3, 0, 0], atol=1e-4)
 
 
+def test_groups_and_animals_are_columns_of_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play, shown = write(tmp_path / "a.csv", 12, 1.0, 0), write(tmp_path / "b.csv", 6, 5.0, 1)
+    head, *rows = Path(shown).read_text().splitlines()
+    known = [f"{row},{'mf'[int(row[0]) % 2]},bird {int(row[0]) // 2}" for row in rows]
+    Path(shown).write_text("\n".join([f"{head},sex,animal", *known]) + "\n")
+    out = tmp_path / "out"
+    flags = ["--most-steps", "10", "--num-plans", "1", "--pixels", "20", "--group-by", "sex"]
+    given = ["--play", play, "--demonstrations", shown, "--out", str(out)]
+    assert main(["fit", *given, *flags]) == 0, capsys.readouterr().err
+    told = " ".join(capsys.readouterr().err.split())
+    assert "'animal' tells who made a demonstration" in told
+    assert "The rewards of 'm' and 'f' tell" in told
+    assert json.loads((out / "groups.json").read_text())["differences"][0]["counts"] == [3, 3]
+    assert "Do the groups differ?" in (out / "report.html").read_text()
+
+
 def test_what_was_learnt_from_is_no_test(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

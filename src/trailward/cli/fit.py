@@ -37,7 +37,8 @@ class Fit:
     group_by: str | None = None
     """A column of text, such as sex: each group of demonstrations gets a reward of its own."""
     walls: Path | None = None
-    """A CSV file of walls, a row x0,y0,x1,y1 each: drawn, and plans that cross them are counted."""
+    """A CSV file of walls, a row x0,y0,x1,y1 each: drawn, and plans that cross them are counted;
+    the map ends at them."""
     place: tuple[str, str] | None = None
     """The two entries of the map, by name; those that look like a place if not given."""
     pixels: int = 100

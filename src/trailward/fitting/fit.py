@@ -561,9 +561,11 @@ def fit(
     )
     say("judging: the demonstrations are left out in turn, by every reading")
     fitted = judge_demonstrations(prepared)
-    write_outputs(fitted, folder, told, walls=walls, say=say, **map_settings)
+    shown = map_settings | {"walls": walls, "say": say}
+    of_groups = []
     if choices.group_by is not None:
-        write_groups(fit_groups(fitted), folder, walls=walls, say=say, **map_settings)
+        of_groups = write_groups(fit_groups(fitted), folder, **shown)
+    write_outputs(fitted, folder, told, of_groups=of_groups, **shown)
     return fitted
 
 

@@ -117,7 +117,7 @@ def write_groups(
     near: float | None = None,
     y_down: bool = False,
     say: Callable[[str], None] = lambda text: None,
-) -> None:
+) -> list[str]:
     """Write ``groups.json``, ``groups.png`` and a folder ``group-NAME`` for each group.
 
     Args:
@@ -129,7 +129,11 @@ def write_groups(
         near: of the maps.
         y_down: of the picture.
         say: told how the groups differ.
+
+    Returns:
+        How the groups differ, in sentences.
     """
+    sentences = []
     found: dict[str, Any] = {"groups": {}, "differences": []}
     maps: dict[str, RewardMap] = {}
     for number, (group, fitted) in enumerate(groups.items()):
@@ -153,10 +157,12 @@ def write_groups(
         found["groups"][group] = told
     for (one, other), each in differences(groups).items():
         found["differences"].append({"between": [one, other], **asdict(each)})
-        say(_sentence(one, other, each))
+        sentences.append(_sentence(one, other, each))
+        say(sentences[-1])
     write_json(folder / "groups.json", found)
     if maps:
         write_figure(folder / "groups.png", groups_figure(maps, walls, y_down=y_down), dpi=_DPI)
+    return sentences
 
 
 def _as_name(group: str, number: int) -> str:

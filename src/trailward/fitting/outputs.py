@@ -33,6 +33,7 @@ def write_outputs(
     folder: Path,
     told: Sequence[str],
     *,
+    of_groups: Sequence[str] = (),
     walls: Walls | None = None,
     place: Sequence[str] | None = None,
     pixels: int = 100,
@@ -46,6 +47,7 @@ def write_outputs(
         fitted: what was learnt.
         folder: of everything.
         told: what was chosen, in sentences.
+        of_groups: how groups differ, in sentences; their picture is in the folder.
         walls: drawn over the map.
         place: names of the two entries to map; those that look like a place if None.
         pixels: of the map's longer side.
@@ -76,7 +78,8 @@ def write_outputs(
         write_figure(folder / f"{name}.png", figure, dpi=_DPI)
     methods = methods_paragraph(fitted, drawn)
     write_file(folder / "methods.txt", methods + "\n")
-    write_file(folder / "report.html", _page(fitted, folder, told, methods, drawn, list(pictures)))
+    page = _page(fitted, folder, told, methods, drawn, list(pictures), of_groups)
+    write_file(folder / "report.html", page)
     for sentence in [*results(fitted, drawn), *warnings_about(fitted)]:
         say(sentence)
     say(f"report -> {folder / 'report.html'}")
@@ -307,6 +310,7 @@ def _page(
     methods: str,
     drawn: RewardMap | None,
     pictures: Sequence[str],
+    of_groups: Sequence[str],
 ) -> str:
     warned = "".join(f"<p>{html.escape(text)}</p>" for text in warnings_about(fitted))
     captions = {
@@ -327,6 +331,7 @@ def _page(
         *([section("warnings", "Warnings", "", warned)] if warned else []),
         *(section(name, *captions[name], html_picture(name, (folder / f"{name}.png").read_bytes()))
           for name in ("map", "readings") if name in pictures),
+        *([_groups(folder, of_groups)] if of_groups else []),
     ]  # fmt: skip
     if fitted.validation is not None:
         head = ("reading", "rank", "above the unlike", "of first halves", "")
@@ -347,6 +352,13 @@ def _page(
     ]
     count = len(fitted.shown)
     return html_page("fit", f"a reward learnt from {count} demonstrations", parts)
+
+
+def _groups(folder: Path, told: Sequence[str]) -> str:
+    picture = folder / "groups.png"
+    drawn = html_picture("groups", picture.read_bytes()) if picture.exists() else ""
+    text = "The map of each group's reward."
+    return section("groups", "Do the groups differ?", text, _paragraphs(told) + drawn)
 
 
 def _rows(fitted: Fitted) -> list[tuple[str, ...]]:
