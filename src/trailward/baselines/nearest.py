@@ -24,7 +24,7 @@ class NearestReward:
 
     ``d`` is the Euclidean distance of ``(observation, action, next observation)``, in environment
     units as in the authors' code, to the ``num_neighbours``-th nearest demonstrated one. Defaults
-    are the paper's for MuJoCo tasks; for AntMaze the authors' sharpness is 5.
+    are the paper's for MuJoCo tasks; for Ant's navigation the authors' sharpness is 5.
 
     Args:
         demonstrations: environment units.

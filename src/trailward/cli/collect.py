@@ -27,7 +27,7 @@ class Collect:
     out: Path
     """Folder of the dataset; '-v0' is appended if the name has no version."""
     environment: Environment
-    """The environment: maze, halfcheetah, an id of Gymnasium, or module:Name."""
+    """The environment: a name, an id of Gymnasium such as Hopper-v5, or module:Name."""
     recipe: Recipe
     """What to record, and its settings."""
     seed: int = 0

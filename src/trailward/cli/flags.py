@@ -54,7 +54,7 @@ def with_environment(
     if not settings or any(not isinstance(value, str | int | float) for value in settings.values()):
         hint = Annotated[Any, tyro.conf.Suppress]
     names = ", ".join(ENVIRONMENTS)
-    help_text = f"Where: {names}, an id of Gymnasium such as Hopper-v5, or module:Name of a class."
+    help_text = f"The environment: {names}, an id of Gymnasium such as Hopper-v5, or module:Name."
     flag = tyro.conf.arg(name="env", aliases=["--environment"], help=help_text)
     annotations = {"environment": hint, "env_name": Annotated[str, flag]}
     space = {"__annotations__": annotations, "__doc__": kind.__doc__, "env_name": name}

@@ -16,6 +16,7 @@ from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Evaluation
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
+from trailward.judging.evaluate import facts_of
 from trailward.judging.naive import judge_naively
 from trailward.judging.place_map import Walls, map_arrays
 from trailward.judging.statistics import Estimate, bootstrap
@@ -73,15 +74,9 @@ def judge_without_truth(
     support = compare_support(play, demonstrations, seed=config.seed)
     figures = {
         "environment": "none",
-        "objective": learnt.provenance.get("objective"),
-        "learnt": learnt.provenance.get("learnt"),
-        "reward_model": learnt.model.name,
-        "num_demonstrations": len(demonstrations.episodes),
+        **facts_of(learnt, demonstrations, config),
         "num_judged": len(kept.episodes),
         "judged": judged,
-        "sampling": asdict(learnt.sampling),
-        "planning": asdict(learnt.planning),
-        "evaluation": asdict(config),
         **ranking.figures,
         "held_out_distance": distance,
         "feature_shares": shares,
