@@ -78,6 +78,7 @@ def test_animals_are_found_by_their_column_and_said() -> None:
     assert "all of one are left out together" in " ".join(told)
     found = Recordings.of(PLAY, known, None, choices)
     assert found.animals_of([29, 30, 3]) == ["a", "b", "track 3"]
+    assert found.described(30) == "2 (animal b)"
     assert choose(PLAY, SHOWN)[0].animal is None
 
 

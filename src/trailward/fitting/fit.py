@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class Recordings:
         places: entries of the recording; those after them are rates that were added.
         animals: who made each demonstration; each another one if None.
         groups: which group each demonstration is of; None if they are not grouped.
+        attributes: what else is known of each demonstration, such as its id.
     """
 
     dataset: Dataset
@@ -92,6 +93,7 @@ class Recordings:
     places: int
     animals: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def judged(self) -> range:
@@ -102,6 +104,12 @@ class Recordings:
         """Who made each of some tracks; of those not known each another one."""
         known = dict(zip(self.demonstrations, self.animals or (), strict=False))
         return [known.get(track, f"track {track}") for track in tracks]
+
+    def described(self, track: int) -> str:
+        """A demonstration by its number, from 0, and what is known of it, such as its id."""
+        number = self.demonstrations.index(track) if track in self.demonstrations else track
+        known = [f"{name} {values[number]}" for name, values in self.attributes.items()]
+        return f"{number} ({', '.join(known)})" if known else str(number)
 
     @classmethod
     def of(
@@ -142,7 +150,8 @@ class Recordings:
         shown = tuple(range(len(others), num_known))
         asked = (choices.animal, choices.group_by)
         animals, groups = (_attribute(demonstrations, name) for name in asked)
-        return cls(dataset, num_known, shown, play.observation_dim, animals, groups)
+        known = demonstrations.attributes
+        return cls(dataset, num_known, shown, play.observation_dim, animals, groups, known)
 
 
 def _attribute(demonstrations: Dataset, name: str | None) -> tuple[str, ...] | None:
@@ -586,7 +595,8 @@ def warnings_about(fitted: Fitted) -> list[str]:
             )
         odd = odd_demonstrations(validation, fitted.learnt)
         if odd:
-            numbers = ", ".join(str(number) for number in odd)
+            recordings = fitted.prepared.recordings
+            numbers = "; ".join(recordings.described(fitted.shown[number]) for number in odd)
             told.append(
                 f"Demonstration {numbers} (counted from 0) is unlike the others: left out, it "
                 "ranks below half of the play data. Look at it; without it the map may differ."

@@ -104,6 +104,8 @@ def figures_of(fitted: Fitted, drawn: RewardMap | None) -> dict[str, Any]:
             for part, chances in validation.chances.items()
         }
         found["ranks"] = {name: ranks.tolist() for name, ranks in validation.ranks.items()}
+        known = prepared.recordings.attributes
+        found["ranks_are_of"] = {name: list(values) for name, values in known.items()}
     if len(prepared.recordings.judged):
         found["test"] = {
             name: {part: asdict(fitted.test_chance(name, part)) for part in PARTS}
