@@ -10,10 +10,19 @@ import pytest
 import torch
 
 from trailward import Dataset, Episode, LearntReward
+from trailward.checkpoint import CheckpointError
 from trailward.data.episode import Columns, DataError
 from trailward.data.tracks import TrackRows
 from trailward.fitting.choices import choose
-from trailward.fitting.fit import Fitted, Recordings, fit, judge_demonstrations, prepare
+from trailward.fitting.fit import (
+    STAGES,
+    Fitted,
+    Recordings,
+    _stages,
+    fit,
+    judge_demonstrations,
+    prepare,
+)
 from trailward.fitting.groups import differences, fit_groups, share_of_pairs, write_groups
 from trailward.fitting.map import draw_map
 from trailward.fitting.plausibility import compare_movement, crossing_share, warnings_of
@@ -276,3 +285,15 @@ def test_rows_or_tracks_weigh_alike() -> None:
     assert by_time[0] > by_time[-1] + 0.1
     with pytest.raises(ValueError, match="weigh_by is 'mood'; it can be 'track' or 'time'"):
         choose(PLAY, SHOWN, {"weigh_by": "mood"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"losses": [[1]], "seconds": 1, "why": ""}', '{"losses": 3}', 99_999 * "["]
+    + ['{"losses": [], "seconds": 1, "why": "all steps are done"}'],
+)
+def test_damaged_stages_are_refused(content: str, tmp_path: Path) -> None:
+    file = tmp_path / STAGES
+    file.write_text(content)
+    with pytest.raises(CheckpointError, match=r"stages\.json.*another --out"):
+        _stages(file)

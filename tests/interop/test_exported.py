@@ -16,6 +16,7 @@ from trailward.checkpoint import CheckpointError
 from trailward.cli.main import main
 from trailward.interop import exported
 from trailward.interop.exported import export_reward
+from trailward.running.folders import FolderError
 
 ALONE_IN_A_PROCESS = """
 import json, sys
@@ -78,6 +79,21 @@ def test_a_program_that_differs_is_not_written(
     with pytest.raises(CheckpointError, match=r"differs from the learnt one by .* more than 1e-05"):
         export_reward(additive(), tmp_path / "reward.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_reward_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "reward.pt2"
+    export_reward(additive(), path)
+    export_reward(additive(), path)
+    other = additive()
+    with torch.no_grad():
+        next(other.model.parameters()).add_(1.0)
+    before = path.read_bytes()
+    for content in (before, b"", b"PK", b"a text"):
+        path.write_bytes(content)
+        with pytest.raises(FolderError, match="is not of this reward: give another --out"):
+            export_reward(other, path)
+        assert path.read_bytes() == content
 
 
 def test_what_cannot_be_told_step_by_step_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """The learnt reward as one file that PyTorch alone can run, also from C++ (``torch.export``)."""
 
 import copy
+import hashlib
 import io
 import json
 import os
+import zipfile
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -15,6 +19,7 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.known_region import KnownRegion
 from trailward.running.files import write_file
+from trailward.running.folders import FolderError
 
 TOLERANCE = 1e-5
 """How far the exported reward may be from the learnt one; times the largest reward if above 1."""
@@ -23,6 +28,7 @@ FACTS = "trailward.json"
 """The extra file inside the exported one: column names, units, layout, provenance."""
 
 _BATCHES = (1, 64)
+_LONGEST = 10_000_000
 
 
 class StepReward(nn.Module):
@@ -65,7 +71,8 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
     rewards of shape (batch,). Read it by ``torch.export.load(path).module()``.
 
     Before anything is written, the program is compared with the learnt reward on random inputs
-    over the range of the play data, and a pessimistic one also where it is known.
+    over the range of the play data, and a pessimistic one also where it is known. Only the same
+    reward is written over.
 
     Args:
         learnt: the reward.
@@ -74,12 +81,16 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
     Raises:
         TypeError: as :class:`StepReward`.
         ValueError: if the path has another ending.
+        FolderError: if the file is there and is not this reward.
         CheckpointError: if the program and the learnt reward differ by more than
             :data:`TOLERANCE`.
     """
     path = Path(path)
     if path.suffix != ".pt2":
         raise ValueError(f"the path is {path}; PyTorch wants exported programs to end in .pt2")
+    fingerprint = _fingerprint(learnt)
+    if path.exists() and _exported(path) != fingerprint:
+        raise FolderError(f"{path} is not of this reward: give another --out, or remove it")
     reward = copy.deepcopy(StepReward(learnt)).cpu().eval().requires_grad_(requires_grad=False)
     batch = torch.export.Dim("batch", min=0)
     inputs = _inputs(reward, 2)
@@ -93,10 +104,32 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
         "sees_actions": reward.sees_actions,
         "pessimistic": learnt.is_pessimistic,
         "provenance": dict(learnt.provenance),
+        "fingerprint": fingerprint,
+        "trailward": version("trailward"),
     }
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={FACTS: json.dumps(facts)})
     return write_file(path, content.getvalue())
+
+
+def _fingerprint(learnt: LearntReward) -> str:
+    """A hash of what the program depends on: weights, normalizers and form."""
+    parts = (learnt.model, learnt.observation_normalizer, learnt.action_normalizer)
+    found = hashlib.sha256(str(learnt.is_pessimistic).encode())
+    for part in parts:
+        for name, value in sorted(part.state_dict().items()):
+            found.update(name.encode() + value.detach().cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _exported(path: Path) -> str | None:
+    """The fingerprint of the reward in a file; None if it holds none."""
+    with suppress(OSError, ValueError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(f"/{FACTS}") and entry.file_size < _LONGEST:
+                facts = json.loads(archive.read(entry))
+                return facts.get("fingerprint") if isinstance(facts, dict) else None
+    return None
 
 
 def _inputs(reward: StepReward, count: int) -> tuple[Tensor, ...]:

@@ -41,10 +41,11 @@ def forecast_plans(
         diffuser: of the play data.
         rows: where the plans start, environment units.
         num_plans: plans from each row.
-        num_steps: reverse steps of the sampler.
+        num_steps: reverse steps of the sampler; as many as the diffuser has, if that is fewer.
         seed: of the plans' noise.
         report: told how many rows are done.
     """
+    num_steps = min(num_steps, diffuser.schedule.num_steps)
     sampling = SamplingConfig(num_steps=num_steps, stop_step=0)
     noise = generator(seed, "forecast: noise", device=diffuser.device)
     normalizer = diffuser.observation_normalizer
