@@ -28,13 +28,13 @@ PLAN = "trailward plan --diffuser umaze --start 1 -1 0 0"
 TABLE = "printf 'frame,x\\n0,1\\n1,2\\n2,4\\n' > a.csv && trailward inspect a.csv"
 USES = {
     "maze": "trailward collect --what play --num-steps 200 --episode-steps 100 --out walks",
-    "halfcheetah": "trailward collect --env halfcheetah --what policy --recipe.num-episodes 1 "
-    "--recipe.episode-steps 5 --out gallop",
+    "halfcheetah": "trailward collect --env halfcheetah --what policy --num-episodes 1 "
+    "--episode-steps 5 --out gallop",
     "table": TABLE,
     "web": "python -c 'import trailward.web.app'",
     "rl": "python -c 'import trailward.interop.sb3, sb3_contrib'",
     "ray": "python -c 'import ray'",
-    "baselines": "python -c 'import trailward.baselines.optimal_transport, ot, sklearn, sacred'",
+    "baselines": "python -c 'import trailward.baselines.optimal_transport, ot, sklearn, scipy'",
     "docs": "mkdocs --version",
 }
 """A command for each extra that takes it."""

@@ -289,8 +289,15 @@ def test_rows_or_tracks_weigh_alike() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"losses": [[1]], "seconds": 1, "why": ""}', '{"losses": 3}', 99_999 * "["]
-    + ['{"losses": [], "seconds": 1, "why": "all steps are done"}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"losses": 3}',
+        99_999 * "[",
+        '{"losses": [[1]], "seconds": 1, "why": ""}',
+        '{"losses": [], "seconds": 1, "why": "all steps are done"}',
+    ],
 )
 def test_damaged_stages_are_refused(content: str, tmp_path: Path) -> None:
     file = tmp_path / STAGES

@@ -12,7 +12,7 @@ from trailward.judging.forecast import forecast_plans
 @pytest.mark.parametrize("num_diffusion_steps", [2, 8])
 def test_a_diffuser_of_few_steps_is_sampled_with_all_of_them(num_diffusion_steps: int) -> None:
     config = DenoiserConfig(width=8, depth=1, num_diffusion_steps=num_diffusion_steps)
-    spec = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=0)
+    spec = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=1)
     rows = np.random.default_rng(0).standard_normal((4, 2))
     plans = forecast_plans(tiny_diffuser(spec, config=config), rows, num_plans=2)
     assert plans.shape == (4, 2, 3, 2)
