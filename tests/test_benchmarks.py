@@ -104,6 +104,16 @@ def real(figures: Figures) -> None:
     assert found["peak_off_m"] < 5
 
 
+def worlds(figures: Figures) -> None:
+    assert figures.pop("seeds") == [0]
+    assert set(figures) == {"thermostat", "store", "car"}
+    for found in figures.values():
+        assert found["bc_return_fraction"] < 1.2
+        assert found["return_fraction"] < 1.2
+        assert found["by_seed"]["return_fraction"] == [found["return_fraction"]]
+        assert 0 < found["minutes"] < 5
+
+
 CHECKS = (
     umaze,
     large_maze,
@@ -114,6 +124,7 @@ CHECKS = (
     transfer,
     gymnasium_env,
     real,
+    worlds,
 )
 """By the name of the command: what its figures must be."""
 

@@ -43,3 +43,18 @@ def test_features_are_of_a_gaussian_kernel() -> None:
     assert drawn(here) @ drawn(here) == pytest.approx(1, abs=1e-4)
     squared = (2 / np.sqrt(2)) ** 2 * ((there / 2) ** 2).sum()
     assert drawn(here) @ drawn(there) == pytest.approx(np.exp(-squared / 2), abs=0.03)
+
+
+def test_features_of_what_nobody_moves_see_nothing_else() -> None:
+    drawn = RandomFeatures.draw(
+        np.zeros(3),
+        np.ones(3),
+        num_directions=6,
+        generator=np.random.default_rng(2),
+        unmoved=(1,),
+    )
+    here, there = np.array([[0.3, 0.7, -1.0]]), np.array([[2.0, 0.7, 5.0]])
+    assert drawn.of_unmoved.sum() == drawn.of_unmoved.size // 2 == 12
+    alike = np.isclose(drawn(here), drawn(there))[0]
+    np.testing.assert_array_equal(alike, drawn.of_unmoved)
+    assert np.square(drawn(here)).sum() == pytest.approx(1, abs=1e-5)

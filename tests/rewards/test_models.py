@@ -36,6 +36,16 @@ def test_an_additive_reward_judges_steps_one_by_one(spec: PlanSpec) -> None:
     torch.testing.assert_close(model.step_rewards(plans.flip(1)), model.step_rewards(plans).flip(1))
 
 
+def test_entries_that_nobody_moves_are_seen_and_have_no_gradient(spec: PlanSpec) -> None:
+    model, plans = shake(AdditiveReward(spec, unmoved=(1,), num_local=4)), windows(spec)
+    other = plans.clone()
+    other[..., 1] += 1
+    assert not torch.allclose(model(plans), model(other))
+    slope = reward_gradient(model, plans)
+    assert (slope[..., 1] == 0).all()
+    assert (slope[..., 0] != 0).all()
+
+
 @pytest.mark.parametrize("features", [(0,), (1,), (1, 0)])
 def test_features_restrict_what_an_additive_reward_sees(
     features: tuple[int, ...], action_spec: PlanSpec

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trailward.data.angles import lift
 from trailward.data.choices import decode
 from trailward.data.episode import DataError, as_numbers
 from trailward.data.plan import check_batch
@@ -86,7 +87,8 @@ class Planner:
     ) -> "Planner":
         """The planner of a learnt reward: guided by it, or with the diffuser fine-tuned to it.
 
-        Plans of a fine-tuned diffuser are not guided, so there is one candidate of each.
+        Plans of a fine-tuned diffuser are not guided. There is one candidate of each, unless the
+        reward is to choose among several.
 
         Args:
             learnt: the reward, with its settings of sampling and planning.
@@ -101,6 +103,9 @@ class Planner:
         check_guided(diffuser, learnt.diffuser_fingerprint)
         planning = learnt.planning if planning is None else planning
         if learnt.fine_tuned is not None:
+            if planning.choose == "reward" and planning.num_candidates > 1:
+                bare = replace(learnt.sampling, scale=0.0)
+                return cls(learnt.fine_tuned, bare, learnt.guide_model, planning, seed)
             alone = replace(planning, num_candidates=1)
             return cls(learnt.fine_tuned, learnt.sampling, None, alone, seed)
         return cls(diffuser, learnt.sampling, learnt.guide_model, planning, seed)
@@ -117,6 +122,7 @@ class Planner:
         Raises:
             DataError: if a shape does not fit or a value is not finite; then all is planned anew.
         """
+        observations = lift(self.diffuser.columns, observations)
         try:
             self._observe(check_batch(self.diffuser.spec, observations))
         except DataError:
@@ -161,7 +167,7 @@ class Planner:
                 found = ", ".join(f"'{entry}'" for entry in observation)
                 raise ValueError(f"the observation has no entry 'observation', only {found}")
             observation = observation["observation"]
-        values = as_numbers("observation", observation)
+        values = lift(self.diffuser.columns, as_numbers("observation", observation))
         expected = self.diffuser.spec.observation_dim
         if values.ndim not in (1, 2) or values.shape[-1] != expected:
             msg = (
@@ -188,6 +194,7 @@ class Planner:
         Args:
             observations: environment units.
         """
+        observations = lift(self.diffuser.columns, observations)
         reward_model, count = self.reward_model, self.planning.num_candidates
         if reward_model is None:
             first = _normalized(self.diffuser, observations)

@@ -1,14 +1,19 @@
 """The verb ``fit``: from recordings to a judged reward, with everything chosen and said."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from trailward.cli.flags import Say
+import tyro
+
+from trailward.cli.flags import Say, flag_value, with_environment
 from trailward.data.dataset import read_dataset
 from trailward.data.formats.table import TableLayout
+from trailward.environments import Environment
 from trailward.fitting.fit import Fitted, fit
+from trailward.fitting.roll_outs import RollOuts
 from trailward.judging.place_map import read_walls
 from trailward.progress import progress
 from trailward.running.files import write_file
@@ -36,6 +41,11 @@ class Fit:
     one called animal, individual or subject, or the file, if not given."""
     group_by: str | None = None
     """A column of text, such as sex: each group of demonstrations gets a reward of its own."""
+    environment: Annotated[Environment | None, tyro.conf.arg(name="env")] = None
+    """Where the planner is rolled out once it is made; nowhere if not given."""
+    task: str | None = None
+    """Its true reward, to judge by; the task that demonstrations name, or the usual one, if not
+    given."""
     walls: Path | None = None
     """A CSV file of walls, a row x0,y0,x1,y1 each: drawn, and plans that cross them are counted;
     the map ends at them."""
@@ -57,6 +67,11 @@ class Fit:
     """Whether rates of change are added as entries."""
     hold_ends: bool | None = None
     """Whether who has left is held where they left; not for tracks that are cut anywhere."""
+    unmoved: tuple[int, ...] | None = None
+    """Entries that nobody moves, by number from 0, such as the weather; found if not given. None of
+    them if no number follows."""
+    way: Literal["imitate", "choose", "improve"] | None = None
+    """How a diffuser with actions is fine-tuned; what does best when tried, if not given."""
     most_steps: int | None = None
     """Gradient steps of the diffuser, at most."""
     weigh_by: Literal["track", "time"] | None = None
@@ -75,7 +90,8 @@ class Fit:
     def _run(self, say: Say) -> Fitted:
         began = time.monotonic()
         names = ("time_step", "horizon", "stride", "add_rates", "hold_ends", "most_steps",
-                 "num_plans", "seed", "animal", "group_by", "weigh_by")  # fmt: skip
+                 "num_plans", "unmoved", "way", "seed", "animal", "group_by",
+                 "weigh_by")  # fmt: skip
         log = self.out / LOG
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
 
@@ -84,10 +100,14 @@ class Fit:
             lines.append(f"{time.monotonic() - began:7.1f} s  {text}\n")
             write_file(log, "".join(lines))
 
+        shown, where = read_dataset(self.demonstrations, self.table), None
+        if self.environment is not None:
+            where = RollOuts(self.environment, self.task or shown.provenance.get("task"))
         return fit(
             read_dataset(self.play, self.table),
-            read_dataset(self.demonstrations, self.table),
+            shown,
             self.out,
+            roll_outs=where,
             minutes=self.minutes,
             test=None if self.test is None else read_dataset(self.test, self.table),
             walls=None if self.walls is None else read_walls(self.walls),
@@ -99,3 +119,11 @@ class Fit:
             say=tell,
             watch=progress,
         )
+
+
+def kind_for(
+    kind: type[Fit], arguments: Sequence[str], given: Mapping[str, Any]
+) -> tuple[type[Any], dict[str, Any]]:
+    """The verb with the flags of the environment that the arguments name, if they name one."""
+    name = flag_value(arguments, "--env", "--environment")
+    return with_environment(kind, name or "none", given)

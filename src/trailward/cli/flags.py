@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from trailward.data.angles import with_angles
 from trailward.data.dataset import Dataset, check_entries, read_dataset, with_choices
 from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
@@ -89,11 +90,13 @@ def read_for(source: str, made: Diffuser | LearntReward, layout: TableLayout) ->
     Args:
         source: of the data.
         made: what the data is for. Rates that were added to what it was made from are added.
-        layout: of tables.
+        layout: of tables. Angles get sine and cosine if those have them.
     """
     dataset, spec = read_dataset(source, layout), made.spec
     step = made.provenance.get("choices", {}).get("time_step")
     dataset = with_rates_like(dataset, made.columns, step)
+    if dataset.observation_dim == spec.observation_dim - len(made.columns.angles):
+        dataset = with_angles(dataset, made.columns.angles)
     try:
         dataset = with_choices(dataset, spec.action_dim)
         check_entries(dataset, spec)

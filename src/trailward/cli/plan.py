@@ -10,6 +10,8 @@ import tyro
 
 from trailward.acting.planner import Planner
 from trailward.cli.flags import Say
+from trailward.data.angles import lift
+from trailward.data.choices import decode
 from trailward.data.tracks import added_rates
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import find_environment
@@ -47,6 +49,7 @@ class Plan:
         start = self._start()
         planner = self._planner()
         diffuser = planner.diffuser
+        start = lift(diffuser.columns, start)
         expected = diffuser.spec.observation_dim
         num_rates = len(added_rates(diffuser.columns))
         if num_rates and len(start) == expected - num_rates:
@@ -60,7 +63,7 @@ class Plan:
         _, actions = diffuser.spec.split(plans)
         if actions is not None:
             units = diffuser.action_normalizer.unnormalize(actions).cpu().numpy()
-            found["actions"] = units.astype(np.float64).tolist()
+            found["actions"] = decode(diffuser.columns, units.astype(np.float64)).tolist()
         if not np.isfinite(points).all():
             raise ValueError(f"the plans of {self.diffuser} are not finite; train it again")
         say(json.dumps(found, allow_nan=False))

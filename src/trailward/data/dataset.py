@@ -293,7 +293,7 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
                 units.setdefault(name, unit)
                 told_by.setdefault(name, what)
     choices = next((columns.choices for columns in given.values() if columns.actions), ())
-    return Columns(known.observations, actions, units, choices)
+    return Columns(known.observations, actions, units, choices, known.angles)
 
 
 def read_dataset(

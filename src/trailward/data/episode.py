@@ -72,6 +72,8 @@ class Columns:
         actions: the same of actions.
         units: the unit of each name that has one.
         choices: of discrete actions, which are one-hot here, what each entry stands for.
+        angles: of angles, which are sine and cosine here, the entry that was recorded, where the
+            sine is now, and its period (:mod:`trailward.data.angles`). The cosines come last.
 
     Raises:
         DataError: if a name stands twice among observations or among actions.
@@ -81,6 +83,7 @@ class Columns:
     actions: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     choices: tuple[int, ...] = ()
+    angles: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         for what in ("observations", "actions"):
@@ -102,6 +105,7 @@ class Columns:
             "actions": list(self.actions),
             "units": dict(self.units),
             "choices": list(self.choices),
+            "angles": [list(each) for each in self.angles],
         }
 
     @classmethod
@@ -114,6 +118,7 @@ class Columns:
             tuple(config["actions"]),
             dict(config["units"]),
             tuple(config.get("choices", ())),
+            tuple((int(entry), float(period)) for entry, period in config.get("angles", ())),
         )
 
 

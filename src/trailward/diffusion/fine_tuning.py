@@ -84,6 +84,7 @@ def fine_tune_diffuser(
     *,
     config: FineTuningConfig,
     least: float | None = None,
+    chances: Float[np.ndarray, "window"] | None = None,
     seed: int = 0,
     report: Report = lambda done, **figures: None,
 ) -> Diffuser:
@@ -98,6 +99,8 @@ def fine_tune_diffuser(
         config: how it is trained.
         least: the least reward of the data, above which rewards of an episode are summed
             (:func:`anchored_returns`); that of the worst play episode's mean if None.
+        chances: how likely each play window is to be drawn, in the order of
+            :class:`~trailward.data.dataset.Windows`; as its episode's return says if None.
         seed: of batches and noise.
         report: told the gradient steps done and the loss.
 
@@ -106,18 +109,21 @@ def fine_tune_diffuser(
         CheckpointError: if the folder's checkpoint is of other data or settings.
     """
     episodes, count = [*play.episodes, *demonstrations.episodes], len(play.episodes)
-    means = np.array([mean_reward(episode) for episode in episodes])
-    least = float(means[:count].min()) if least is None else least
-    returns = anchored_returns(episodes, means, least=least)
-    chances = episode_weights(returns[:count], returns[count:], sharpness=config.sharpness)
     windows = Windows(Dataset(episodes), diffuser.spec)
-    weights = _window_weights(windows, chances, config.demonstration_share)
+    if chances is None:
+        means = np.array([mean_reward(episode) for episode in episodes])
+        least = float(means[:count].min()) if least is None else least
+        returns = anchored_returns(episodes, means, least=least)
+        of_episodes = episode_weights(returns[:count], returns[count:], sharpness=config.sharpness)
+    else:
+        of_episodes = np.bincount(windows.episode[windows.episode < count].numpy(), chances)
+    weights = _window_weights(windows, of_episodes, config.demonstration_share, chances)
     training = config.training(seed)
     identity = {
         "play data": play.fingerprint,
         "demonstrations": demonstrations.fingerprint,
         "diffuser": diffuser.fingerprint,
-        "episode weights": [round(float(chance), 6) for chance in chances],
+        "episode weights": [round(float(chance), 6) for chance in of_episodes],
         "fine_tuning": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
         "seed": seed,
     }
@@ -171,13 +177,16 @@ def episode_weights(
 
 
 def _window_weights(
-    windows: Windows, chances: Float[np.ndarray, "episode"], demonstration_share: float
+    windows: Windows,
+    of_episodes: Float[np.ndarray, "episode"],
+    demonstration_share: float,
+    of_windows: Float[np.ndarray, "window"] | None = None,
 ) -> Float[Tensor, "window"]:
     """The weight of each window, those of demonstrations (the last episodes) adding to a share."""
-    per_episode = torch.as_tensor(chances, dtype=torch.float32)
-    played = windows.episode < len(chances)
+    played = windows.episode < len(of_episodes)
+    chances = of_episodes[windows.episode[played].numpy()] if of_windows is None else of_windows
     weights = torch.zeros(len(windows))
-    weights[played] = per_episode[windows.episode[played]]
+    weights[played] = torch.as_tensor(chances, dtype=torch.float32)
     weights[played] *= (1 - demonstration_share) / weights[played].sum()
     weights[~played] = demonstration_share / (~played).sum()
     return weights

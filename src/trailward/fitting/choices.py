@@ -7,9 +7,21 @@ from typing import Any, Literal
 import numpy as np
 
 from trailward.data.dataset import Dataset, check_time_steps
+from trailward.data.entries import entry_names
+from trailward.data.unmoved import unmoved_entries
 
 _ANIMALS = ("animal", "animal_id", "individual", "individual-local-identifier", "subject", "file")
-_HORIZON, _ACTING_HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 16, 0.75, 64, 2
+_HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 0.75, 64, 2
+_ACTING: dict[str, Any] = {
+    "horizon": 4,
+    "stride": 1,
+    "with_actions": True,
+    "network": "mlp",
+    "width": 128,
+    "depth": 3,
+    "most_steps": 12_800,
+}
+"""Of recordings with actions."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,10 @@ class Choices:
         stride: rows from one plan step to the next.
         add_rates: whether rates of change are added as entries.
         hold_ends: whether who has left is held where they left.
+        with_actions: whether plans hold the actions too, so that they can be acted by.
+        unmoved: entries that nobody moves, by number: neither guided nor rewarded.
+        way: how the diffuser is fine-tuned (:data:`trailward.fitting.acting.WAYS`); tried if empty.
+        network: of the denoiser.
         width: of the denoiser.
         depth: of the denoiser.
         most_steps: gradient steps of the denoiser, at most.
@@ -44,6 +60,10 @@ class Choices:
     stride: int
     add_rates: bool
     hold_ends: bool
+    with_actions: bool = False
+    unmoved: tuple[int, ...] = ()
+    way: str = ""
+    network: str = "transformer"
     width: int = _WIDTH
     depth: int = _DEPTH
     most_steps: int = 6400
@@ -89,16 +109,21 @@ def choose(
     lengths = np.array([len(episode) + 1 for episode in demonstrations.episodes])
     span = _SHARE * float(np.median(lengths))
     recorded_only = play.action_dim == 0
-    horizon = given.get("horizon", _HORIZON if recorded_only else _ACTING_HORIZON)
+    horizon = given.get("horizon", _HORIZON)
     found: dict[str, Any] = {
         "time_step": step,
         "time_unit": unit,
         "horizon": horizon,
-        "stride": max(1, round(span / max(horizon - 1, 1))) if recorded_only else 1,
+        "stride": max(1, round(span / max(horizon - 1, 1))),
         "add_rates": recorded_only,
         "hold_ends": recorded_only,
         "animal": next((n for n in _ANIMALS if n in demonstrations.attributes), None),
     }
+    if not recorded_only:
+        found |= _ACTING
+        if "unmoved" not in given:
+            unmoved = unmoved_entries(play)
+            found["unmoved"] = unmoved if len(unmoved) < play.observation_dim else ()
     choices = Choices(**found | given)
     if choices.weigh_by not in ("track", "time"):
         raise ValueError(f"weigh_by is '{choices.weigh_by}'; it can be 'track' or 'time'")
@@ -127,6 +152,7 @@ def _sentences(
         f"and reaches {choices.reach:.3g} {unit}"
         + (": three quarters of a demonstration." if chosen else "."),
     ]
+    told += _sentences_on_acting(choices, play)
     if choices.add_rates:
         told.append(
             "Rates of change are added as entries: where someone is heading tells more than where "
@@ -146,4 +172,34 @@ def _sentences(
         f"The reward is the log-ratio of demonstrations to play data, with {weights} weighted "
         "alike; it is read by the plans that a diffuser makes from each row."
     )
+    return told
+
+
+def _sentences_on_acting(choices: Choices, play: Dataset) -> list[str]:
+    """Of recordings with actions; none of others."""
+    told = []
+    if choices.with_actions:
+        told.append(
+            "Actions were recorded, so plans hold them: the diffuser will be fine-tuned, and can "
+            "then act."
+        )
+    if play.columns.choices:
+        told.append(
+            f"Actions are {len(play.columns.choices)} choices: one-hot inside, whole numbers when "
+            "the planner acts."
+        )
+    if play.columns.angles:
+        names = play.columns.observations
+        which = ", ".join(names[entry].removeprefix("sin ") for entry, _ in play.columns.angles)
+        told.append(
+            f"These entries are angles that wrap: {which}. Inside they are sine and cosine."
+        )
+    if choices.unmoved:
+        names = entry_names(play)
+        which = ", ".join(names[entry] for entry in choices.unmoved)
+        told.append(
+            f"Nobody moves these entries: {which}. What follows there depends on no action. The "
+            "reward sees them, but rewards and guides only the rest. If that is wrong, say "
+            "--unmoved with no number."
+        )
     return told

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float
 
 from trailward.checkpoint import provenance, read_json, readable
-from trailward.data.dataset import Dataset, Windows
+from trailward.data.angles import find_angles, with_angles
+from trailward.data.dataset import Dataset, Windows, with_choices
 from trailward.data.entries import place_entries
 from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
@@ -27,6 +28,7 @@ from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfi
 from trailward.diffusion.training import Batches, TrainingConfig, train_diffuser
 from trailward.fitting.choices import Choices, choose
 from trailward.fitting.plausibility import compare_movement, warnings_of
+from trailward.fitting.roll_outs import RollOuts
 from trailward.judging.cross_validation import (
     Chance,
     CrossValidation,
@@ -65,6 +67,9 @@ LEARNT = (FORECAST, WINDOWS, HERE)
 
 STAGES = "stages.json"
 """Of training: the held-out loss after each, and why it ended."""
+
+OF_ACTIONS: dict[str, Any] = {"batch_size": 256, "optimizer": "adam", "action_weight": 5.0}
+"""Settings of training where plans hold actions."""
 
 _FIRST_STEPS, _WORTH, _OF_TIME = 400, 0.03, 0.45
 _HELD_OUT, _MOST_HELD, _NUM_JUDGED = 0.1, 30, 512
@@ -255,6 +260,7 @@ def prepare(
         normalizer.scale.double().numpy(),
         num_directions=choices.num_directions,
         generator=numpy_generator(choices.seed, "fit: features"),
+        unmoved=choices.unmoved,
     )
     began = time.monotonic()
     with watch("planning from every row", len(rows.values)) as report:
@@ -299,6 +305,7 @@ def _train(
         stride=choices.stride,
         observation_dim=learnt_from.observation_dim,
         action_dim=learnt_from.action_dim,
+        with_actions=choices.with_actions,
     )
     stages = Path(folder) / STAGES
     before, losses = _stages(stages)
@@ -313,8 +320,9 @@ def _train(
             normalizer="gaussian",
             seed=choices.seed,
             num_inverse_dynamics_steps=1000,
+            **(OF_ACTIONS if choices.with_actions else {}),
         )
-        network = DenoiserConfig(width=choices.width, depth=choices.depth)
+        network = DenoiserConfig(choices.network, width=choices.width, depth=choices.depth)
         with watch(f"training, stage {len(losses) + 1}", steps) as report:
             diffuser = train_diffuser(
                 parts[0], spec, folder, denoiser_config=network, config=config, report=report
@@ -407,6 +415,8 @@ class Fitted:
         kept: the reading to use: the learnt one, unless a naive one does better.
         reward: the learnt reward, to be saved and planned with.
         weights: of its features.
+        planning: how the diffuser was fine-tuned; None without actions.
+        roll_outs: returns in an environment; None if there was none.
     """
 
     prepared: Prepared
@@ -417,6 +427,8 @@ class Fitted:
     kept: str
     reward: LearntReward
     weights: Float[np.ndarray, "feature"]
+    planning: Mapping[str, Any] | None = None
+    roll_outs: Mapping[str, Any] | None = None
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
@@ -478,22 +490,23 @@ def judge_demonstrations(prepared: Prepared, shown: Sequence[int] | None = None)
         learnt, best = validation.best(own), validation.best(rivals)
         kept = best if validation.is_ahead(best, learnt, least=_BETTER) else learnt
     weights = prepared.reward_judge.learn(shown)
-    reward = _learnt_reward(prepared, shown, weights)
+    reward = learnt_reward(prepared, shown, weights)
     return Fitted(prepared, shown, validation, naive, learnt, kept, reward, weights)
 
 
-def _learnt_reward(
+def learnt_reward(
     prepared: Prepared, shown: Sequence[int], weights: Float[np.ndarray, "feature"]
 ) -> LearntReward:
     """The reward as a model: an additive one without hidden layers, linear in its features."""
     choices, diffuser, features = prepared.choices, prepared.diffuser, prepared.features
     settings = AdditiveSettings(
         hidden=(),
-        num_local=choices.num_directions,
+        unmoved=choices.unmoved,
+        num_local=features.directions.shape[1],
         local_frequency=float(2 / math.sqrt(len(features.shift))),
     )
     model = AdditiveReward(diffuser.spec, settings)
-    scale = 1 / math.sqrt(choices.num_directions)
+    scale = 1 / math.sqrt(features.directions.shape[1])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -532,6 +545,7 @@ def fit(
     minutes: float = 10.0,
     test: Dataset | None = None,
     walls: Walls | None = None,
+    roll_outs: RollOuts | None = None,
     overrides: Mapping[str, Any] | None = None,
     say: Say = lambda text: None,
     watch: Watch = unwatched,
@@ -546,6 +560,7 @@ def fit(
         minutes: how long it may take, about.
         test: further recordings of those, to judge by; never learnt from.
         walls: of the place.
+        roll_outs: where the planner is rolled out; nowhere if None.
         overrides: choices made already (:class:`~trailward.fitting.choices.Choices`).
         say: told what is chosen and done, in sentences.
         watch: shows how far training and planning are, such as
@@ -554,12 +569,18 @@ def fit(
             :func:`~trailward.fitting.outputs.write_outputs`.
 
     Raises:
-        DataError: if the data does not fit together, or what is to be judged was learnt from.
+        DataError: if the data does not fit together, what is to be judged was learnt from, or
+            nothing can act in the environment, since no actions were recorded.
     """
+    from trailward.fitting.acting import fine_tuned
     from trailward.fitting.groups import fit_groups, write_groups
     from trailward.fitting.outputs import write_outputs
 
     folder = Path(folder)
+    if roll_outs is not None:
+        roll_outs.check(play)
+    play, demonstrations, *others = _as_inside(play, demonstrations, *([test] if test else []))
+    test = others[0] if others else None
     choices, told = choose(play, demonstrations, overrides)
     told.append(f"This may take {minutes:g} minutes, about half of it training (--minutes).")
     for sentence in told:
@@ -570,12 +591,31 @@ def fit(
     )
     say("judging: the demonstrations are left out in turn, by every reading")
     fitted = judge_demonstrations(prepared)
+    if choices.with_actions:
+        fitted = fine_tuned(fitted, folder / "fine-tuning", seconds=60 * minutes, say=say)
+    if roll_outs is not None:
+        say(f"roll-outs in {roll_outs.environment.name}")
+        episodes = [recordings.dataset.episodes[track] for track in fitted.shown]
+        found = roll_outs.run(fitted.reward, prepared.diffuser, episodes, seed=choices.seed)
+        fitted = replace(fitted, roll_outs=found)
     shown = map_settings | {"walls": walls, "say": say}
     of_groups = []
     if choices.group_by is not None:
         of_groups = write_groups(fit_groups(fitted), folder, **shown)
     write_outputs(fitted, folder, told, of_groups=of_groups, **shown)
     return fitted
+
+
+def _as_inside(play: Dataset, *others: Dataset) -> list[Dataset]:
+    """Recordings with actions as plans hold them; others as they are.
+
+    Angles are sine and cosine, and every choice that was made anywhere has an entry.
+    """
+    given = [play, *others]
+    if not play.action_dim:
+        return given
+    angles, count = find_angles(play), max(data.action_dim for data in given)
+    return [with_choices(with_angles(data, angles), count) for data in given]
 
 
 def warnings_about(fitted: Fitted) -> list[str]:

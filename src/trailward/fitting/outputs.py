@@ -111,6 +111,8 @@ def figures_of(fitted: Fitted, drawn: RewardMap | None) -> dict[str, Any]:
             name: {part: asdict(fitted.test_chance(name, part)) for part in PARTS}
             for name in fitted.readings
         }
+    told = {"planning": fitted.planning, "roll_outs": fitted.roll_outs}
+    found |= {name: value for name, value in told.items() if value is not None}
     if drawn is not None:
         found["peak"] = {
             "names": drawn.names,
@@ -149,6 +151,8 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
             f"the learnt reward, so above someone unlike them with a chance of {_said(found)}."
         )
     told.append(f"The reading to use is '{fitted.kept}'.")
+    if fitted.roll_outs is not None:
+        told.append(_roll_out_words(fitted.roll_outs))
     if drawn is not None:
         where = _place_words(drawn)
         told.append(
@@ -156,6 +160,20 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
             f"within {drawn.peak_radius:.2g}{_unit(drawn)} of there."
         )
     return told
+
+
+def _roll_out_words(found: Mapping[str, Any]) -> str:
+    """What the planner returned in the environment."""
+    means = {who: each["value"] for who, each in found["return"].items()}
+    learnt = found["return"]["learnt"]
+    shown = ""
+    if "demonstrations" in means:
+        shown = f", the demonstrations {means['demonstrations']:.4g}"
+    return (
+        f"In {found['environment']} the planner returns {means['learnt']:.4g} "
+        f"[{learnt['low']:.4g}, {learnt['high']:.4g}] in the mean of {learnt['count']} roll-outs, "
+        f"the diffuser without the reward {means['unguided']:.4g}{shown}."
+    )
 
 
 def write_map(drawn: RewardMap, folder: Path) -> None:
@@ -273,8 +291,8 @@ def methods_paragraph(fitted: Fitted, drawn: RewardMap | None) -> str:
         f"and {len(fitted.shown)} demonstrations, with a row every {choices.time_step:g} {unit}. "
         + ("Rates of change were added to each row. " if choices.add_rates else "")
         + ("Tracks were held at their last row. " if choices.hold_ends else "")
-        + f"A diffusion model (transformer, width {choices.width}, depth {choices.depth}) of plans "
-        f"with {choices.horizon} steps over {choices.reach:.3g} {unit} was trained for "
+        + f"A diffusion model ({choices.network}, width {choices.width}, depth {choices.depth}) of "
+        f"plans with {choices.horizon} steps over {choices.reach:.3g} {unit} was trained for "
         f"{training['losses'][-1][0]} gradient steps. The reward, linear in "
         f"{2 * choices.num_directions} random Fourier features, is the log-ratio of demonstrated "
         f"to recorded windows by ridge logistic regression (ridge {choices.ridge:g}), with every "

@@ -99,6 +99,9 @@ class RewardJudge:
     def learn(self, shown: Sequence[int]) -> Float[np.ndarray, "feature"]:
         """Weights of the features whose sum is the reward of a step.
 
+        What entries that nobody moves tell by themselves, such as the weather of the days that were
+        demonstrated, is taken off: the reward is of the rest, given these.
+
         Args:
             shown: numbers of the tracks that are demonstrations; one that stands there twice
                 counts twice.
@@ -107,7 +110,12 @@ class RewardJudge:
         weights = np.where(self.rows.known, alike, 0.0)
         times = np.bincount(shown, minlength=len(self.rows.lengths))
         marked = weights * times[self.rows.track]
-        return fit_logit(self.num_steps * self.windows, marked, weights, ridge=self.ridge)
+        of_unmoved, found = self.features.of_unmoved, np.zeros(self.windows.shape[1])
+        for part, sign in ((~of_unmoved, 1.0), (of_unmoved, -1.0)):
+            if part.any():
+                seen = self.num_steps * self.windows[:, part]
+                found[part] = sign * fit_logit(seen, marked, weights, ridge=self.ridge)
+        return found
 
     def values(self, shown: Sequence[int]) -> Mapping[str, Reading]:
         """See :class:`~trailward.judging.cross_validation.Judge`."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from trailward.data.angles import lift
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Columns, Episode, check_alike, check_array
 from trailward.data.normalizer import Normalizer, join_normalizers
@@ -242,7 +243,7 @@ class LearntReward:
         if not self.sees_actions:
             return self.step_rewards(observations)
         self._check_of_steps()
-        observations = check_array("observations", observations, self.spec.observation_dim)
+        observations = self._observed("observations", observations)
         if actions is None:
             raise TypeError("this reward sees actions too; give both observations and actions")
         actions = check_array("actions", actions, self.spec.action_dim)
@@ -271,7 +272,7 @@ class LearntReward:
         self._check_of_steps()
         if stage is not None and not 0 <= stage < self.num_stages:
             raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
-        observations = check_array("observations", observations, self.spec.observation_dim)
+        observations = self._observed("observations", observations)
         stages = None if stage is None else np.full(observations.shape[:-1], stage)
         return self._judge(self._model_space(observations), stages)
 
@@ -311,7 +312,6 @@ class LearntReward:
             DataError: if a shape does not fit, or a value that is looked at is not finite.
         """
         self.check_of_transitions(remembering=past is not None)
-        size = self.spec.observation_dim
         check_alike(
             observations=observations,
             actions=actions if self.sees_actions else None,
@@ -319,10 +319,10 @@ class LearntReward:
             past=None if past is None else np.asarray(past)[..., None],
         )
         if self.num_stages > 1 or self.sees_actions:
-            observations = check_array("observations", observations, size)
+            observations = self._observed("observations", observations)
         if self.sees_actions:
             actions = check_array("actions", actions, self.spec.action_dim)
-        next_observations = check_array("next_observations", next_observations, size)
+        next_observations = self._observed("next_observations", next_observations)
         stages = None
         if self.num_stages > 1:
             path = np.stack([observations, next_observations], 1)
@@ -394,6 +394,11 @@ class LearntReward:
     def normalizer(self) -> Normalizer:
         """The normalizer of whole transitions, from environment units to model space."""
         return join_normalizers(self.observation_normalizer, self.action_normalizer, self.spec)
+
+    def _observed(self, what: str, given: np.ndarray) -> np.ndarray:
+        """Observations as the reward sees them: checked, with sine and cosine of angles."""
+        seen = lift(self.columns, given) if self.columns.angles else given
+        return check_array(what, seen, self.spec.observation_dim)
 
     def _check_of_steps(self) -> None:
         if not self.model.per_step:

@@ -7,10 +7,11 @@ and Newton's method finds its minimum in seconds. Every track weighs alike, and 
 weigh as much as play data, however long they are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 _MOST_ITERATIONS, _CONVERGED, _LARGEST_LOGIT = 15, 1e-3, 30.0
 
@@ -25,11 +26,13 @@ class RandomFeatures:
         directions: radians a unit of the entries.
         shift: of the entries, environment units.
         scale: of the entries, environment units.
+        num_unmoved: directions, the last ones, that see only entries that nobody moves.
     """
 
     directions: Float[np.ndarray, "entry direction"]
     shift: Float[np.ndarray, "entry"]
     scale: Float[np.ndarray, "entry"]
+    num_unmoved: int = 0
 
     @classmethod
     def draw(
@@ -40,6 +43,7 @@ class RandomFeatures:
         num_directions: int,
         generator: np.random.Generator,
         frequency: float | None = None,
+        unmoved: Sequence[int] = (),
     ) -> "RandomFeatures":
         """Features of a kernel of half the typical distance of two rows, or of 1 / frequency.
 
@@ -49,11 +53,24 @@ class RandomFeatures:
             num_directions: half as many as features.
             generator: of the directions.
             frequency: radians a deviation; 2 over the root of the number of entries if None.
+            unmoved: entries that nobody moves; as many directions again see these alone.
         """
         count = len(shift)
         width = 2 / np.sqrt(count) if frequency is None else frequency
         directions = width * generator.standard_normal((count, num_directions))
-        return cls(directions, np.asarray(shift), np.asarray(scale))
+        if not unmoved:
+            return cls(directions, np.asarray(shift), np.asarray(scale))
+        alone, known = np.zeros_like(directions), list(unmoved)
+        drawn = generator.standard_normal((len(known), num_directions))
+        alone[known] = 2 / np.sqrt(len(known)) * drawn
+        every = np.concatenate([directions, alone], 1)
+        return cls(every, np.asarray(shift), np.asarray(scale), num_directions)
+
+    @property
+    def of_unmoved(self) -> Bool[np.ndarray, "feature"]:
+        """Whether each feature sees only entries that nobody moves."""
+        count = self.directions.shape[1]
+        return np.tile(np.arange(count) >= count - self.num_unmoved, 2)
 
     def __call__(self, rows: Float[np.ndarray, "*axes entry"]) -> Float[np.ndarray, "*axes all"]:
         """Sines, then cosines, of rows in environment units, of length 1; float32."""

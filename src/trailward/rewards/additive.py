@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from trailward.data.entries import entry_numbers
 from trailward.data.episode import at_least
@@ -22,6 +23,8 @@ class AdditiveSettings(RewardSettings):
     Attributes:
         features: entries of the observation that the reward may see, by number or, where they have
             names, by name; all if None.
+        unmoved: entries of the observation, by number, that nobody moves, such as the weather: the
+            reward sees them, but no guide moves them.
         sees_actions: whether it sees the actions that follow the observation too, so that it can
             say how to act, not only where to be.
         hidden: widths of the hidden layers.
@@ -31,6 +34,7 @@ class AdditiveSettings(RewardSettings):
     """
 
     features: tuple[int | str, ...] | None = None
+    unmoved: tuple[int, ...] = ()
     sees_actions: bool = False
     hidden: tuple[int, ...] = (64, 64)
     num_local: int = 0
@@ -88,6 +92,7 @@ class AdditiveReward(RewardModel):
     """
 
     Settings = AdditiveSettings
+    fixed: Tensor
 
     def __init__(
         self, spec: PlanSpec, settings: AdditiveSettings = AdditiveSettings(), **changes: Any
@@ -95,6 +100,9 @@ class AdditiveReward(RewardModel):
         settings = replace(settings, **changes)
         inputs = settings.inputs(spec)
         super().__init__(spec, settings, inputs=inputs)
+        fixed = torch.tensor([entry in settings.unmoved for entry in inputs])
+        self._has_fixed = bool(fixed.any())
+        self.register_buffer("fixed", fixed, persistent=False)
         self.network = mlp([len(inputs), *settings.hidden, 1])
         self.local: nn.Sequential | None = None
         if settings.num_local:
@@ -107,11 +115,16 @@ class AdditiveReward(RewardModel):
         """The local part of :meth:`step_rewards`; zero if there is none."""
         if self.local is None:
             return plan.new_zeros(plan.shape[:2])
-        return self.local(plan[..., self.inputs]).squeeze(-1)
+        return self.local(self._seen(plan)).squeeze(-1)
 
     def step_rewards(self, plan: Plans, past: StagesOfSteps | None = None) -> StepRewards:
         """The reward of each plan step by itself, whatever came before."""
-        return self.network(plan[..., self.inputs]).squeeze(-1) + self.local_rewards(plan)
+        return self.network(self._seen(plan)).squeeze(-1) + self.local_rewards(plan)
+
+    def _seen(self, plan: Plans) -> Plans:
+        """What it sees of each plan step; entries that nobody moves have no gradient."""
+        seen = plan[..., self.inputs]
+        return torch.where(self.fixed, seen.detach(), seen) if self._has_fixed else seen
 
     def penalty(self, plan: Plans) -> Scalar:
         """The mean square of the local part."""

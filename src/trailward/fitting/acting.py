@@ -1,0 +1,294 @@
+"""From a learnt reward to a planner that acts: a diffuser that is fine-tuned.
+
+It is trained further on the demonstrations. Whether the reward helps it beside them is tried: by
+choosing among its plans, or by what play data it is trained on as well. A window of play data is
+worth its *advantage*: the reward that it leads to, and the value of where it ends, above the value
+of where it begins. The value is that of the play data's own behaviour, fitted to the reward by
+regression; windows are drawn by their advantage (as in advantage-weighted regression, Peng et al.
+2019, arXiv 1910.00177). So what demonstrations never met, such as how to come back from a state
+that the demonstrator avoids, can be learnt from those who did it well.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from trailward.acting.planner import Planner
+from trailward.data.choices import decode
+from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import Episode
+from trailward.diffusion.diffuser import Diffuser
+from trailward.diffusion.fine_tuning import FineTuningConfig, fine_tune_diffuser
+from trailward.fitting.fit import OF_ACTIONS, Fitted, learnt_reward
+from trailward.fitting.roll_outs import SAMPLING
+from trailward.learning.config import PlanningConfig
+from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.log_ratio import RandomFeatures
+from trailward.randomness import numpy_generator
+
+_OF_TIME, _MOST_STEPS, _LEAST_STEPS, _OF_TRIAL, _MOST_JUDGED = 0.25, 2000, 50, 0.25, 400
+_EFFECTIVE, _REACHES = 0.03, 2.0
+_MOST_ROWS, _AT_ONCE, _RIDGE, _NUM_DIRECTIONS = 20_000, 50_000, 1e-4, 128
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to get a planner from a reward.
+
+    Attributes:
+        demonstration_share: of what the diffuser is fine-tuned on; the rest are play windows, drawn
+            by their advantage under the reward.
+        num_candidates: plans of which the one of highest reward is followed.
+        words: what it is, in words.
+    """
+
+    demonstration_share: float
+    num_candidates: int
+    words: str
+
+
+WAYS = {
+    "imitate": Way(1.0, 1, "on the demonstrations alone"),
+    "choose": Way(1.0, 8, "on the demonstrations alone, choosing among 8 plans by the reward"),
+    "improve": Way(0.75, 1, "on demonstrations, and on play data that the reward likes"),
+}
+"""What is tried."""
+
+
+def fine_tuned(
+    fitted: Fitted,
+    folder: Path | None,
+    *,
+    seconds: float,
+    say: Callable[[str], None] = lambda text: None,
+) -> Fitted:
+    """The same with a reward that plans: its diffuser is fine-tuned.
+
+    Each of :data:`WAYS` is tried briefly on two thirds of the demonstrations, and the one whose
+    actions are nearest to those of the others is kept.
+
+    Args:
+        fitted: a reward that was learnt from recordings with actions.
+        folder: gets the checkpoint; run again, fine-tuning goes on. None keeps none.
+        seconds: that the whole fit may take; a quarter is for this.
+        say: told what is done.
+    """
+    prepared, choices = fitted.prepared, fitted.prepared.choices
+    training = prepared.figures["training"]
+    a_step = training["seconds"] / training["losses"][-1][0]
+    most = min(_MOST_STEPS, choices.most_steps)
+    count = int(np.clip(_OF_TIME * seconds / max(a_step, 1e-4) / 1.5, _LEAST_STEPS, most))
+    way, errors = choices.way, {}
+    if not way:
+        errors = try_ways(fitted, num_steps=max(_LEAST_STEPS, int(_OF_TRIAL * count)))
+        way = min(errors, key=lambda name: errors[name]) if errors else "imitate"
+        told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
+        say(f"how far planned actions are from those of demonstrations left out: {told or '-'}")
+    say(f"the diffuser is fine-tuned {WAYS[way].words}: {count} gradient steps")
+    reward = tuned_reward(fitted, fitted.reward, fitted.shown, WAYS[way], count, folder)
+    return replace(
+        fitted, reward=reward, planning={"way": way, "errors": errors, "num_steps": count}
+    )
+
+
+def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
+    """How far actions are from those of demonstrations that were left out, by each way.
+
+    Args:
+        fitted: a reward that was learnt from recordings with actions.
+        num_steps: gradient steps of each trial.
+
+    Returns:
+        The error of each way; none if there is but one demonstration.
+    """
+    prepared = fitted.prepared
+    held = fitted.shown[::3]
+    kept = tuple(track for track in fitted.shown if track not in held)
+    if not kept:
+        return {}
+    reward = learnt_reward(prepared, kept, prepared.reward_judge.learn(kept))
+    episodes = [prepared.recordings.dataset.episodes[track] for track in held]
+    errors, made = {}, {}
+    for name, way in WAYS.items():
+        share = way.demonstration_share
+        if share not in made:
+            made[share] = tuned_reward(fitted, reward, kept, way, num_steps)
+        planned = replace(made[share], planning=_planning(way))
+        errors[name] = action_error(planned, prepared.diffuser, episodes)
+    return errors
+
+
+def action_error(reward: LearntReward, diffuser: Diffuser, episodes: Sequence[Episode]) -> float:
+    """How far the planner's actions are from those that were recorded at the same observations.
+
+    Args:
+        reward: that plans are made with.
+        diffuser: that it was learnt with.
+        episodes: environment units.
+
+    Returns:
+        The root mean square, in deviations of the play data's actions; the share of others, where
+        actions are choices.
+    """
+    seen = np.concatenate([episode.observations[:-1] for episode in episodes])
+    done = np.concatenate([episode.actions for episode in episodes])
+    some = np.linspace(0, len(seen) - 1, min(len(seen), _MOST_JUDGED)).astype(int)
+    planned = Planner.for_reward(reward, diffuser)(seen[some])
+    if diffuser.columns.choices:
+        return float(np.mean(planned != decode(diffuser.columns, done[some])))
+    scale = diffuser.action_normalizer.scale.cpu().numpy()
+    return float(np.sqrt(np.square((planned - done[some]) / scale).mean()))
+
+
+def tuned_reward(
+    fitted: Fitted,
+    reward: LearntReward,
+    shown: Sequence[int],
+    way: Way,
+    num_steps: int,
+    folder: Path | None = None,
+) -> LearntReward:
+    """A reward with a diffuser fine-tuned to it and to demonstrations.
+
+    Args:
+        fitted: with the diffuser, and the recordings.
+        reward: the reward.
+        shown: numbers of the demonstrations.
+        way: how.
+        num_steps: gradient steps.
+        folder: gets the checkpoint; None keeps none.
+    """
+    prepared = fitted.prepared
+    recordings, diffuser = prepared.recordings, prepared.diffuser
+    play = recordings.dataset.pick(fitted.others)
+    chances = np.ones(len(Windows(play, diffuser.spec)))
+    if way.demonstration_share < 1:
+        judged = Judged.of(play, reward, reach=max(1, diffuser.spec.horizon - 1))
+        chances = chances_of(judged.advantages(Windows(play, diffuser.spec)))
+    config = FineTuningConfig(
+        num_steps=num_steps,
+        batch_size=OF_ACTIONS["batch_size"],
+        action_weight=OF_ACTIONS["action_weight"],
+        demonstration_share=way.demonstration_share,
+    )
+    tuned = fine_tune_diffuser(
+        diffuser,
+        reward.mean_reward,
+        play,
+        recordings.dataset.pick(shown),
+        folder,
+        config=config,
+        chances=chances,
+        seed=prepared.choices.seed,
+    )
+    return replace(reward, fine_tuned=tuned, sampling=SAMPLING, planning=_planning(way))
+
+
+def _planning(way: Way) -> PlanningConfig:
+    return PlanningConfig(num_candidates=way.num_candidates, choose="reward", replan_every=1)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every row of play data with its reward and its value.
+
+    Attributes:
+        rewards: of every row, one episode after the other.
+        values: what follows each row, discounted, under the play data's own behaviour; in units of
+            a row's reward.
+        ends: the last row of each row's episode.
+        firsts: the first row of each episode.
+        reach: rows that advantages look ahead by.
+    """
+
+    rewards: Float[np.ndarray, "row"]
+    values: Float[np.ndarray, "row"]
+    ends: np.ndarray
+    firsts: np.ndarray
+    reach: int
+
+    @classmethod
+    def of(
+        cls,
+        play: Dataset,
+        reward: LearntReward,
+        *,
+        reach: int,
+        seed: int = 0,
+    ) -> "Judged":
+        """Fit the value to the reward, linear in random features of rows.
+
+        Args:
+            play: environment units.
+            reward: of single observations.
+            reach: rows that a plan reaches over; what follows is discounted so that twice as many
+                count.
+            seed: of the rows that the value is fitted on.
+        """
+        rows = np.concatenate([episode.observations for episode in play.episodes])
+        lengths = np.array([len(episode) + 1 for episode in play.episodes])
+        firsts = np.cumsum(lengths) - lengths
+        ends = np.repeat(firsts + lengths - 1, lengths)
+        rewards = np.concatenate([reward.step_rewards(part) for part in _parts(rows)])
+        normalizer = reward.observation_normalizer
+        features = RandomFeatures.draw(
+            normalizer.shift.double().cpu().numpy(),
+            normalizer.scale.double().cpu().numpy(),
+            num_directions=_NUM_DIRECTIONS,
+            generator=numpy_generator(seed, "acting: features"),
+        )
+        some = np.flatnonzero(np.arange(len(rows)) < ends)
+        if len(some) > _MOST_ROWS:
+            draw = np.random.default_rng(seed)
+            some = np.sort(draw.choice(some, _MOST_ROWS, replace=False))
+        discount = 1 - 1 / (_REACHES * reach)
+        now, then = (_with_constant(features(rows[some + ahead])) for ahead in (0, 1))
+        curve = now.T @ now + _RIDGE * len(some) * np.eye(now.shape[1])
+        system = curve - discount * now.T @ then  # least-squares temporal differences
+        found = np.linalg.solve(system, now.T @ ((1 - discount) * rewards[some + 1]))
+        values = np.concatenate([_with_constant(features(part)) @ found for part in _parts(rows)])
+        return cls(rewards, values, ends, firsts, reach)
+
+    def advantages(self, windows: Windows) -> Float[np.ndarray, "window"]:
+        """Of each window: what it leads to, above what could be expected where it begins."""
+        first = self.firsts[windows.episode.numpy()] + windows.first.numpy()
+        discount = 1 - 1 / (_REACHES * self.reach)
+        last = self.ends[first]
+        gained = np.zeros(len(first))
+        for ahead in range(1, self.reach + 1):
+            rewards = self.rewards[np.minimum(first + ahead, last)]
+            gained += (1 - discount) * discount ** (ahead - 1) * rewards
+        after = self.values[np.minimum(first + self.reach, last)]
+        return gained + discount**self.reach * after - self.values[first]
+
+
+def chances_of(
+    advantages: Float[np.ndarray, "window"], effective: float = _EFFECTIVE
+) -> Float[np.ndarray, "window"]:
+    """How likely each window is to be drawn: ``exp(advantage / temperature)``, 1 at most.
+
+    Args:
+        advantages: of the windows.
+        effective: the temperature is such that as many windows count, in effect, as this share of
+            them (Kish's effective sample size).
+    """
+    above = advantages - advantages.max()
+    low, high = 1e-6 * max(float(above.std()), 1e-12), 1e3 * max(float(above.std()), 1e-12)
+    chances = np.ones(len(above))
+    for _ in range(60):
+        middle = np.sqrt(low * high)
+        chances = np.exp(above / middle)
+        counted = chances.sum() ** 2 / np.square(chances).sum() / len(chances)
+        low, high = (middle, high) if counted < effective else (low, middle)
+    return chances
+
+
+def _parts(rows: Float[np.ndarray, "row entry"]) -> list[Float[np.ndarray, "part entry"]]:
+    return np.array_split(rows, max(1, -(-len(rows) // _AT_ONCE)))
+
+
+def _with_constant(found: np.ndarray) -> Float[np.ndarray, "row feature"]:
+    return np.concatenate([found, np.ones((len(found), 1))], 1).astype(np.float64)

@@ -1,0 +1,86 @@
+"""Roll-outs of the planner that a fit made: how it does in an environment."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trailward.acting.planner import Planner
+from trailward.acting.rollout import rollout
+from trailward.data.dataset import Dataset
+from trailward.data.episode import DataError, Episode
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.environments import Environment
+from trailward.judging.statistics import bootstrap
+from trailward.learning.learnt_reward import LearntReward
+
+SAMPLING = SamplingConfig(num_steps=5, stop_step=0, temperature=0.5)
+"""How a fine-tuned diffuser plans; unguided."""
+
+
+@dataclass(frozen=True)
+class RollOuts:
+    """What is rolled out, and where.
+
+    Attributes:
+        environment: where.
+        task: the true reward, by name; the usual one if None.
+        num_episodes: of each policy, from starts of the environment's.
+    """
+
+    environment: Environment
+    task: str | None = None
+    num_episodes: int = 20
+
+    def check(self, play: Dataset) -> None:
+        """Check that plans can be executed.
+
+        Raises:
+            DataError: if no actions were recorded.
+        """
+        if not play.action_dim:
+            remedy = "give recordings with actions, or leave the environment out (--env)"
+            where = self.environment.name
+            msg = f"no actions were recorded, so nothing can act in '{where}'; {remedy}"
+            raise DataError(msg, place="play", value="no actions", remedy=remedy)
+
+    def run(
+        self,
+        reward: LearntReward,
+        diffuser: Diffuser,
+        demonstrations: Sequence[Episode],
+        *,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Returns of the planner, of the diffuser without the reward, and of the demonstrations.
+
+        Episodes are cut after as many steps as the longest demonstration has.
+
+        Args:
+            reward: that plans are made with.
+            diffuser: that it was learnt with.
+            demonstrations: environment units; left out if their true reward is not known.
+            seed: of starts and plans.
+        """
+        task, count = self.environment.task(self.task), self.num_episodes
+        longest = max(len(episode) for episode in demonstrations)
+        envs = [self.environment.make(episode_steps=longest) for _ in range(count)]
+        seeds = np.random.SeedSequence([seed, count]).generate_state(count).tolist()
+        policies = {
+            "unguided": Planner(diffuser, SAMPLING, seed=seed),
+            "learnt": Planner.for_reward(reward, diffuser, seed=seed),
+        }
+        returns = {}
+        for who, policy in policies.items():
+            episodes = rollout(envs, policy, seeds=seeds, num_steps=longest)
+            returns[who] = np.array([task.step_rewards(each).sum() for each in episodes])
+        with contextlib.suppress(DataError):
+            shown = [task.step_rewards(each).sum() for each in demonstrations]
+            returns["demonstrations"] = np.array(shown)
+        figures = {
+            who: asdict(bootstrap(lambda r: float(r.mean()), found))
+            for who, found in returns.items()
+        }
+        return {"environment": self.environment.name, "task": task.name, "return": figures}
