@@ -64,6 +64,11 @@ def test_tracks_that_are_only_judged_are_not_learnt_from() -> None:
     assert told_apart(weights[40][:40]) > 0.9
 
 
+def test_where_there_are_no_others_nothing_is_said() -> None:
+    shown = Dataset(walks(4, 1))
+    assert judge_naively(shown, shown) == {}
+
+
 def test_left_out_demonstrations_are_ranked_among_the_others() -> None:
     shown = Dataset(walks(4, 1))
     found = judge_naively(Dataset([*shown.episodes, *walks(20, -1)]), shown)

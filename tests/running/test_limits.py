@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tiny import random_walks, tiny_diffuser
 from trailward.data.plan import PlanSpec
@@ -14,6 +15,7 @@ from trailward.diffusion.training import TrainingConfig, train_diffuser
 from trailward.judging.config import EvaluationConfig
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import learn_reward
+from trailward.rewards import AdditiveSettings
 from trailward.running.limits import available_memory, check_memory
 
 SPEC = PlanSpec(horizon=3, stride=1, observation_dim=2, action_dim=2)
@@ -62,6 +64,25 @@ def test_a_learning_that_does_not_fit_says_so_at_once(tmp_path: Path) -> None:
             config=LearningConfig(batch_size=10**8, selection=SelectionConfig(num_held_out=0)),
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_that_does_not_fit_says_so_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"shape \(1000000, 1000000\) take 2e\+04 GB; lower its"):
+        learn_reward(
+            tiny_diffuser(SPEC),
+            random_walks(),
+            tmp_path / "out",
+            reward=AdditiveSettings(hidden=(10**6, 10**6)),
+            config=LearningConfig(selection=SelectionConfig(num_held_out=0)),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_plans_that_do_not_fit_are_refused() -> None:
+    diffuser = tiny_diffuser(SPEC)
+    first = torch.zeros(1, 2).expand(10**10, 2)
+    with pytest.raises(ValueError, match=r"sampling 10000000000 plans .* GB .* ask for fewer"):
+        diffuser.sample_plans(first, SamplingConfig(num_steps=2), generator=torch.Generator())
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ class Plan:
         if len(start) != expected:
             msg = f"start has {len(start)} entries; the diffuser's observations have {expected}"
             raise ValueError(msg)
+        diffuser.check_memory(self.num_plans * planner.planning.num_candidates)
         plans = planner.plan(np.tile(start, (self.num_plans, 1)))
         points = plan_observations(diffuser, plans)
         found = {"stride": diffuser.spec.stride, "plans": points.tolist()}

@@ -33,7 +33,11 @@ from trailward.diffusion.inverse_dynamics import InverseDynamics
 from trailward.diffusion.networks import NETWORKS
 from trailward.diffusion.sampler import parse_reverse_step, sample
 from trailward.diffusion.schedule import Move, NoiseSchedule, cosine_schedule
+from trailward.running.limits import check_memory
 from trailward.typing import PerPlan, Plans
+
+_MANY = 10_000
+"""Plans at once from which on it is looked whether there is memory for them."""
 
 _OF_GUIDES = {"scale", "stop_step", "repeats", "use_variance"}
 
@@ -188,6 +192,16 @@ class Diffuser:
         """Where plans are sampled."""
         return self.observation_normalizer.shift.device
 
+    def check_memory(self, num_plans: int) -> None:
+        """Refuse more plans at once than there is memory for.
+
+        Raises:
+            ValueError: names them, with an estimate.
+        """
+        step = 8 * self.spec.transition_dim + 4 * self.config.width
+        entries = num_plans * self.spec.horizon * step
+        check_memory(4 * entries, f"sampling {num_plans} plans at once", "ask for fewer")
+
     def sample_plans(
         self,
         first: Float[Tensor, "batch observation"],
@@ -209,8 +223,11 @@ class Diffuser:
             adjoint: how gradients go back to the reward model's weights.
 
         Raises:
-            ValueError: if a reward model is given but no move would be guided.
+            ValueError: if a reward model is given but no move would be guided, or so many plans
+                take more memory than there is.
         """
+        if len(first) >= _MANY:
+            self.check_memory(len(first))
         if reward_model is not None:
             self.guided_moves(sampling)
         return sample(

@@ -180,12 +180,13 @@ def judge_naively(play: Dataset, demonstrations: Dataset, *, seed: int = 0) -> d
     Returns:
         By reading, for the best map, the regression and the neighbours: the figures of
         :class:`~trailward.judging.cross_validation.Chance`, of whole episodes and first halves.
-        Nothing of one demonstration: it could not be left out.
+        Nothing of one demonstration, which could not be left out, and nothing if play data holds
+        no others.
     """
-    if len(demonstrations.episodes) < 2:
-        return {}
     shown = {episode.observations.tobytes() for episode in demonstrations.episodes}
     others = [e for e in play.episodes if e.observations.tobytes() not in shown]
+    if len(demonstrations.episodes) < 2 or not others:
+        return {}
     both = replace(play, episodes=[*others, *demonstrations.episodes], attributes={})
     places, moving = (TrackRows.of(data, most=_MOST_ROWS) for data in (both, with_rates(both)))
     judges = [DensityMaps(places), RateRegression(moving, seed), NearestNeighbours(moving)]

@@ -39,7 +39,13 @@ from trailward.learning.files import FINE_TUNED
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem
 from trailward.learning.selection import Record, best_sampling, clip
-from trailward.learning.validation import check_combination, check_data, check_memory_of, needs_play
+from trailward.learning.validation import (
+    check_combination,
+    check_data,
+    check_memory_of,
+    needs_play,
+    within_memory,
+)
 from trailward.objectives import DirectObjective, Objective, describe_objective, find_objective
 from trailward.rewards.contract import RewardModel, RewardSettings, build_reward
 from trailward.rewards.known_region import find_known_region
@@ -203,7 +209,7 @@ def _prepare(
     has_play: bool,
 ) -> tuple[RewardModel, dict[str, Any], Mapping[str, float]]:
     """A fresh reward model for demonstrations, what was asked for, and what they told of it."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), within_memory():
         fresh = build_reward(reward, diffuser.spec, seed=config.seed)
     asked, count = fresh.to_config(), len(demonstrations.episodes)
     check_data(fresh, objective, config, num_demonstrations=count, has_play=has_play)

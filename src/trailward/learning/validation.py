@@ -1,10 +1,16 @@
 """What may be combined with what when a reward is learnt; everything else is refused at once."""
 
+import math
+
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.learning.config import LearningConfig
 from trailward.objectives import DirectObjective, Objective, describe_objective
 from trailward.rewards.contract import RewardModel
-from trailward.running.limits import check_memory
+from trailward.running.files import size_in_words
+from trailward.running.limits import AllocationLimit, available_memory, check_memory
+
+_COPIES = 5
+"""Of a reward's weights while it is learnt: theirs, gradients, Adam's two, and the best."""
 
 
 def needs_play(
@@ -120,6 +126,24 @@ def check_memory_of(
     entries = config.batch_size * num_members * horizon * width * moves
     what = f"a batch of batch_size {config.batch_size} and {moves} sampling steps"
     check_memory(4 * entries, what, "lower one of them")
+
+
+def within_memory() -> AllocationLimit:
+    """A context that refuses a reward whose weights take more memory to learn than there is.
+
+    Entering it and making such a reward raises a ValueError with an estimate.
+    """
+    there = available_memory()
+
+    def refused(shape: tuple[int, ...]) -> ValueError:
+        msg = (
+            f"the reward takes more memory to learn than is free here ({size_in_words(there)}): "
+            f"weights of shape {shape} take {size_in_words(4 * _COPIES * math.prod(shape))}; lower "
+            "its widths (--reward.hidden) or the number of its members"
+        )
+        return ValueError(msg)
+
+    return AllocationLimit(there / (4 * _COPIES), refused)
 
 
 def check_guided(diffuser: Diffuser, fingerprint: str) -> None:
