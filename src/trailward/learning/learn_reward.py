@@ -21,7 +21,7 @@ import copy
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ import torch
 
 from trailward.checkpoint import RunFolder, check_of_finished
 from trailward.data.dataset import Dataset, Windows, agreed_columns
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns, DataError, Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import fine_tune_diffuser
 from trailward.diffusion.fitting import check_finite
@@ -172,12 +172,7 @@ def learn_reward(
         config=config,
         num_members=len(model.members()),
     )
-    learnt_from = [each.fingerprint for each in demonstrations.episodes[:num_learnt]]
-    facts = {
-        **(provenance or {}),
-        "objective": describe_objective(objective),
-        "learnt_from": learnt_from,
-    }
+    facts = {**(provenance or {}), **_facts(objective, demonstrations.episodes[:num_learnt])}
     run = _Run.begin(problem, model, figures, columns, facts)
     identity = {
         "play data": None if uses_play is None else uses_play.fingerprint,
@@ -197,6 +192,12 @@ def learn_reward(
         run.tell(on_step, None)
     kept = Dataset(demonstrations.episodes[:num_learnt])
     return _finish(run, place, play, kept, on_step)
+
+
+def _facts(objective: Objective | DirectObjective, shown: Sequence[Episode]) -> dict[str, Any]:
+    """What is told of how a reward is learnt, and the fingerprints of what it is learnt from."""
+    learnt_from = [episode.fingerprint for episode in shown]
+    return {"objective": describe_objective(objective), "learnt_from": learnt_from}
 
 
 def _prepare(
