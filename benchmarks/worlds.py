@@ -2,10 +2,10 @@
 
 A thermostat (weather and a clock that nobody moves, one setpoint by day and one by night), a store
 that orders goods (discrete actions), and a car that overtakes by changing lanes. Play data is by
-policies of all kinds with noise; 5 episodes of a good controller are the demonstrations. `fit`
-gets these two and nothing else: no flag, no preset. Then the planner acts in the world, from
-starts that no recording has, beside the demonstrator, the unguided diffuser of the play data and a
-clone: two layers of 256, by regression (for discrete actions by cross-entropy).
+policies of all kinds with noise; 5 episodes of a good controller (of the car 10) are the
+demonstrations. `fit` gets these two and nothing else: no flag, no preset. Then the planner acts in
+the world, from starts that no recording has, beside the demonstrator and a clone: two layers of
+256, by regression (for discrete actions by cross-entropy).
 
 With `--strangers` it gets data of U-Maze, Large Maze and HalfCheetah instead, as a stranger would:
 files of play data and demonstrations, without a preset. 0 is then the diffuser without the reward.
@@ -42,7 +42,7 @@ from trailward.data.choices import named_choices
 from trailward.data.episode import Columns
 from trailward.fitting.roll_outs import RollOuts
 
-NUM_PLAY, NUM_SHOWN, NUM_JUDGED = 150, 5, 40
+NUM_PLAY, NUM_JUDGED = 150, 40
 
 
 class Thermostat(gymnasium.Env):
@@ -55,7 +55,7 @@ class Thermostat(gymnasium.Env):
     columns = Columns(("room", "walls", "outside", "sun", "clock"), ("heating",))
     observation_space = Box(-np.inf, np.inf, (5,), np.float64)
     action_space = Box(-1.0, 1.0, (1,), np.float64)
-    num_steps = 96
+    num_steps, num_shown = 96, 5
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         """Anything between a cold and a hot room, at any time of the day."""
@@ -136,7 +136,7 @@ class Store(gymnasium.Env):
     )
     observation_space = Box(-np.inf, np.inf, (5,), np.float64)
     action_space = Discrete(6)
-    num_steps = 60
+    num_steps, num_shown = 60, 5
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         """Any stock, any number of people."""
@@ -206,7 +206,7 @@ class Car(gymnasium.Env):
     )
     observation_space = Box(-np.inf, np.inf, (6,), np.float64)
     action_space = Box(-1.0, 1.0, (2,), np.float64)
-    num_steps, wanted = 200, 12.0
+    num_steps, num_shown, wanted = 200, 10, 12.0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
         """Either lane, some speed, cars ahead on both."""
@@ -254,8 +254,8 @@ class Car(gymnasium.Env):
         rows = np.arange(len(seen))
         free = np.where((gaps > -8) & (gaps < 4), -10.0, gaps)
         gain = free[rows, 1 - here] > free[rows, here] + 4
-        lane = np.where((free[rows, here] < 22) & gain, 1 - here, here)
-        follow = seen[rows, 3 + 2 * lane] + 0.35 * (free[rows, lane] - 9)
+        lane = np.where((free[rows, here] < 28) & gain, 1 - here, here)
+        follow = seen[rows, 3 + 2 * lane] + 0.35 * (free[rows, lane] - 14)
         return cls.steer(seen, lane, np.clip(follow, 0, 12))
 
     @classmethod
@@ -395,7 +395,7 @@ def record(world: Any, seed: int, num_play: int) -> tuple[tw.Dataset, tw.Dataset
     for run in range(num_play):
         policy = FunctionPolicy(world.play(np.random.default_rng([seed, run])))
         found += rollout([world()], policy, seeds=[100_000 + 1000 * seed + run])
-    starts = [500_000 + 1000 * seed + run for run in range(NUM_SHOWN)]
+    starts = [500_000 + 1000 * seed + run for run in range(world.num_shown)]
     shown = rollout([world() for _ in starts], FunctionPolicy(world.demonstrate), seeds=starts)
     return tw.Dataset(found, {}, world.columns), tw.Dataset(shown, {}, world.columns)
 

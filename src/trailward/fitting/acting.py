@@ -29,7 +29,8 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.log_ratio import RandomFeatures
 from trailward.randomness import numpy_generator
 
-_OF_TIME, _MOST_STEPS, _LEAST_STEPS, _OF_TRIAL, _MOST_JUDGED = 0.25, 2000, 50, 0.25, 400
+_OF_TIME, _MOST_STEPS, _LEAST_STEPS, _OF_TRIAL, _MOST_JUDGED = 0.35, 3000, 600, 0.25, 400
+_BATCH_SIZE, _LEARNING_RATE = 128, 1.5e-3
 _EFFECTIVE, _REACHES = 0.03, 2.0
 _MOST_ROWS, _AT_ONCE, _RIDGE, _NUM_DIRECTIONS = 20_000, 50_000, 1e-4, 128
 
@@ -73,17 +74,19 @@ def fine_tuned(
     Args:
         fitted: a reward that was learnt from recordings with actions.
         folder: gets the checkpoint; run again, fine-tuning goes on. None keeps none.
-        seconds: that the whole fit may take; a quarter is for this.
+        seconds: that the whole fit may take; about a third is for this.
         say: told what is done.
     """
     prepared, choices = fitted.prepared, fitted.prepared.choices
     training = prepared.figures["training"]
     a_step = training["seconds"] / training["losses"][-1][0]
     most = min(_MOST_STEPS, choices.most_steps)
-    count = int(np.clip(_OF_TIME * seconds / max(a_step, 1e-4) / 1.5, _LEAST_STEPS, most))
+    a_step *= _BATCH_SIZE / OF_ACTIONS["batch_size"]
+    wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + 2 * _OF_TRIAL)
+    count = min(most, max(_LEAST_STEPS, int(wanted)))
     way, errors = choices.way, {}
     if not way:
-        errors = try_ways(fitted, num_steps=max(_LEAST_STEPS, int(_OF_TRIAL * count)))
+        errors = try_ways(fitted, num_steps=max(1, int(_OF_TRIAL * count)))
         way = min(errors, key=lambda name: errors[name]) if errors else "imitate"
         told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
         say(f"how far planned actions are from those of demonstrations left out: {told or '-'}")
@@ -170,7 +173,8 @@ def tuned_reward(
         chances = chances_of(judged.advantages(Windows(play, diffuser.spec)))
     config = FineTuningConfig(
         num_steps=num_steps,
-        batch_size=OF_ACTIONS["batch_size"],
+        batch_size=_BATCH_SIZE,
+        learning_rate=_LEARNING_RATE,
         action_weight=OF_ACTIONS["action_weight"],
         demonstration_share=way.demonstration_share,
     )

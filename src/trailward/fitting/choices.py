@@ -13,7 +13,7 @@ from trailward.data.unmoved import unmoved_entries
 _ANIMALS = ("animal", "animal_id", "individual", "individual-local-identifier", "subject", "file")
 _HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 0.75, 64, 2
 _ACTING: dict[str, Any] = {
-    "horizon": 4,
+    "horizon": 3,
     "stride": 1,
     "with_actions": True,
     "network": "mlp",
