@@ -11,8 +11,9 @@ from trailward.diffusion.diffuser import Diffuser
 from trailward.judging.cross_validation import Chance, Reading, auc, chance
 from trailward.judging.forecast import FORECAST, HERE, forecast_plans
 from trailward.learning.learnt_reward import LearntReward
+from trailward.randomness import numpy_generator
 
-_MOST_ROWS, _NUM_PLANS = 2_000, 2
+_MOST_OTHERS, _MOST_ROWS, _NUM_PLANS = 500, 2_000, 2
 
 
 def read_rows(
@@ -48,7 +49,8 @@ def chances_of(
     Args:
         learnt: the reward; nothing is said of one that is not of single observations.
         diffuser: makes the plans.
-        play: environment units; tracks that are demonstrations do not count.
+        play: environment units; tracks that are demonstrations do not count, and of more than 500
+            a random draw does.
         demonstrations: environment units.
         learnt_from: whether the reward was: then there is no interval.
         seed: of the plans' noise.
@@ -62,6 +64,9 @@ def chances_of(
     others = [episode for episode in play.episodes if episode.fingerprint not in own]
     if not others:
         return {}
+    if len(others) > _MOST_OTHERS:
+        picks = numpy_generator(seed, "ranks: others").permutation(len(others))[:_MOST_OTHERS]
+        others = [others[pick] for pick in picks]
     both = replace(play, episodes=[*others, *demonstrations.episodes], attributes={})
     rows = TrackRows.of(both, most=_MOST_ROWS)
     found: dict[str, dict[str, Any]] = {}
