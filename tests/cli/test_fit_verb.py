@@ -74,3 +74,9 @@ def test_what_was_learnt_from_is_no_test(
     assert "it was learnt from, and cannot be called held out" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_the_help_names_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--help"])
+    assert "--env STR" in capsys.readouterr().out

@@ -38,7 +38,7 @@ VERBS = {
 
 _ELSEWHERE = {"policies": "trailward_benchmark.verbs", "benchmark": "trailward_benchmark.verbs"}
 _GO_ON = ("fit", "policies", "train", "learn", "benchmark", "demo")
-_BY_ENVIRONMENT = ("collect", "demo", "evaluate", "plan", "policies", "report")
+_BY_ENVIRONMENT = ("collect", "demo", "evaluate", "fit", "plan", "policies", "report")
 """Verbs with flags that depend on --env."""
 _SPEAKS = ("plan", "inspect", "ask")
 """Verbs whose lines are what was asked for, so that they go to the standard output."""
