@@ -79,6 +79,7 @@ def draw_and_learn(browser: Browser, served: Served) -> tuple[Visit, dict[str, A
     marks = visit.page.evaluate("() => performance.getEntriesByName('map').map(e => e.startTime)")
     during = marks[:-1]  # what is shown at the end is no update while learning
     board = served.ask(f"/api/boards/{board_name(visit)}")
+    expect(visit.page.locator("#learning")).to_be_hidden(timeout=600_000)  # a value is fitted
     return visit, {
         "draw_to_reward_seconds": round(ended - began, 2),
         "draw_seconds": round(drawn - began, 2),

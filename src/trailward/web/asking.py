@@ -16,6 +16,11 @@ from trailward.web.learning import keep_reward
 from trailward.web.worker import Control
 
 _SURE = 0.8
+_MEANT = {
+    "as-is": "a slope to climb",
+    "link": "a peak, where only the best counts",
+    "place": "a place to be",
+}
 
 
 def question(control: Control, board: str, skipped: int = 0) -> dict[str, Any]:
@@ -125,20 +130,22 @@ def _answers(board: Drawn, learnt: LearntReward) -> list[Answer]:
 def _in_words(name: str) -> str:
     kind, _, number = name.partition(":")
     if kind == "link":
-        return f"a peak, {float(number):g} times as sharp"
+        return f"a peak, sharpness {float(number):g}"
     if kind == "place":
-        return f"a place, {float(number):g} plan steps wide"
-    return "a slope: the further, the better"
+        return f"a place, radius {float(number):g}"
+    return "a slope to climb"
 
 
 def _verdict(weights: dict[str, float], count: int) -> str:
     """What is known now, in a sentence."""
-    place = sum(weight for name, weight in weights.items() if name.startswith("place"))
-    if not any(name.startswith("place") for name in weights):
-        return (
-            "These demonstrations do not come to rest anywhere, so a place is not what they show."
-        )
-    if not count or max(place, 1 - place) < _SURE:
+    kinds = dict.fromkeys(_MEANT, 0.0)
+    for name, weight in weights.items():
+        kinds[name.partition(":")[0]] += weight
+    if not kinds["place"]:
+        return "These demonstrations come to rest nowhere in common, so it is no place they show."
+    meant = max(kinds, key=lambda kind: kinds[kind])
+    if not count or kinds[meant] < _SURE:
         return "These demonstrations cannot tell a slope from a place."
-    told = "a place to be" if place > 1 - place else "a slope to climb"
-    return f"The demonstrations could not tell a slope from a place; your answers say: {told}."
+    return (
+        f"These demonstrations cannot tell a slope from a place; your answers say: {_MEANT[meant]}."
+    )

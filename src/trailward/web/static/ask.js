@@ -31,7 +31,7 @@ export function openAsk(settings, keep, shared) {
   function show(asked) {
     state.asked = asked;
     asked.pieces.forEach((path, index) => {
-      Object.assign(pieces[index], { plans: [path], start: path[0] });
+      Object.assign(pieces[index], { plans: [path], start: path[0], bold: true });
       pieces[index].draw();
     });
     map.setMap(asked.map);

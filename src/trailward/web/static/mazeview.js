@@ -158,7 +158,7 @@ export class MazeView {
     c.lineCap = "round";
     plans.forEach((plan, n) => {
       const points = plan.map((p) => this.at(p));
-      const width = (n === chosen ? 3.4 : 2) * pixel;
+      const width = (n === chosen || this.bold ? 3.4 : 2) * pixel;
       c.globalAlpha = opacity(n);
       for (let i = 1; i < points.length; i += 1) {
         c.beginPath();
