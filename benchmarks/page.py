@@ -23,7 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ def refuse(served: Served) -> dict[str, Any]:
         "tried": count,
         "accepted": accepted,
         "written": sorted(_files(served.out) - before),
-        "workers_as_before": served.workers() == workers,
+        "workers_as_before": len(served.workers()) == len(workers),
         "running": len(served.ask("/api/state")["running"]),
     }
 
@@ -214,7 +213,7 @@ def pictures(browser: Browser, address: str, name: str, folder: Path | None, *re
 def walks() -> str:
     """Tracks of people who cross a square, as CSV; the first twelve stop at a fountain."""
     draw = np.random.default_rng(4)
-    lines = ["person,time (s),x (m),y (m)"]
+    lines = ["id,time (s),x (m),y (m)"]
     for person in range(90):
         angle, other = draw.uniform(0, 2 * np.pi, 2)
         begin = 9 * np.array([np.cos(angle), np.sin(angle)])
@@ -295,41 +294,43 @@ def main() -> None:
         time.sleep(8)  # the workers load PyTorch meanwhile
         with chromium() as browser:
             if "paint" in given.parts:
-                figures["first_paint_ms"], figures["bytes"] = first_paint(browser, served)
-            figures |= measure(browser, served, given.parts, given.screenshots, given.example)
+                paint, size = first_paint(browser, served)
+                tell(figures, {"first_paint_ms": paint, "bytes": size})
+            measure(browser, served, given, figures)
         if "hostile" in given.parts:
-            figures["hostile"] = refuse(served)
-    for name, value in figures.items():
-        print(f"{name:>24}  {value}")
+            tell(figures, {"hostile": refuse(served)})
     print(json.dumps(figures))
 
 
+def tell(figures: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add what was found, and print it."""
+    for name, value in more.items():
+        print(f"{name:>24}  {value}", flush=True)
+    figures |= more
+
+
 def measure(
-    browser: Browser,
-    served: Served,
-    parts: Sequence[str],
-    screenshots: Path | None,
-    example: Path | None,
-) -> dict[str, Any]:
+    browser: Browser, served: Served, given: argparse.Namespace, figures: dict[str, Any]
+) -> None:
     """What takes learning and training."""
-    found: dict[str, Any] = {}
-    if set(parts) & {"draw", "clients", "tabs"}:
-        visit, figures = draw_and_learn(browser, served)
-        found |= figures
-        board = board_name(visit)
+    complaints: list[str] = []
+    if set(given.parts) & {"draw", "clients", "tabs"}:
+        visit, found = draw_and_learn(browser, served)
+        tell(figures, found)
+        board, complaints = board_name(visit), visit.complaints
         visit.page.context.close()
-        if example is not None:
-            keep_example(served, board, example)
-        if "clients" in parts:
-            found["clients"] = many_clients(served, board)
-        if "tabs" in parts:
-            found |= show_tabs(browser, served, board, screenshots)
-        found.setdefault("complaints", []).extend(visit.complaints)
-    if "train" in parts:
-        painted, found["paint_to_plans_seconds"] = paint_and_plan(browser, served)
-        pictures(browser, painted.page.url, "painted", screenshots, "#learn")
-        found.setdefault("complaints", []).extend(painted.complaints)
-    return found
+        if given.example is not None:
+            keep_example(served, board, given.example)
+        if "clients" in given.parts:
+            tell(figures, {"clients": many_clients(served, board)})
+        if "tabs" in given.parts:
+            tell(figures, show_tabs(browser, served, board, given.screenshots))
+    if "train" in given.parts:
+        painted, seconds = paint_and_plan(browser, served)
+        tell(figures, {"paint_to_plans_seconds": round(seconds, 1)})
+        pictures(browser, painted.page.url, "painted", given.screenshots, "#learn")
+        complaints += painted.complaints
+    tell(figures, {"complaints": complaints + figures.pop("complaints", [])})
 
 
 if __name__ == "__main__":

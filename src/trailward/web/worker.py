@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-EVERY = 0.2
+EVERY = 0.1
 """Seconds between two looks at what is being learnt."""
 
 Send = Callable[[dict[str, Any]], None]
