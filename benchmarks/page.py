@@ -42,9 +42,9 @@ DRAWINGS = (
 END = [1, 1]
 """The cell where all of them end."""
 
-PARTS = ("paint", "draw", "clients", "tabs", "train", "hostile")
-"""What is measured: the first paint, drawing and learning, 50 pages at once, every tab, a painted
-maze, and hostile requests."""
+PARTS = ("paint", "draw", "clients", "ask", "tracks", "runs", "train", "hostile")
+"""What is measured: the first paint, drawing and learning, 50 pages at once, the other tabs, a
+painted maze, and hostile requests."""
 
 PAINTED = [(2, 2), (2, 3), (2, 4), (3, 4), (4, 2), (5, 2), (5, 5)]
 """Cells that get walls, on a grid of 6 rows and 8 columns with a border."""
@@ -228,9 +228,8 @@ def walks() -> str:
     return "\n".join(lines) + "\n"
 
 
-def show_tabs(browser: Browser, served: Served, board: str, folder: Path | None) -> dict[str, Any]:
-    """Use every tab once, and take pictures of each; how long that takes."""
-    found: dict[str, Any] = {}
+def show_questions(browser: Browser, served: Served, board: str, folder: Path | None) -> list[str]:
+    """Three answers about a learnt reward, and pictures; what the page complains of."""
     home = served.address
     maze = f"{home}/#maze?board={board}&start=-1.00,-1.00"
     pictures(browser, maze, "maze", folder, "#learn", "#maze-legend")
@@ -242,7 +241,14 @@ def show_tabs(browser: Browser, served: Served, board: str, folder: Path | None)
             f"{number} answered", timeout=60_000
         )
     pictures(browser, f"{home}/#ask?board={board}", "ask", folder, "#ask-shown", "#readings")
-    tracks = Visit.to(browser, f"{home}/#tracks")
+    asking.page.context.close()
+    return asking.complaints
+
+
+def show_tracks(browser: Browser, served: Served, folder: Path | None) -> dict[str, Any]:
+    """Drop a file of tracks and fit; how long that takes."""
+    found: dict[str, Any] = {}
+    tracks = Visit.to(browser, f"{served.address}/#tracks")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "square.csv"
         file.write_text(walks(), encoding="utf-8")
@@ -257,16 +263,21 @@ def show_tabs(browser: Browser, served: Served, board: str, folder: Path | None)
     expect(tracks.page.locator("#take")).to_be_visible(timeout=900_000)
     found["fit_seconds"] = round(time.perf_counter() - began, 1)
     pictures(browser, tracks.page.url, "tracks", folder, "#take", "#track-legend")
-    running = Visit.to(browser, f"{home}/#running")
+    tracks.page.context.close()
+    return found | {"complaints": tracks.complaints}
+
+
+def show_runs(browser: Browser, served: Served, folder: Path | None) -> dict[str, Any]:
+    """Learn and run; how long that takes."""
+    found: dict[str, Any] = {}
+    running = Visit.to(browser, f"{served.address}/#running")
     began = time.perf_counter()
     running.page.click("#race")
     expect(running.page.locator("#race-shown")).to_be_visible(timeout=900_000)
     found["runs_seconds"] = round(time.perf_counter() - began, 1)
     pictures(browser, running.page.url + "&moment=120", "runs", folder, "#race-shown")
-    for visit in (asking, tracks, running):
-        found.setdefault("complaints", []).extend(visit.complaints)
-        visit.page.context.close()
-    return found
+    running.page.context.close()
+    return found | {"complaints": running.complaints}
 
 
 def keep_example(served: Served, board: str, folder: Path) -> None:
@@ -314,7 +325,7 @@ def measure(
 ) -> None:
     """What takes learning and training."""
     complaints: list[str] = []
-    if set(given.parts) & {"draw", "clients", "tabs"}:
+    if set(given.parts) & {"draw", "clients", "ask"}:
         visit, found = draw_and_learn(browser, served)
         tell(figures, found)
         board, complaints = board_name(visit), visit.complaints
@@ -323,14 +334,19 @@ def measure(
             keep_example(served, board, given.example)
         if "clients" in given.parts:
             tell(figures, {"clients": many_clients(served, board)})
-        if "tabs" in given.parts:
-            tell(figures, show_tabs(browser, served, board, given.screenshots))
+        if "ask" in given.parts:
+            complaints += show_questions(browser, served, board, given.screenshots)
+    for part, show in (("tracks", show_tracks), ("runs", show_runs)):
+        if part in given.parts:
+            found = show(browser, served, given.screenshots)
+            complaints += found.pop("complaints")
+            tell(figures, found)
     if "train" in given.parts:
         painted, seconds = paint_and_plan(browser, served)
         tell(figures, {"paint_to_plans_seconds": round(seconds, 1)})
         pictures(browser, painted.page.url, "painted", given.screenshots, "#learn")
         complaints += painted.complaints
-    tell(figures, {"complaints": complaints + figures.pop("complaints", [])})
+    tell(figures, {"complaints": complaints})
 
 
 if __name__ == "__main__":

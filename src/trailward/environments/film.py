@@ -1,4 +1,4 @@
-"""Episodes as pictures: what an environment renders, or where it cannot, the limbs of its body."""
+"""Episodes as pictures: the limbs of a body of MuJoCo, or what any other environment renders."""
 
 import base64
 import io
@@ -17,13 +17,20 @@ from trailward.optional import import_extra
 SIZE = (180, 320)
 """Height and width of a rendered picture."""
 
-_CAPSULE = 3  # MuJoCo's number of that shape
+_CAPSULE, _FEWEST_LIMBS = 3, 3  # MuJoCo's number of that shape
 _DEFAULT_STEP, _QUALITY = 0.05, 70
 
 
 def filming_env(environment: Environment, *, episode_steps: int) -> gymnasium.Env:
-    """A simulator that renders, if this machine can; one that does not, else."""
+    """A simulator that renders, if this machine can; one that does not, else.
+
+    Bodies with limbs need not render: the page draws them, and follows them as they run.
+    """
     os.environ.setdefault("MUJOCO_GL", "egl")
+    plain = environment.make(episode_steps=episode_steps)
+    if _limbs_of(plain.unwrapped) is not None:
+        return plain
+    plain.close()
     try:
         env = environment.make(episode_steps=episode_steps, render_size=SIZE)
         env.reset(seed=0)
@@ -89,16 +96,16 @@ def film_of(
 
 def frame_of(env: gymnasium.Env) -> dict[str, Any]:
     """What there is to see of an environment now."""
-    if env.render_mode == "rgb_array":
-        return {"picture": _jpeg(np.asarray(env.render(), dtype=np.uint8))}
     simulator: Any = env.unwrapped
-    if not (hasattr(simulator, "model") and hasattr(simulator, "data")):
-        return {}
-    capsules = _capsules(simulator.model)
+    limbs = _limbs_of(simulator)
+    if limbs is None:
+        if env.render_mode != "rgb_array":
+            return {}
+        return {"picture": _jpeg(np.asarray(env.render(), dtype=np.uint8))}
     data = simulator.data
-    middles = data.geom_xpos[capsules][:, [0, 2]]
-    axes = data.geom_xmat[capsules].reshape(-1, 3, 3)[:, [0, 2], 2]
-    reach = axes * simulator.model.geom_size[capsules, 1:2]
+    middles = data.geom_xpos[limbs][:, [0, 2]]
+    axes = data.geom_xmat[limbs].reshape(-1, 3, 3)[:, [0, 2], 2]
+    reach = axes * simulator.model.geom_size[limbs, 1:2]
     ends = np.concatenate([middles - reach, middles + reach], 1)
     x = float(data.qpos[0])
     ends[:, [0, 2]] -= x
@@ -107,12 +114,18 @@ def frame_of(env: gymnasium.Env) -> dict[str, Any]:
 
 def radii_of(env: gymnasium.Env) -> list[float]:
     """How thick the limbs of :func:`frame_of` are, metres."""
-    model: Any = getattr(env.unwrapped, "model", None)
-    return [] if model is None else model.geom_size[_capsules(model), 0].round(3).tolist()
+    simulator: Any = env.unwrapped
+    limbs = _limbs_of(simulator)
+    return [] if limbs is None else simulator.model.geom_size[limbs, 0].round(3).tolist()
 
 
-def _capsules(model: Any) -> np.ndarray:
-    return np.flatnonzero(np.asarray(model.geom_type) == _CAPSULE)
+def _limbs_of(simulator: Any) -> np.ndarray | None:
+    """Numbers of the capsules that a body of MuJoCo is made of; None if it is no such body."""
+    model: Any = getattr(simulator, "model", None)
+    if not hasattr(model, "geom_type") or not hasattr(simulator, "data"):
+        return None
+    limbs = np.flatnonzero(np.asarray(model.geom_type) == _CAPSULE)
+    return limbs if len(limbs) >= _FEWEST_LIMBS else None
 
 
 def _jpeg(pixels: np.ndarray) -> str:

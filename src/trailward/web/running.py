@@ -128,6 +128,9 @@ def _saved(folder: Path) -> _Cast:
     if "environment" not in about:
         msg = "the reward does not say of which environment its demonstrations are"
         raise DataError(f"{msg}; record them with trailward collect")
+    if ":" in about["environment"]:  # a name from a file imports nothing
+        msg = f"environment '{about['environment']}' is of a module that the page does not import"
+        raise DataError(f"{msg}; see it with trailward report")
     environment = find_environment(about["environment"], may_import=False)
     policies: dict[str, Policy] = {
         "unguided": Planner(diffuser, learnt.sampling, None, learnt.planning),
