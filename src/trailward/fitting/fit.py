@@ -325,7 +325,13 @@ def _train(
         network = DenoiserConfig(choices.network, width=choices.width, depth=choices.depth)
         with watch(f"training, stage {len(losses) + 1}", steps) as report:
             diffuser = train_diffuser(
-                parts[0], spec, folder, denoiser_config=network, config=config, report=report
+                parts[0],
+                spec,
+                folder,
+                denoiser_config=network,
+                config=config,
+                report=report,
+                provenance=provenance(choices.seed, choices=asdict(choices)),
             )
         if before["why"]:
             say(f"the diffuser was trained before, with {steps} gradient steps")
