@@ -43,6 +43,14 @@ def readings(figures: Figures) -> None:
         assert 0 < found["seconds_to_answer"] < 2
 
 
+def kept(figures: Figures) -> None:
+    for found in figures["avoid"].values():
+        assert 0 <= found["through"] <= 1
+        assert found["dip"] == 1
+    for found in figures["speed"].values():
+        assert 0 <= found["too_fast"] <= 1
+
+
 def ensemble(figures: Figures) -> None:
     assert figures["members"] == 5
     assert figures["cost_ratio"] == figures["seconds_ensemble"] / figures["seconds_one"]
@@ -118,6 +126,7 @@ CHECKS = (
     umaze,
     large_maze,
     readings,
+    kept,
     ensemble,
     halfcheetah,
     adversarial,

@@ -30,7 +30,7 @@ from trailward.baselines.regression import SCALE_FACTORS, RegressionConfig, regr
 from trailward.cli.presets import Settings
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
-from trailward.diffusion.fine_tuning import FineTuningConfig, fine_tune_diffuser
+from trailward.diffusion.fine_tuning import FineTuningConfig, Rewards, fine_tune_diffuser
 from trailward.learning.config import LearningConfig, PlanningConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
@@ -173,7 +173,7 @@ def _labels(make: Labels, world: World, folder: Path) -> Outcome:
         config=replace(_regression(world.problem), seed=world.seed),
     )
     if learning.fine_tuning.num_steps:
-        tuned = _fine_tuned(world, learnt.mean_reward, learning.fine_tuning, folder)
+        tuned = _fine_tuned(world, learnt.rewards_along, learning.fine_tuning, folder)
         learnt = replace(learnt, fine_tuned=tuned)
     seconds = time.perf_counter() - began
     exact = reward if isinstance(reward, TransitionReward) else ArrivalReward(learnt)
@@ -186,7 +186,7 @@ def _bc_denoiser(world: World, folder: Path) -> Outcome:
     """The diffuser trained further on demonstrations alone; its plans are followed unguided."""
     began = time.perf_counter()
     config = _cloning_by_denoiser(world.problem, world.settings)
-    tuned = _fine_tuned(world, lambda episode: 0.0, config, folder)
+    tuned = _fine_tuned(world, lambda episode: np.zeros(len(episode)), config, folder)
     return Outcome(_follower(world, tuned), seconds=time.perf_counter() - began)
 
 
@@ -198,11 +198,11 @@ def _follower(world: World, diffuser: Diffuser) -> Planner:
 
 
 def _fine_tuned(
-    world: World, mean_reward: Callable[[Episode], float], config: FineTuningConfig, folder: Path
+    world: World, rewards: Callable[[Episode], Rewards], config: FineTuningConfig, folder: Path
 ) -> Diffuser:
     return fine_tune_diffuser(
         world.diffuser,
-        mean_reward,
+        rewards,
         world.play,
         world.demonstrations,
         folder / "fine_tuned",

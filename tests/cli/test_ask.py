@@ -15,9 +15,10 @@ from trailward.data.dataset import Dataset, Windows, write_dataset
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.interop.exported import export_reward
+from trailward.judging.readings import readings_arrays
 from trailward.learning.answers import Inquiry, read_answers
 from trailward.learning.learnt_reward import LearntReward
-from trailward.report.readings import question_figure, readings_arrays, readings_figure
+from trailward.report.readings import question_figure, readings_figure
 from trailward.rewards.readings import find_readings
 from trailward.rewards.value import RewardToGo
 

@@ -40,6 +40,7 @@ from trailward.rewards import (
     TrueReward,
     build_reward,
 )
+from trailward.rewards.avoided import Avoided, TollReward, WayRound
 from trailward.rewards.contract import from_config
 from trailward.rewards.known_region import KnownRegion, PessimisticReward
 from trailward.rewards.value import RewardToGo, Value
@@ -165,6 +166,16 @@ def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
     additive = shake(AdditiveReward(spec, hidden=(8, 8)), size=0.5)
     acting = AdditiveReward(spec, hidden=(8, 8), sees_actions=spec.with_actions)
     region = KnownRegion(torch.zeros(1, 2), torch.tensor(3.0), torch.tensor(-2.0))
+    avoided = Avoided(
+        places=torch.zeros(1, 2),
+        tolls=torch.tensor([4.0]),
+        width=torch.ones(2),
+        worth=torch.tensor(0.5),
+        seen=torch.tensor([0, 1]),
+        nodes=torch.tensor([[0.5, 0.0], [0.0, 1.0]]),
+        ahead=torch.tensor([1, 1]),
+        arrivals=torch.zeros(2, spec.transition_dim),
+    )
     return {
         **models,
         "staged": staged,
@@ -178,11 +189,13 @@ def rewards(spec: PlanSpec) -> dict[str, RewardModel]:
         "staged to go": RewardToGo(staged, values),
         "pessimistic": PessimisticReward(additive, region),
         "pessimistic stages": PessimisticReward(staged, region),
+        "toll": TollReward(additive, avoided),
+        "way round": WayRound(spec, avoided),
         "third party": shake(LastStepReward(spec), size=0.5),
     }
 
 
-WHOLE = ["linear", "mlp", "conv", "plan to go"]
+WHOLE = ["linear", "mlp", "conv", "plan to go", "way round"]
 THAT_REMEMBER = ["staged", "staged to go", "pessimistic stages"]
 
 

@@ -9,6 +9,7 @@ import torch
 
 import tiny
 from trailward.data.dataset import Dataset, Windows
+from trailward.data.episode import Episode
 from trailward.diffusion.conditioning import condition_on
 from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
@@ -16,8 +17,11 @@ from trailward.diffusion.fine_tuning import (
     FineTuningConfig,
     _window_weights,
     anchored_returns,
+    at_windows,
     episode_weights,
     fine_tune_diffuser,
+    step_weights,
+    what_follows,
 )
 from trailward.judging.config import EvaluationConfig
 from trailward.learning.config import LearningConfig
@@ -29,9 +33,9 @@ SHORT = FineTuningConfig(num_steps=40, batch_size=32)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0)
 
 
-def drift(episode: object) -> float:
+def drift(episode: Episode) -> np.ndarray:
     """A reward for walking towards larger first entries."""
-    return float(np.diff(episode.observations[:, 0]).mean())
+    return np.diff(episode.observations[:, 0])
 
 
 def loss_on(diffuser: Diffuser, data: Dataset) -> float:
@@ -83,23 +87,77 @@ def test_the_best_count_whole_where_none_is_as_good_and_all_if_they_are_the_same
     assert episode_weights(np.ones(3), np.ones(1), sharpness=0.1).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_episodes_chances(
+def test_what_follows_is_a_discounted_mean_with_an_end() -> None:
+    rewards = np.array([1.0, 2.0, 4.0])
+    assert what_follows(rewards, 0.5, end=0.0).tolist() == [1.5, 2.0, 2.0]
+    assert what_follows(rewards, 0.5).tolist() == [1.875, 2.75, 3.5]  # it ends as the last two
+    assert what_follows(np.full(9, 3.0), 0.9) == pytest.approx(np.full(9, 3.0))
+    assert what_follows(rewards, 0.0).tolist() == rewards.tolist()
+
+
+def test_a_recording_of_two_behaviours_is_weighed_by_what_follows_each_step() -> None:
+    both, shown = tiny.random_walks((200, 60)).episodes
+    rewards = [np.repeat([0.0, 1.0], 100), np.ones(60)]
+    config = FineTuningConfig(discount=0.9, sharpness=0.1)
+    (weights,) = step_weights([both, shown], rewards, 1, config=config)
+    assert weights[150] == pytest.approx(1)
+    assert weights[50] < 1e-3
+    assert weights[85] < weights[95] < weights[100]  # something good is near
+
+
+def test_where_none_is_as_good_as_the_demonstrations_the_best_twentieth_counts_whole() -> None:
+    worse, shown = tiny.random_walks((1000, 60)).episodes
+    rewards = [np.linspace(0, 1, 1000), np.full(60, 50.0)]
+    config = FineTuningConfig(discount=0.01)
+    (weights,) = step_weights([worse, shown], rewards, 1, config=config)
+    assert (weights > 1 - 1e-9).mean() == pytest.approx(0.05)
+    assert weights[0] < 1e-9
+
+
+def test_a_fall_weighs_on_all_that_came_before_it() -> None:
+    fell, lived, shown = tiny.random_walks((40, 200, 200)).episodes
+    fell = replace(fell, terminated=True)
+    rewards = [np.full(len(each), 1.0) for each in (fell, lived, shown)]
+    weigh = lambda first: step_weights(
+        [first, lived, shown], rewards, 2, config=FineTuningConfig(discount=0.95), least=0.0
+    )
+    early, late = (weigh(fell)[0][time] for time in (0, 39))
+    assert weigh(fell)[1].min() == pytest.approx(1)
+    assert early < 1e-3
+    assert late < early
+    assert weigh(replace(fell, terminated=False))[0].tolist() == pytest.approx([1.0] * 40)
+
+
+def test_without_a_discount_all_steps_of_an_episode_weigh_as_its_mean_does() -> None:
+    episodes = tiny.random_walks((20, 30, 25)).episodes
+    rewards = [np.linspace(0, 1, 20), np.ones(30), np.ones(25)]
+    weights = step_weights(episodes, rewards, 2, config=FineTuningConfig())
+    whole = episode_weights(np.array([0.5, 1.0]), np.array([1.0]), sharpness=0.1)
+    assert [len(each) for each in weights] == [20, 30]
+    for each, share in zip(weights, whole, strict=True):
+        assert each == pytest.approx(np.full(len(each), share))
+
+
+def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chances(
     diffuser: Diffuser,
 ) -> None:
     play, shown = tiny.random_walks((20, 30)), tiny.random_walks((25,))
     windows = Windows(Dataset([*play.episodes, *shown.episodes]), diffuser.spec)
-    weights = _window_weights(windows, np.array([1.0, 0.25]), 0.4)
+    chances = [np.linspace(1, 0.5, 20), np.full(30, 0.25)]
+    weights = _window_weights(windows, at_windows(windows, chances), 0.4)
     assert weights.sum().item() == pytest.approx(1)
     assert weights[windows.episode == 2].sum().item() == pytest.approx(0.4)
     first, second = (weights[windows.episode == each] for each in (0, 1))
     assert second[0].item() == pytest.approx(0.25 * first[0].item())
-    assert torch.equal(first, first[:1].expand_as(first))
+    assert torch.equal(second, second[:1].expand_as(second))
+    count = min(20, len(first))
+    assert (first / first[0])[:count].numpy() == pytest.approx(chances[0][:count], rel=1e-5)
 
 
 def test_play_windows_can_have_chances_of_their_own(diffuser: Diffuser) -> None:
     windows = Windows(tiny.random_walks((20, 30)), diffuser.spec)
     played = int((windows.episode == 0).sum())
-    weights = _window_weights(windows, np.ones(1), 0.2, np.arange(played))
+    weights = _window_weights(windows, np.arange(played), 0.2)
     assert weights[0] == 0
     assert weights[3].item() == pytest.approx(3 * weights[1].item())
     assert weights[played:].sum().item() == pytest.approx(0.2)
@@ -150,7 +208,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: P
     assert not torch.equal(weights_of(further), weights_of(gone_on))
     with pytest.raises(ValueError, match=r"1102 steps done, .* num_steps 1100 instead of 1102"):
         fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
-    with pytest.raises(ValueError, match="was written with episode weights"):
+    with pytest.raises(ValueError, match="was written with window weights"):
         fine_tune_diffuser(
             diffuser, lambda e: -drift(e), play, shown, tmp_path / "b", config=config
         )
@@ -211,6 +269,7 @@ def test_tuning_needs_play_data(diffuser: Diffuser, tmp_path: Path) -> None:
         ({"num_steps": -1}, "num_steps is -1"),
         ({"demonstration_share": 1.5}, r"demonstration_share is 1\.5; it is a share, at most 1"),
         ({"demonstration_share": -0.1}, "demonstration_share is -0.1"),
+        ({"discount": 1.0}, r"discount is 1\.0; it must be at least 0 and below 1"),
         ({"sharpness": 0.0}, r"sharpness is 0\.0; it must be above 0"),
     ],
 )

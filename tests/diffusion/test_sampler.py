@@ -303,3 +303,24 @@ def sample_three(
         guide=guide,
         temperature=temperature,
     )
+
+
+def test_plans_near_others_are_nearer_to_them_than_those_from_noise(diffuser: Diffuser) -> None:
+    first = torch.zeros(4, 2)
+    sampling = SamplingConfig(num_steps=8)
+    others = torch.ones(4, diffuser.spec.horizon, diffuser.spec.transition_dim)
+    plain = diffuser.sample_plans(first, sampling, generator=seeded())
+    near = diffuser.sample_plans(first, sampling, generator=seeded(), near=others)
+    assert torch.equal(near[:, 0], plain[:, 0])
+    seen: list[Move] = []
+    moves = diffuser.schedule.moves(8)[6:]
+    sample(
+        diffuser.denoiser,
+        moves,
+        condition_on(diffuser.spec, first),
+        generator=seeded(),
+        near=others,
+        callback=lambda move, plan: seen.append(move),
+    )
+    assert seen == moves
+    assert not torch.equal(near, plain)

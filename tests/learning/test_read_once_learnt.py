@@ -6,16 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tiny import random_walks, tiny_diffuser
+from trailward.acting.planner import Planner
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
+from trailward.judging.readings import kept_figures
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards import AdditiveSettings, MLPSettings
+from trailward.rewards.avoided import Avoided, WayRound
+from trailward.rewards.pace import Pace
 
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.1)
@@ -118,3 +123,37 @@ def test_readings_come_back_from_disk(tmp_path: Path) -> None:
         assert np.array_equal(*pair)
     assert again.reading == "link:4"
     assert again.readings.options == found.readings.options
+
+
+def test_what_is_avoided_and_the_pace_come_back_from_disk_and_hold_in_every_reading(
+    tmp_path: Path,
+) -> None:
+    bare = learnt()
+    assert bare.avoided is None
+    assert bare.pace is None
+    avoided = Avoided(
+        places=torch.tensor([[0.4, 0.1]]),
+        tolls=torch.tensor([7.0]),
+        width=torch.full((2,), 0.1),
+        worth=torch.tensor(0.5),
+        seen=torch.tensor([0, 1]),
+        nodes=torch.zeros(1, 2),
+        ahead=torch.tensor([0]),
+        arrivals=torch.zeros(1, 2),
+    )
+    pace = Pace(torch.tensor(0.3), torch.tensor([0, 1]), torch.tensor([], dtype=torch.long))
+    found = replace(bare, avoided=avoided, pace=pace).read_as(bare.readings)
+    there = found.observation_normalizer.unnormalize(avoided.places).numpy()
+    again = LearntReward.load(found.save(tmp_path))
+    for name in ("place:1", "as-is", "link:2"):
+        without = bare.with_reading(name)(there)
+        assert found.with_reading(name)(there) == pytest.approx(without - 3.5, abs=1e-5)
+        assert again.with_reading(name)(there) == found.with_reading(name)(there)
+    assert isinstance(again.guide_model, WayRound)
+    assert again.known_region is not None
+    assert again.known_region.floor < -0.7
+    planner = Planner.for_reward(again, tiny_diffuser(SPEC))
+    plans = planner.plan(np.zeros((3, 2)))
+    paths = again.observation_normalizer.unnormalize(plans)
+    assert pace.lengths(paths).max() <= 0.3 + 1e-5
+    assert kept_figures(again, paths.numpy(), stride=1)["too_fast"] == 0

@@ -112,24 +112,23 @@ def test_the_reward_of_a_node_is_the_mean_over_visits() -> None:
     assert graph_values(nodes, rewards, 2).tolist() == [-1.0, 0.0]
 
 
-@pytest.mark.parametrize(("regret", "at_start"), [(0.0, -2.0), (1.0, -3.0)])
-def test_regret_prefers_the_longer_way_through_high_reward(regret: float, at_start: float) -> None:
-    """From 0 to 3 by way of 1, where reward is low, or of 2 and 4, where it is high."""
+@pytest.mark.parametrize(("toll", "at_start"), [(0.0, -2.0), (0.5, -2.5), (2.0, -3.0)])
+def test_a_toll_makes_the_longer_way_the_better_one(toll: float, at_start: float) -> None:
+    """From 0 to 3 by way of 1, where there is a toll, or of 2 and 4."""
     nodes = torch.tensor([[0, 1, 3, 3], [0, 2, 4, 3]])
-    rewards = torch.where(nodes == 1, -1.0, 1.0)
-    values = graph_values(nodes, rewards, 5, regret=regret)
-    low = -1 - regret * 2 / 0.5**0.5  # the deviation of these rewards is the root of a half
-    torch.testing.assert_close(values, torch.tensor([at_start, low, -2.0, 0.0, -1.0]))
+    tolls = toll * (torch.arange(5) == 1).float()
+    values = graph_values(nodes, (nodes == 3).float(), 5, tolls=tolls)
+    torch.testing.assert_close(values, torch.tensor([at_start, -1 - toll, -2.0, 0.0, -1.0]))
 
 
 def test_time_costs_even_where_reward_is_above_the_best() -> None:
     nodes, rewards = torch.tensor([[0, 1, 2, 2]]), torch.tensor([[9.0, 9.0, 1.0, 1.0]])
-    assert graph_values(nodes, rewards, 3, regret=5.0).tolist() == [-2.0, -1.0, 0.0]
+    assert graph_values(nodes, rewards, 3).tolist() == [-2.0, -1.0, 0.0]
 
 
 def test_equal_rewards_everywhere_are_allowed() -> None:
     nodes = torch.tensor([[0, 1, 1]])
-    assert graph_values(nodes, torch.ones(1, 3), 2, regret=1.0).tolist() == [-1.0, 0.0]
+    assert graph_values(nodes, torch.ones(1, 3), 2).tolist() == [-1.0, 0.0]
 
 
 def test_play_data_in_which_nobody_stays_is_refused() -> None:

@@ -19,7 +19,10 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.validation import check_guided
 from trailward.randomness import generator
 from trailward.rewards.contract import RewardModel
+from trailward.rewards.pace import Pace
 from trailward.typing import Actions, Observations, Past, Plans
+
+_STRICTNESS = 10.0
 
 
 @runtime_checkable
@@ -50,6 +53,7 @@ class Planner:
             remembers is told every observation since :meth:`reset`.
         planning: how many candidates there are, which is kept, and how often plans are made.
         seed: for the plans' noise.
+        pace: faster plans are slowed to it; None for any pace.
 
     Raises:
         ValueError: if ``replan_every`` is longer than a plan reaches.
@@ -60,6 +64,7 @@ class Planner:
     reward_model: RewardModel | None = None
     planning: PlanningConfig = PlanningConfig()
     seed: int = 0
+    pace: Pace | None = None
     _follower: "PlanFollower | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -108,7 +113,7 @@ class Planner:
                 return cls(learnt.fine_tuned, bare, learnt.guide_model, planning, seed)
             alone = replace(planning, num_candidates=1)
             return cls(learnt.fine_tuned, learnt.sampling, None, alone, seed)
-        return cls(diffuser, learnt.sampling, learnt.guide_model, planning, seed)
+        return cls(diffuser, learnt.sampling, learnt.guide_model, planning, seed, learnt.pace)
 
     def reset(self) -> None:
         """Forget the plans and start the noise anew: the same seed gives the same plans."""
@@ -202,18 +207,27 @@ class Planner:
         first = _normalized(self.diffuser, observations).repeat_interleave(count, dim=0)
         past = self._past(reward_model, observations).repeat_interleave(count).unsqueeze(1)
         guide = lambda plan: reward_model(plan, past)
+        near = reward_model.reference(first.unsqueeze(1), self.diffuser.spec.horizon)
         plans = self.diffuser.sample_plans(
-            first, self.sampling, generator=self._generator, reward_model=guide
+            first, self.sampling, generator=self._generator, reward_model=guide, near=near
         )
         if count == 1:
-            return plans
-        if self.planning.choose == "reward":
+            return self._slowed(plans)
+        if self.planning.choose == "reward" or near is not None:
             merit = guide(plans)
         else:
             merit = -self.diffuser.implausibility(plans, generator=self._generator)
+        merit = merit - _STRICTNESS * merit.detach().abs().amax() * reward_model.violation(plans)
         best = merit.reshape(len(observations), count).argmax(dim=1)
         chosen = best + count * torch.arange(len(observations), device=plans.device)
-        return plans[chosen]
+        return self._slowed(plans[chosen])
+
+    def _slowed(self, plans: Plans) -> Plans:
+        """The same plans at the pace that demonstrators keep, if they keep one."""
+        if self.pace is None:
+            return plans
+        normalizer = self.diffuser.observation_normalizer
+        return normalizer.normalize(self.pace.slowed(normalizer.unnormalize(plans)))
 
     def _observe(self, observations: Observations) -> None:
         """Tell the reward model what is observed now."""

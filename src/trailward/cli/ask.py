@@ -12,6 +12,7 @@ from trailward.cli.flags import Say, read_for
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import observations_of
 from trailward.data.formats.table import TableLayout
+from trailward.judging.readings import drawn_entries
 from trailward.learning.answers import (
     CHOICES,
     WRONG_SHARE,
@@ -21,7 +22,7 @@ from trailward.learning.answers import (
     write_answers,
 )
 from trailward.learning.learnt_reward import LearntReward
-from trailward.report.readings import drawn_entries, question_figure
+from trailward.report.readings import question_figure
 from trailward.running.files import write_figure
 from trailward.running.folders import own_file
 

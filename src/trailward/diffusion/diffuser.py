@@ -39,6 +39,7 @@ from trailward.typing import PerPlan, Plans
 _MANY = 10_000
 """Plans at once from which on it is looked whether there is memory for them."""
 
+_SKIPPED = 0.84
 _OF_GUIDES = {"scale", "stop_step", "repeats", "use_variance"}
 
 
@@ -211,6 +212,7 @@ class Diffuser:
         reward_model: Callable[[Plans], PerPlan] | None = None,
         last: Float[Tensor, "batch observation"] | None = None,
         adjoint: Adjoint = full,
+        near: Plans | None = None,
     ) -> Plans:
         """Plans from the given observations; everything in model space.
 
@@ -221,6 +223,8 @@ class Diffuser:
             reward_model: guides the plans; None for unguided ones.
             last: where each plan ends, if known.
             adjoint: how gradients go back to the reward model's weights.
+            near: plans to begin from, in place of noise: only the later moves are made, from
+                these with noise on them.
 
         Raises:
             ValueError: if a reward model is given but no move would be guided, or so many plans
@@ -230,15 +234,17 @@ class Diffuser:
             self.check_memory(len(first))
         if reward_model is not None:
             self.guided_moves(sampling)
+        moves = self.schedule.moves(sampling.num_steps)
         return sample(
             self.denoiser,
-            self.schedule.moves(sampling.num_steps),
+            moves if near is None else moves[int(_SKIPPED * len(moves)) :],
             condition_on(self.spec, first, last),
             generator=generator,
             reverse_step=parse_reverse_step(sampling.sampler),
             guide=None if reward_model is None else sampling.build_guide(reward_model),
             temperature=sampling.temperature,
             adjoint=adjoint,
+            near=near,
         )
 
     def guided_moves(self, sampling: SamplingConfig) -> list[Move]:

@@ -66,6 +66,7 @@ def sample(
     guide: Guide | None = None,
     temperature: float = 1.0,
     adjoint: Adjoint = full,
+    near: Plans | None = None,
     callback: Callable[[Move, Plans], None] = lambda move, plan: None,
 ) -> Plans:
     """Plans from noise, one for each row of the condition, in model space.
@@ -81,6 +82,8 @@ def sample(
         temperature: standard deviation of all noise; below 1 plans keep to what is likely
             (low-temperature sampling, arXiv 2211.15657).
         adjoint: how gradients go back.
+        near: plans to begin from, with the noise of the first move; noise alone if None (SDEdit,
+            arXiv 2108.01073).
         callback: told each move, and the plans that it has led to.
     """
     shape, device = condition.values.shape, condition.values.device
@@ -92,6 +95,9 @@ def sample(
         return temperature * torch.cat(drawn)
 
     plan = condition(noise())
+    if near is not None:
+        signal = moves[0].alpha_bar
+        plan = condition(signal**0.5 * near + (1 - signal) ** 0.5 * plan)
     for index, move in enumerate(moves):
 
         def advance(noisy: Plans, fresh: Plans, move: Move = move) -> Plans:

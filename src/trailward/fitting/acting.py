@@ -180,7 +180,7 @@ def tuned_reward(
     )
     tuned = fine_tune_diffuser(
         diffuser,
-        reward.mean_reward,
+        reward.rewards_along,
         play,
         recordings.dataset.pick(shown),
         folder,

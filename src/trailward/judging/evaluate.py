@@ -50,7 +50,7 @@ from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import observations_of
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import DataError, Episode, paths_of
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Environment, Evaluation, Task, Trial
@@ -64,6 +64,7 @@ from trailward.judging.dynamics import (
 )
 from trailward.judging.epic import transition_figures
 from trailward.judging.erc import COMPARED, correlations_by_return, episode_return_correlation
+from trailward.judging.readings import judge_kept
 from trailward.learning.disagreement import agreement, can_disagree
 from trailward.learning.learnt_reward import LearntReward
 from trailward.typing import Observations
@@ -144,11 +145,16 @@ def evaluate(
         "success": _success(task, episodes),
         **_decision_times(config.planner(diffuser, learnt, guided=True), starts),
     }
-    if environment.reference_returns is not None and simulators.are_whole:
-        facts["score"] = _scores(behaviour["return"], environment.reference_returns)
-    parts = (rewards, dynamics, own)
-    figures = facts | behaviour | {k: v for part in parts for k, v in part.figures.items()}
-    return Evaluation(figures, {k: v for part in parts for k, v in part.arrays.items()})
+    if simulators.are_whole:
+        facts |= _scores(behaviour["return"], environment.reference_returns)
+    kept = judge_kept(learnt, paths_of(episodes["learnt"]), play, demonstrations)
+    return _joined(Evaluation(facts | behaviour), rewards, dynamics, own, kept)
+
+
+def _joined(*parts: Evaluation) -> Evaluation:
+    """The figures and arrays of all."""
+    figures = {name: each for part in parts for name, each in part.figures.items()}
+    return Evaluation(figures, {k: each for part in parts for k, each in part.arrays.items()})
 
 
 def _planners(
@@ -307,11 +313,13 @@ def _success(task: Task, episodes: dict[str, list[Episode]]) -> dict[str, float]
 
 
 def _scores(
-    returns: dict[str, dict[str, float]], reference: tuple[float, float]
-) -> dict[str, float]:
-    return {
-        name: float(normalized_score(found["value"], reference)) for name, found in returns.items()
-    }
+    returns: dict[str, dict[str, float]], reference: tuple[float, float] | None
+) -> dict[str, dict[str, float]]:
+    """Normalised scores, if the environment has any."""
+    if reference is None:
+        return {}
+    values = {name: normalized_score(found["value"], reference) for name, found in returns.items()}
+    return {"score": {name: float(value) for name, value in values.items()}}
 
 
 @dataclass

@@ -19,6 +19,7 @@ from trailward.judging.dynamics import plan_observations
 from trailward.judging.evaluate import facts_of
 from trailward.judging.naive import judge_naively
 from trailward.judging.place_map import Walls, map_arrays
+from trailward.judging.readings import judge_kept
 from trailward.judging.statistics import Estimate, bootstrap
 from trailward.judging.track_ranks import chances_of
 from trailward.learning.config import LearningConfig
@@ -89,6 +90,8 @@ def judge_without_truth(
     figures["tracks"] = chances_of(
         learnt, diffuser, play, kept, learnt_from=judged == "all", seed=config.seed
     )
+    plans = guided_plans(learnt, diffuser, play, config)
+    limits = judge_kept(learnt, plans, play, demonstrations, stride=1)
     figures["naive"] = judge_naively(play, demonstrations, seed=config.seed)
     warnings = {
         "known": _about_known(figures.get("known", {})),
@@ -97,17 +100,17 @@ def judge_without_truth(
         "ranking": _about_ranking(ranking.figures),
         "naive": _about_naive(figures["naive"], figures),
         "plans": _about_plans(distance),
+        **limits.figures.pop("warnings"),
     }
+    figures |= limits.figures
     figures["warnings"] = {name: text for name, text in warnings.items() if text}
-    arrays = dict(ranking.arrays)
+    arrays = ranking.arrays | limits.arrays
     place = place_entries(play)
     if place is not None:
         stage("reward map")
         labels = play.columns.observation_labels(play.observation_dim)
         figures["place"] = [labels[entry] for entry in place]
         arrays |= map_arrays(learnt, play, demonstrations, place, walls)
-        stage("plans")
-        plans = guided_plans(learnt, diffuser, play, config)
         arrays["plans"] = plans[..., list(place)]
     return Evaluation(figures, arrays)
 

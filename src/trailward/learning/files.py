@@ -24,8 +24,10 @@ from trailward.diffusion.diffuser import Diffuser, sampling_from_config
 from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
+from trailward.rewards.avoided import Avoided, TollReward
 from trailward.rewards.contract import from_config
 from trailward.rewards.known_region import KnownRegion
+from trailward.rewards.pace import Pace
 from trailward.rewards.readings import AS_IS, Readings
 from trailward.rewards.value import Value
 
@@ -47,9 +49,16 @@ def save(learnt: LearntReward, folder: Path) -> Path:
     if learnt.is_pessimistic:
         raise TypeError("save the reward itself; pessimistic() makes this of it at any time")
     family = learnt.family
-    reward = learnt.model if family is None else family.base
+    reward = learnt.model if family is None else family.base  # what is avoided has a family
     weights = prefixed("reward", reward) | _of_readings(family)
-    for name in ("observation_normalizer", "action_normalizer", "value", "known_region"):
+    for name in (
+        "observation_normalizer",
+        "action_normalizer",
+        "value",
+        "known_region",
+        "avoided",
+        "pace",
+    ):
         part = getattr(learnt, name)
         weights |= {} if part is None else prefixed(name, part)
     config = {
@@ -136,6 +145,10 @@ def _read(
     if config.get("readings") is not None:
         family = Readings.of(model, config["readings"], submodule(weights, "readings"))
         model = model if family.chosen == AS_IS else family
+    tolls = submodule(weights, "avoided")
+    avoided = Avoided(**tolls).to(device) if tolls else None
+    if avoided is not None:
+        model = TollReward(model, avoided)
     value = None
     if config.get("value") is not None:
         value = Value(spec, **config["value"])
@@ -145,7 +158,7 @@ def _read(
         Normalizer(**submodule(weights, f"{name}_normalizer")).to(device)
         for name in ("observation", "action")
     )
-    known = submodule(weights, "known_region")
+    known, pace = submodule(weights, "known_region"), submodule(weights, "pace")
     return LearntReward(
         model=model,
         observation_normalizer=observation,
@@ -158,6 +171,8 @@ def _read(
         columns=Columns.from_config(config.get("columns")),
         known_region=KnownRegion(**known).to(device) if known else None,
         family=family,
+        avoided=avoided,
+        pace=Pace(**pace).to(device) if pace else None,
     )
 
 

@@ -47,8 +47,10 @@ from trailward.learning.validation import (
     within_memory,
 )
 from trailward.objectives import DirectObjective, Objective, describe_objective, find_objective
+from trailward.rewards.avoided import find_avoided
 from trailward.rewards.contract import RewardModel, RewardSettings, build_reward
 from trailward.rewards.known_region import find_known_region
+from trailward.rewards.pace import find_pace
 from trailward.rewards.readings import AS_IS, find_readings
 from trailward.rewards.value import RewardToGo, Value
 from trailward.running.interruption import Checkpoints
@@ -460,7 +462,7 @@ def _finish(
     if config.fine_tuning.num_steps and play is not None:
         fine_tuned = fine_tune_diffuser(
             problem.diffuser,
-            learnt.mean_reward,
+            learnt.rewards_along,
             play,
             demonstrations,
             None if folder is None else folder / FINE_TUNED,
@@ -494,12 +496,18 @@ def _read(
     normalizer = run.problem.diffuser.normalizer
     windows = run.problem.play or Windows(play, learnt.spec)
     found = find_readings(learnt.model, normalizer, windows, demonstrations).read(reading)
-    learnt = learnt.read_as(found)
-    if found.chosen == AS_IS or run.problem.config.value.discount:
-        return learnt
+    avoided = find_avoided(found, normalizer, windows, demonstrations)
+    learnt = replace(learnt, avoided=avoided)
+    if found.options.radii and not learnt.spec.with_actions:
+        seen, stride = found.seen.tolist(), learnt.spec.stride
+        learnt = replace(learnt, pace=find_pace(play, demonstrations, stride=stride, seen=seen))
+    if not learnt.guides_alone(found) or run.problem.config.value.discount:
+        return learnt.read_as(found)
     with contextlib.suppress(DataError):  # nobody stays anywhere in the play data
-        learnt = replace(learnt, value=run.problem.fitted_value(found, windows, alone=True))
-    return learnt
+        model = found.base if found.chosen == AS_IS else found
+        value = run.problem.fitted_value(model, windows, alone=True, tolls=avoided)
+        learnt = replace(learnt, value=value)
+    return learnt.read_as(found)
 
 
 def _lasting(config: LearningConfig, objective: Objective | DirectObjective) -> dict[str, Any]:

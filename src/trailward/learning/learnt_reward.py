@@ -20,8 +20,10 @@ from trailward.data.plan import PlanSpec, action_chunks
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.learning.answers import WRONG_SHARE, Answer, weigh
 from trailward.learning.config import PlanningConfig
+from trailward.rewards.avoided import Avoided, TollReward, WayRound
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.known_region import KnownRegion, PessimisticReward
+from trailward.rewards.pace import Pace
 from trailward.rewards.readings import AS_IS, Readings
 from trailward.rewards.value import RewardToGo, Value, fit_value
 from trailward.typing import Actions, Observations, Plans
@@ -47,6 +49,8 @@ class LearntReward:
         known_region: where the data is that it was learnt from; None if there was no play data, or
             the reward is of whole plans.
         family: all readings of the reward; None if it can be read in one way only.
+        avoided: what demonstrators avoid on their way; None if nothing is.
+        pace: that demonstrators keep; None if they keep none.
         is_pessimistic: whether this is the form that :meth:`pessimistic` makes.
     """
 
@@ -62,6 +66,8 @@ class LearntReward:
     columns: Columns = Columns()
     known_region: KnownRegion | None = None
     family: Readings | None = None
+    avoided: Avoided | None = None
+    pace: Pace | None = None
     is_pessimistic: bool = False
 
     @property
@@ -73,10 +79,12 @@ class LearntReward:
     def guide_model(self) -> RewardModel:
         """What guides plans: the learnt reward, with the value added if there is one.
 
-        A value that holds the reward already takes its place: a discounted one, and that of a
-        reading. Of a reading without a value of its own, the reward as it is guides: it was
-        learnt to be a guide.
+        Where demonstrators avoid something, the best way round it guides. A value that holds the
+        reward already takes its place: a discounted one, and that of a reading. Of a reading
+        without a value of its own, the reward as it is guides: it was learnt to be a guide.
         """
+        if self.avoided is not None and len(self.avoided.ahead):
+            return WayRound(self.spec, self.avoided)
         learnt = self.model if self.family is None else self.family.base
         if self.value is None:
             return learnt
@@ -147,14 +155,22 @@ class LearntReward:
             play: as of :meth:`with_reading`.
         """
         region, value = self.known_region, self.value
-        if region is not None:
-            region = region.with_floor(readings)
+        model: RewardModel = readings.base if readings.chosen == AS_IS else readings
         if play is not None:
-            windows = Windows(play, self.spec)
-            alone = readings.chosen != AS_IS
-            value = fit_value(readings, windows, self.normalizer, alone=alone)
-        model = readings.base if readings.chosen == AS_IS else readings
+            windows, alone = Windows(play, self.spec), self.guides_alone(readings)
+            value = fit_value(model, windows, self.normalizer, alone=alone, tolls=self.avoided)
+        if self.avoided is not None:
+            model = TollReward(model, self.avoided)
+        if region is not None:
+            region = region.with_floor(model)
         return replace(self, model=model, family=readings, value=value, known_region=region)
+
+    def guides_alone(self, readings: Readings) -> bool:
+        """Whether a value of these readings guides plans in the reward's place.
+
+        It does not where plans are guided as the reward was learnt: as it is, nothing avoided.
+        """
+        return readings.chosen != AS_IS or self.avoided is not None
 
     @property
     def is_additive(self) -> bool:
@@ -363,6 +379,12 @@ class LearntReward:
         windows = Windows(Dataset([episode]), self.spec)
         drawn, _ = windows.gather(torch.arange(0, len(windows), self.spec.num_observations))
         return float(self.plan_rewards(drawn).mean())
+
+    def rewards_along(self, episode: Episode) -> Float[np.ndarray, "time"]:
+        """Learnt reward of each step of an episode; of whole plans its mean at every step."""
+        if self.is_additive:
+            return self.episode_rewards(episode)
+        return np.full(len(episode), self.mean_reward(episode))
 
     def _model_space(
         self,

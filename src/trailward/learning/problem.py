@@ -22,6 +22,7 @@ from trailward.objectives.direct import DirectObjective, GuidedDenoiser, direct_
 from trailward.objectives.expert import train_expert
 from trailward.objectives.matching import Apart, EnergyDistance, Objective
 from trailward.randomness import generator
+from trailward.rewards.avoided import Avoided
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.ensemble import member_seeds
 from trailward.rewards.value import DISCOUNTED, Value, ValueConfig, fit_discounted_value, fit_value
@@ -167,7 +168,12 @@ class MatchingProblem:
         return self._loss(model, kept, objective, num_windows, ("judging", 0), seeds).item()
 
     def fitted_value(
-        self, model: RewardModel, play: Windows | None = None, *, alone: bool = False
+        self,
+        model: RewardModel,
+        play: Windows | None = None,
+        *,
+        alone: bool = False,
+        tolls: Avoided | None = None,
     ) -> Value:
         """A value fitted to the reward as it is now.
 
@@ -175,12 +181,15 @@ class MatchingProblem:
             model: the reward.
             play: the problem's if None.
             alone: whether it is to guide plans in the reward's place.
+            tolls: of what ways should not lead through.
         """
         play = play or self.play
         if play is None or not model.per_step:
             raise ValueError("a value needs play data and a reward of single steps")
         config = ValueConfig(seed=self.config.seed)
-        return fit_value(model, play, self.diffuser.normalizer, alone=alone, config=config)
+        return fit_value(
+            model, play, self.diffuser.normalizer, alone=alone, tolls=tolls, config=config
+        )
 
     def discounted_value(self, model: RewardModel) -> Value:
         """What follows each observation of the play data, under the reward."""

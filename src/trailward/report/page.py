@@ -16,6 +16,7 @@ from trailward.diffusion.training import logged_losses
 from trailward.environments import Caption, Environment, Evaluation, Row
 from trailward.report import figures as draw
 from trailward.report.data_figures import place_figure, separation_figure, shares_figure
+from trailward.report.readings import readings_figure
 from trailward.running.files import png_of, write_file
 
 _ERC = Caption(
@@ -45,6 +46,13 @@ _PLACE = Caption(
     "blank where no play data is near. White: the demonstrations it was learnt from. Of an "
     "ensemble also how far its members are apart, in deviations of their rewards. Last: plans "
     "that the reward guides, from the rings on.",
+)
+
+_READINGS = Caption(
+    "What do the demonstrations leave open?",
+    "The same demonstrations, read in several ways: what play data's states are worth in each, "
+    "brighter is more, and the recorded piece that it likes best. If demonstrators avoid a place, "
+    "the last picture shows it, with the demonstrations.",
 )
 
 Panels = dict[str, tuple[Caption, Figure]]
@@ -82,7 +90,7 @@ def write_report(
     found = Evaluation(figures, read_arrays(folder / "evaluation.npz", remedy=again))
     loss = {} if reward_folder is None else _loss_panel(reward_folder)
     with readable(folder, again, wrong="this is no whole evaluation"):
-        panels = _panels(found, environment) | loss
+        panels = _panels(found, environment) | _readings_panel(found) | loss
         drawn = {name: (caption, png_of(each, dpi=110)) for name, (caption, each) in panels.items()}
         page = _page(figures, drawn, environment)
     for name, (_, picture) in drawn.items():
@@ -173,6 +181,13 @@ def _panels(evaluation: Evaluation, environment: Environment | None) -> Panels:
         steps = figures["dynamics_error"]["environment_steps"]
         panels["dynamics"] = (_DYNAMICS, draw.dynamics_figure(arrays, steps))
     return panels
+
+
+def _readings_panel(evaluation: Evaluation) -> Panels:
+    """The readings side by side; none if the reward has but one."""
+    if "readings" not in evaluation.arrays:
+        return {}
+    return {"readings": (_READINGS, readings_figure(evaluation.arrays))}
 
 
 def _loss_panel(reward_folder: str | os.PathLike[str]) -> Panels:

@@ -3,65 +3,27 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trailward.data.dataset import Dataset, Windows
-from trailward.data.entries import observations_of, place_entries
-from trailward.environments.drawing import DEMONSTRATIONS, GUIDED, PLAY, Arrays
+from trailward.data.dataset import Dataset
+from trailward.data.entries import observations_of
+from trailward.environments.drawing import DEMONSTRATIONS, GUIDED, PLAY, Arrays, draw_paths
+from trailward.judging.readings import drawn_entries
 from trailward.learning.answers import Question
 from trailward.learning.learnt_reward import LearntReward
-from trailward.randomness import generator, numpy_generator
 
-_NUM_DOTS, _NUM_PIECES, _SIDE = 4000, 1000, 2.9
-
-
-def readings_arrays(learnt: LearntReward, play: Dataset) -> dict[str, np.ndarray]:
-    """What :func:`readings_figure` draws; empty if the reward has no readings.
-
-    Args:
-        learnt: the reward.
-        play: environment units.
-
-    Returns:
-        ``readings``: names; ``reading_dots`` and ``reading_rewards``: states of play data in two
-        entries, and what they are worth in each reading; ``reading_preferred``: the recorded
-        piece that each reading likes best; ``reading_weights``: how likely each is, if anybody
-        has answered; ``reading_chosen``.
-    """
-    model = learnt.family
-    if model is None:
-        return {}
-    windows = Windows(play, learnt.spec)
-    picks = windows.draw(_NUM_PIECES, generator(0, "readings figure: pieces"))
-    pieces, _ = windows.gather(picks)
-    normal = learnt.normalizer.normalize(pieces.to(learnt.device))
-    best = model.plan_rewards(normal).argmax(1).cpu()
-    observations, entries = learnt.spec.split(pieces)[0], list(drawn_entries(learnt, play))
-    flat = normal.flatten(0, 1)
-    order = numpy_generator(0, "readings figure: dots").permutation(len(flat))[:_NUM_DOTS]
-    dots = torch.as_tensor(order)
-    with torch.no_grad():
-        rewards = model.every(model.names, flat[dots.to(flat.device)].unsqueeze(0))[:, 0]
-    return {
-        "readings": np.array(model.names),
-        "reading_dots": observations.flatten(0, 1)[dots][:, entries].numpy(),
-        "reading_rewards": rewards.cpu().numpy(),
-        "reading_preferred": observations[best][..., entries].numpy(),
-        "reading_weights": model.weights.cpu().numpy(),
-        "reading_chosen": np.array(model.chosen),
-    }
+_NUM_DOTS, _SIDE = 4000, 2.9
 
 
 def readings_figure(arrays: Arrays) -> Figure:
-    """Each reading over the play data, and the recorded piece that it likes best.
+    """Each reading over the play data, the recorded piece that it likes best, and what is avoided.
 
     Args:
-        arrays: as of :func:`readings_arrays`.
+        arrays: as of :func:`~trailward.judging.readings.readings_arrays`.
     """
-    names, count = arrays["readings"], len(arrays["readings"])
+    names, avoids = arrays["readings"], "reading_tolls" in arrays
+    count = len(names) + avoids
     columns = min(4, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(_SIDE * columns, _SIDE * rows), layout="constrained")
@@ -69,7 +31,7 @@ def readings_figure(arrays: Arrays) -> Figure:
     for ax in axes[count:]:
         ax.set_visible(False)
     weighed, dots = bool(arrays["reading_weights"].any()), arrays["reading_dots"]
-    for index, ax in enumerate(axes[:count]):
+    for index, ax in enumerate(axes[: len(names)]):
         order = arrays["reading_rewards"][index].argsort()
         worth = arrays["reading_rewards"][index][order]
         ax.scatter(*dots[order].T, c=worth, s=4, cmap="viridis", linewidths=0)
@@ -80,6 +42,15 @@ def readings_figure(arrays: Arrays) -> Figure:
         title += " (chosen)" if title == str(arrays["reading_chosen"]) else ""
         title += f", {arrays['reading_weights'][index]:.0%}" if weighed else ""
         ax.set_title(title, fontsize=9)
+        _plain(ax)
+    if avoids:
+        ax, order = axes[count - 1], arrays["reading_tolls"].argsort()
+        tolls = arrays["reading_tolls"][order]
+        ax.scatter(
+            *dots[order].T, c=tolls, s=4, cmap="Reds", vmin=-0.25 * tolls.max(), linewidths=0
+        )
+        draw_paths(ax, arrays["reading_shown"], DEMONSTRATIONS, width=0.8, alpha=0.8)
+        ax.set_title("avoided", fontsize=9)
         _plain(ax)
     return figure
 
@@ -106,15 +77,6 @@ def question_figure(question: Question, learnt: LearntReward, play: Dataset) -> 
         ax.set_title(title)
         _plain(ax)
     return figure
-
-
-def drawn_entries(learnt: LearntReward, play: Dataset) -> tuple[int, int]:
-    """The two entries of the observation to draw: a place, if names tell one that is seen."""
-    seen = [entry for entry in learnt.model.inputs.tolist() if entry < play.observation_dim]
-    place = place_entries(play)
-    if place is not None and set(place) <= set(seen):
-        return place
-    return (seen[0], seen[1]) if len(seen) > 1 else (0, min(1, play.observation_dim - 1))
 
 
 def _plain(ax: Axes) -> None:

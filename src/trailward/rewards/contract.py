@@ -173,6 +173,25 @@ class RewardModel(nn.Module):
         """What learning keeps small on play data, beside the objective; 0 for most."""
         return plan.new_zeros(())
 
+    def reference(self, first: Plans, horizon: int) -> Plans | None:
+        """Plans that a planner is to make others near; None for most: it makes them from noise.
+
+        Args:
+            first: the first step of each, model space, shape (batch, 1, entry).
+            horizon: plan steps.
+        """
+        return None
+
+    def violation(self, plan: Plans) -> PerPlan:
+        """How far each plan does what no demonstrator did; 0 for most rewards.
+
+        A planner keeps the candidate of least violation.
+
+        Args:
+            plan: model space.
+        """
+        return plan.new_zeros(len(plan))
+
     def prepared(
         self, demonstrations: Dataset, normalizer: Normalizer
     ) -> tuple["RewardModel", Mapping[str, float]]:

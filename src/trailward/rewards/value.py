@@ -8,7 +8,7 @@ through walls), an edge is a plan step that somebody made, and
 
     V(s) = 0                                             at the best place to stay
     V(s) = max over edges s -> s' of V(s') - cost(s)      elsewhere
-    cost(s) = 1 + regret * (r(best) - r(s)) / std(r)
+    cost(s) = 1 + toll(s)                                 of what is avoided, if anything is
 
 which is undiscounted: the relative value of average-reward control with a price on time (Puterman
 1994, ch. 8 and 9). So its slope is never flat, however far away, and a place that is merely rather
@@ -19,6 +19,7 @@ Where there is no place to stay, as in a gait, :func:`fit_discounted_value` fits
 the play data: the discounted mean of the rewards from an observation on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +49,6 @@ class ValueConfig:
     Attributes:
         num_windows: play windows whose plan steps are the graph's edges.
         num_prototypes: observations that are the graph's nodes.
-        regret: weight of the reward missed on the way, beside time.
         width: width of the network's two hidden layers.
         num_frequencies: octaves of sines and cosines of each entry that the network sees.
         num_steps: gradient steps of the network.
@@ -59,7 +59,6 @@ class ValueConfig:
 
     num_windows: int = 12_000
     num_prototypes: int = 3000
-    regret: float = 0.0
     width: int = 128
     num_frequencies: int = 4
     num_steps: int = 600
@@ -69,7 +68,7 @@ class ValueConfig:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_windows", "num_prototypes", "width", "num_steps", "batch_size")
-        at_least(0, self, "regret", "num_frequencies", "learning_rate")
+        at_least(0, self, "num_frequencies", "learning_rate")
 
 
 DISCOUNTED = ValueConfig(
@@ -180,6 +179,7 @@ def fit_value(
     normalizer: Normalizer,
     *,
     alone: bool = False,
+    tolls: Callable[[Plans], StepRewards] | None = None,
     config: ValueConfig = ValueConfig(),
 ) -> Value:
     """Fit a value to a reward on play data.
@@ -195,6 +195,8 @@ def fit_value(
             then, so its deviation on play data is 4, not 1. What is fitted is minus the root of the
             time to go, which is steep near the best place, where plans are to stop; and the reward
             itself is added, a deviation high.
+        tolls: the toll of each plan step beside its time, in plan steps; none if None
+            (:mod:`trailward.rewards.avoided`).
         config: how it is fitted.
 
     Returns:
@@ -219,14 +221,15 @@ def fit_value(
     picks = order[: config.num_prototypes].to(flat.device)
     seen = reward.inputs[reward.inputs < play.spec.observation_dim]
     where = flat[:, seen] if len(seen) else flat
-    nodes = _nearest(where, where[picks]).reshape(rewards.shape[:2])
+    nodes = nearest(where, where[picks]).reshape(rewards.shape[:2])
     ways, count = nodes.unsqueeze(-1) + len(picks) * stages, len(picks)
+    paid = None if tolls is None else tolls(flat[picks].unsqueeze(0))[0].repeat(len(starts))
     values = graph_values(
         ways.movedim(-1, 0).flatten(0, 1),
         rewards.gather(-1, stages).movedim(-1, 0).flatten(0, 1),
         len(starts) * count,
         first_end=(len(starts) - 1) * count,
-        regret=config.regret,
+        tolls=paid,
     )
     # what an observation is worth does not depend on how its window began
     with torch.no_grad():
@@ -311,7 +314,7 @@ def graph_values(
     num_nodes: int,
     *,
     first_end: int = 0,
-    regret: float = 0.0,
+    tolls: Float[Tensor, "node"] | None = None,
 ) -> Float[Tensor, "node"]:
     """Value iteration on the graph of the plan steps seen; see the module's docstring.
 
@@ -323,7 +326,7 @@ def graph_values(
         num_nodes: nodes in all.
         first_end: nodes from this one on may be the best place: those of the last stage, as
             demonstrations end in it, and learning leaves open how the stages compare.
-        regret: weight of the reward missed on the way, beside time.
+        tolls: the toll of passing each node, in plan steps; none if None.
 
     Raises:
         DataError: if no plan step ever ends in the node that it began in.
@@ -337,8 +340,7 @@ def graph_values(
     if not len(loops):
         raise DataError("nobody stays anywhere in the play data, so there is no place to head for")
     best = loops[mean[loops].argmax()]
-    spread = rewards.std().clamp(min=1e-8)
-    cost = 1 + regret * ((mean[best] - mean) / spread).clamp(min=0)
+    cost = torch.ones_like(mean) if tolls is None else 1 + tolls
     values = torch.full_like(mean, _UNREACHED)
     values[best] = 0.0
     for _ in range(num_nodes):
@@ -352,10 +354,33 @@ def graph_values(
     return torch.where(reached, values, values[reached].min())
 
 
-def _nearest(
-    states: Float[Tensor, "state observation"], prototypes: Float[Tensor, "node observation"]
+def nearest(
+    states: Float[Tensor, "state entry"], nodes: Float[Tensor, "node entry"]
 ) -> Int[Tensor, "state"]:
-    return torch.cat([torch.cdist(s, prototypes).argmin(1) for s in states.split(_AT_ONCE)])
+    """The number of the node next to each state."""
+    return torch.cat([torch.cdist(part, nodes).argmin(1) for part in states.split(_AT_ONCE)])
+
+
+def nodes_ahead(
+    nodes: Int[Tensor, "window horizon"], values: Float[Tensor, "node"]
+) -> Int[Tensor, "node"]:
+    """The node that the best way leads to from each node; itself from the best one.
+
+    Args:
+        nodes: the node of each plan step.
+        values: of :func:`graph_values`.
+    """
+    count = len(values)
+    pairs = torch.unique(nodes[:, :-1].flatten() * count + nodes[:, 1:].flatten())
+    before, after = pairs // count, pairs % count
+    order = values[after].argsort()
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    best = torch.full_like(nodes, -1).flatten()[:1].repeat(count)
+    best = best.scatter_reduce(0, before, rank, "amax")
+    ahead = torch.where(best >= 0, after[order[best.clamp(min=0)]], torch.arange(count).to(best))
+    ahead[values.argmax()] = values.argmax()
+    return ahead
 
 
 @torch.no_grad()

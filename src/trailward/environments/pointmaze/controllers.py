@@ -9,6 +9,7 @@ from trailward.typing import Actions, Observations
 
 _REACHED = 0.3
 _POSITION_GAIN, _VELOCITY_GAIN = 10.0, 1.0
+_APPROACH, _BRAKE, _BELOW_TOP = 4.0, 5.0, 0.85
 _GOAL_SPREAD, _MAX_PAUSE = 0.35, 100
 
 
@@ -19,10 +20,12 @@ class WaypointController:
     Args:
         maze: the map.
         goals: shape (batch, 2), x and y in metres.
+        top_speed: it goes no faster, metres per second; as fast as it can if None.
     """
 
     maze: Maze
     goals: np.ndarray
+    top_speed: float | None = None
     _waypoint: list[tuple[int, int]] = field(default_factory=list)
 
     def reset(self) -> None:
@@ -31,8 +34,13 @@ class WaypointController:
 
     def __call__(self, observations: Observations) -> Actions:
         """Forces in [-1, 1], one row an environment."""
-        targets = self._targets(observations[:, :2])
-        force = _POSITION_GAIN * (targets - observations[:, :2])
+        offsets = self._targets(observations[:, :2]) - observations[:, :2]
+        if self.top_speed is not None:
+            wanted, most = _APPROACH * offsets, _BELOW_TOP * self.top_speed
+            speed = np.linalg.norm(wanted, axis=-1, keepdims=True)
+            wanted *= np.minimum(1, most / np.maximum(speed, 1e-9))
+            return np.clip(_BRAKE * (wanted - observations[:, 2:4]), -1.0, 1.0)
+        force = _POSITION_GAIN * offsets
         return np.clip(force - _VELOCITY_GAIN * observations[:, 2:4], -1.0, 1.0)
 
     def _targets(self, positions: np.ndarray) -> np.ndarray:
@@ -58,10 +66,12 @@ class TourController:
     Args:
         maze: the map.
         stops: shape (stop, 2), x and y in metres.
+        top_speed: it goes no faster, metres per second; as fast as it can if None.
     """
 
     maze: Maze
     stops: np.ndarray
+    top_speed: float | None = None
 
     def reset(self) -> None:
         """Back to the first stop."""
@@ -74,7 +84,8 @@ class TourController:
         """Forces in [-1, 1], one row an environment."""
         if self._stop is None or self._walker is None or len(self._stop) != len(observations):
             self._stop = np.zeros(len(observations), int)
-            self._walker = WaypointController(self.maze, self.stops[self._stop])
+            goals = self.stops[self._stop]
+            self._walker = WaypointController(self.maze, goals, self.top_speed)
         offsets = self._walker.goals - observations[:, :2]
         self._stop += np.linalg.norm(offsets, axis=-1) < _REACHED
         self._stop = np.minimum(self._stop, len(self.stops) - 1)
