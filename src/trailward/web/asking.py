@@ -3,6 +3,7 @@
 The same questions as of ``trailward ask``, and the same file of answers.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from trailward.data.episode import DataError
 from trailward.learning.answers import Answer, Inquiry, read_answers, write_answers
 from trailward.learning.learnt_reward import LearntReward
 from trailward.web.drawn import ANSWERS, Drawn
-from trailward.web.learning import keep_reward
+from trailward.web.learning import DEPLOYED, keep_reward
 from trailward.web.worker import Control
 
 _SURE = 0.8
@@ -90,7 +91,7 @@ def settle(control: Control, board: str) -> dict[str, Any]:
     if not answers:
         raise DataError("answer a question first")
     control.progress("Finding the ways to what you meant", 0, 1)
-    read = learnt.with_answers(answers, play=mine.play(control))
+    read = replace(learnt.with_answers(answers, play=mine.play(control)), sampling=DEPLOYED)
     shown = mine.read("reward/page.json") | {"map": mine.ground.picture(read)}
     keep_reward(mine, read, shown)
     return shown
