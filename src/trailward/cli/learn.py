@@ -112,6 +112,11 @@ class Learn:
             learnt.save(self.out)
         if learnt.provenance["learnt"].get("warning"):
             say(f"warning: {learnt.provenance['learnt']['warning']}")
+        if learnt.avoided is not None:
+            count = len(learnt.avoided.places)
+            say(f"demonstrators avoid {count} place{'s' * (count > 1)}; plans go round")
+        if learnt.pace is not None:
+            say(f"no step of theirs is longer than {learnt.pace.most:.3g}; plans keep to that")
         say(f"reward -> {self.out} in {time.perf_counter() - began:.0f} s, read {learnt.reading}")
         return learnt
 
