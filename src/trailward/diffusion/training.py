@@ -27,6 +27,7 @@ from trailward.diffusion.schedule import NoiseSchedule
 from trailward.progress import Report
 from trailward.randomness import generator
 from trailward.running.files import size_in_words
+from trailward.running.folders import own_if_any
 from trailward.running.interruption import Checkpoints
 from trailward.running.limits import AllocationLimit, available_memory, check_memory
 from trailward.running.logs import LOGS, read_curve
@@ -125,6 +126,7 @@ def train_diffuser(
         DivergedError: if a loss or gradient is not finite; the folder keeps the last good
             checkpoint.
         CheckpointError: if the folder's checkpoint is of other data or settings.
+        FolderError: if the folder holds something else, or another process works in it.
     """
     folder = None if folder is None else Path(folder)
     check_training_memory(spec, denoiser_config, config)
@@ -147,22 +149,23 @@ def train_diffuser(
         "spec": spec.to_config(),
         "training": {k: v for k, v in asdict(config).items() if k not in MAY_CHANGE},
     }
-    average = train_denoiser(network, schedule, batches, folder, identity, report)
-    average.requires_grad_(requires_grad=False).eval()
-    diffuser = Diffuser(
-        spec=spec,
-        observation_normalizer=observation,
-        action_normalizer=action,
-        denoiser=average,
-        schedule=schedule,
-        inverse_dynamics=_fitted_inverse_dynamics(dataset, spec, observation, action, config),
-        config=denoiser_config,
-        provenance=provenance or {},
-        columns=dataset.columns,
-    )
-    if folder is not None:
-        diffuser.save(folder)
-    return diffuser
+    with own_if_any(folder, "diffuser"):
+        average = train_denoiser(network, schedule, batches, folder, identity, report)
+        average.requires_grad_(requires_grad=False).eval()
+        diffuser = Diffuser(
+            spec=spec,
+            observation_normalizer=observation,
+            action_normalizer=action,
+            denoiser=average,
+            schedule=schedule,
+            inverse_dynamics=_fitted_inverse_dynamics(dataset, spec, observation, action, config),
+            config=denoiser_config,
+            provenance=provenance or {},
+            columns=dataset.columns,
+        )
+        if folder is not None:
+            diffuser.save(folder)
+        return diffuser
 
 
 def _fitted_inverse_dynamics(

@@ -84,6 +84,8 @@ def load(folder: Path, *, device: str | torch.device, allow_import: bool) -> Lea
     """Read a reward's folder; arguments and errors as of ``LearntReward.load``."""
     weights, config = load_model(folder, "reward")
     written = config.get("format", 1)
+    if not isinstance(written, int) or written < 1:
+        raise CheckpointError(f"{folder} says its format is {written!s:.40}; save it again")
     if written > _FORMAT:
         msg = f"{folder} was saved by a later version of trailward (format {written}); update it"
         raise CheckpointError(msg)

@@ -53,6 +53,7 @@ from trailward.rewards.known_region import find_known_region
 from trailward.rewards.pace import find_pace
 from trailward.rewards.readings import AS_IS, find_readings
 from trailward.rewards.value import RewardToGo, Value
+from trailward.running.folders import own_if_any
 from trailward.running.interruption import Checkpoints
 
 STATE = "learning.safetensors"
@@ -145,6 +146,7 @@ def learn_reward(
             last good reward and checkpoint. With a lower learning rate it goes on from there.
         DataError: if the demonstrations do not fit the diffuser.
         CheckpointError: if the folder's checkpoint is of other data, diffuser or settings.
+        FolderError: if the folder holds something else, or another process works in it.
         ValueError: if a setting is unknown, settings do not go together, no demonstration would
             be left to learn from, or play data is needed and there is none.
     """
@@ -186,14 +188,15 @@ def learn_reward(
         "learning": _lasting(config, objective),
     }
     place = None if folder is None else Path(folder)
-    with run.files(place, identity) as files:
-        run.resume(files)
-        run.record.seconds += time.perf_counter() - began
-        with Checkpoints(config.selection.evaluate_every, config.num_steps) as due:
-            _learn(run, files, due, on_step)
-        run.tell(on_step, None)
-    kept = Dataset(demonstrations.episodes[:num_learnt])
-    return _finish(run, place, play, kept, on_step)
+    with own_if_any(place, "reward"):
+        with run.files(place, identity) as files:
+            run.resume(files)
+            run.record.seconds += time.perf_counter() - began
+            with Checkpoints(config.selection.evaluate_every, config.num_steps) as due:
+                _learn(run, files, due, on_step)
+            run.tell(on_step, None)
+        kept = Dataset(demonstrations.episodes[:num_learnt])
+        return _finish(run, place, play, kept, on_step)
 
 
 def _facts(objective: Objective | DirectObjective, shown: Sequence[Episode]) -> dict[str, Any]:

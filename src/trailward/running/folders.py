@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,11 @@ def own_folder(
         for path in reversed(made):
             with suppress(OSError):
                 path.rmdir()
+
+
+def own_if_any(folder: Path | None, kind: str) -> AbstractContextManager[Path | None]:
+    """As :func:`own_folder`; nothing where everything stays in memory."""
+    return nullcontext() if folder is None else own_folder(folder, kind)
 
 
 @contextmanager
