@@ -86,6 +86,10 @@ def test_a_folder_of_a_later_version_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"format": 99}))
     with pytest.raises(CheckpointError, match="by a later version of trailward"):
         LearntReward.load(folder)
+    for wrong in ("x", None, 0, [2]):
+        (folder / "config.json").write_text(json.dumps(config | {"format": wrong}))
+        with pytest.raises(CheckpointError, match="says its format is"):
+            LearntReward.load(folder)
 
 
 def test_a_reward_with_step_rewards_alone_works_all_the_way_through(tmp_path: Path) -> None:
