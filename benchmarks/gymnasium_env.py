@@ -47,6 +47,8 @@ class Benchmark:
     """Folder with a ladder for each environment, such as hopper/ladder; trained if not given."""
     demonstrations: int = 1
     """Number of demonstrations."""
+    training_steps: int | None = None
+    """Gradient steps of the diffuser, in place of the preset's."""
     environments: tuple[str, ...] = tuple(ENVIRONMENTS)
     """Which of them."""
     quick: bool = False
@@ -71,7 +73,11 @@ def main(benchmark: Benchmark) -> None:
     for key in KEYS:
         table.add_row(key, *(_shown([cell[key] for cell in cells]) for cells in found.values()))
     Console(width=110).print(table)
-    facts = {"num_demonstrations": benchmark.demonstrations, "seeds": list(seeds)}
+    facts = {
+        "num_demonstrations": benchmark.demonstrations,
+        "seeds": list(seeds),
+        "training_steps": benchmark.training_steps,
+    }
     print(json.dumps(result | facts))
 
 
@@ -109,6 +115,8 @@ def _prepare(benchmark: Benchmark, name: str, folder: Path) -> Place:
     for what, num_steps, seed in (("play-v0", steps[0], 0), ("judged-v0", steps[1], 77)):
         _collect(place, "mixture", folder / what, f"--num-steps={num_steps}", f"--seed={seed}")
     train = ["--training.num-steps=20", "--training.num-warmup=1"] if benchmark.quick else []
+    if benchmark.training_steps is not None:
+        train = [f"--training.num-steps={benchmark.training_steps}"]
     _run(
         "train", f"--preset={PRESET}", f"--play={folder}/play-v0", f"--out={place.diffuser}", *train
     )  # fmt: skip
