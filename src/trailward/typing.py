@@ -57,3 +57,6 @@ Observations = Float[np.ndarray, "batch observation"]
 
 Actions = Float[np.ndarray, "batch action"]
 """One action for each environment, in environment units."""
+
+Taken = Float[np.ndarray, "batch action"] | Int[np.ndarray, "batch"]
+"""As environments take them: :data:`Actions`, or the number of each discrete one."""

@@ -20,7 +20,7 @@ from trailward.learning.validation import check_guided
 from trailward.randomness import generator
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.pace import Pace
-from trailward.typing import Actions, Observations, Past, Plans
+from trailward.typing import Actions, Observations, Past, Plans, Taken
 
 _STRICTNESS = 10.0
 
@@ -121,7 +121,7 @@ class Planner:
         self._follower = None
         self._stage: Past | None = None
 
-    def __call__(self, observations: Observations) -> Actions:
+    def __call__(self, observations: Observations) -> Taken:
         """One action for each environment, all in environment units; of choices, their numbers.
 
         Raises:
@@ -187,7 +187,7 @@ class Planner:
             if self._stage is not None and len(self._stage) == len(begins):
                 self._stage = self._stage * ~begins.bool()
         actions = self(observations)
-        return (actions if values.ndim == 2 else actions[0]), state
+        return (actions if values.ndim == 2 else actions.squeeze(axis=0)), state
 
     @torch.no_grad()
     def plan(self, observations: Observations) -> Plans:

@@ -82,6 +82,6 @@ def describe_objective(given: str | Objective | DirectObjective) -> str | dict[s
 
 
 def _settings(objective: Any) -> dict[str, Any]:
-    if isinstance(objective, type) or not is_dataclass(objective):
-        return {}
-    return asdict(objective)
+    if is_dataclass(objective) and not isinstance(objective, type):
+        return asdict(objective)
+    return {}

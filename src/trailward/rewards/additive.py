@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.entries import entry_numbers
@@ -121,7 +122,7 @@ class AdditiveReward(RewardModel):
         """The reward of each plan step by itself, whatever came before."""
         return self.network(self._seen(plan)).squeeze(-1) + self.local_rewards(plan)
 
-    def _seen(self, plan: Plans) -> Plans:
+    def _seen(self, plan: Plans) -> Float[Tensor, "batch horizon entry"]:
         """What it sees of each plan step; entries that nobody moves have no gradient."""
         seen = plan[..., self.inputs]
         return torch.where(self.fixed, seen.detach(), seen) if self._has_fixed else seen

@@ -91,7 +91,7 @@ class Avoided(nn.Module):
         """The toll as a share of that in the middle of a place, 1 at most."""
         return _bumps(steps[..., self.seen], self.places, self.width).amax(-1)
 
-    def ways(self, first: Plans, horizon: int) -> Plans:
+    def ways(self, first: Float[Tensor, "batch 1 transition"], horizon: int) -> Plans:
         """The best way from each first step, a plan step of play data after another, model space.
 
         Args:

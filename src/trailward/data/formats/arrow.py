@@ -106,7 +106,7 @@ class ArrowFile:
                 if name not in inside:
                     values = arrow.array([told[name]] * len(table), arrow.string())
                     table = table.append_column(name, values)
-            return cls(path, table.select(list(names)), frozenset(names) - inside.keys())
+            return cls(path, table.select(list(names)), frozenset(names).difference(inside))
 
     @property
     def units(self) -> dict[str, str]:
