@@ -37,7 +37,7 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.objectives import DirectObjective, find_objective
 from trailward.pretrained import model_folder
 from trailward.registry import Registry
-from trailward.rewards import REWARDS, StagedSettings
+from trailward.rewards import REWARDS
 from trailward.typing import Actions, Observations
 from trailward_benchmark.problems import Problem, World
 
@@ -277,38 +277,10 @@ def _learning_settings(
     objective: str, problem: Problem, settings: Settings, *, sees_all: bool = False
 ) -> dict[str, Any]:
     settings = _seeing_all(settings) if sees_all else settings
-    return {
-        **_planner_settings(problem, settings),
-        "num_best_of": NUM_BEST_OF,
-        "learning": {"objective": objective, **_in_one_layer(_learning(objective, settings))},
-        "reward": _reward_settings(settings.reward),
-    }
-
-
-def _in_one_layer(config: LearningConfig) -> dict[str, Any]:
-    """Settings of learning as results of version 0.1 have them, so that their keys still hold.
-
-    Those of planning stand beside.
-    """
-    told = asdict(config)
-    told.pop("planning")
-    value, expert = told.pop("value"), told.pop("expert")
-    return {
-        **told.pop("selection"),
-        "tuning": told.pop("fine_tuning"),
-        "num_rounds": value["num_rounds"],
-        "value_discount": value["discount"],
-        "num_expert_steps": expert["num_steps"],
-        "expert_learning_rate": expert["learning_rate"],
-        **told,
-    }
-
-
-def _reward_settings(reward: Any) -> dict[str, Any]:
-    """Settings of a reward as results of version 0.1 have them; usual widths were not told."""
-    told = {"memory_radius": StagedSettings().memory_radius, **asdict(reward)}
-    widths = None if reward.hidden == type(reward)().hidden else reward.hidden
-    return told | {"model": REWARDS.name_of(reward.kind), "hidden": widths}
+    learning = asdict(_learning(objective, settings)) | {"objective": objective}
+    reward = {"model": REWARDS.name_of(settings.reward.kind), **asdict(settings.reward)}
+    best_of = {"num_best_of": NUM_BEST_OF}
+    return _planner_settings(problem, settings) | best_of | {"learning": learning, "reward": reward}
 
 
 def _label_settings(make: Labels, problem: Problem, settings: Settings) -> dict[str, Any]:

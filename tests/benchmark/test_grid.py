@@ -367,9 +367,9 @@ def test_a_cell_that_is_named_twice_is_run_once(tmp_path: Path) -> None:
 def test_on_halfcheetah_diffusers_are_tuned_to_rewards_alone() -> None:
     for method in ("ours", "logit", "otr"):
         learning = Cell(parse_problem("halfcheetah/mixture"), method, 0).settings["method"]
-        tuning = learning["learning"]["tuning"]
+        tuning = learning["learning"]["fine_tuning"]
         assert (tuning["num_steps"], tuning["demonstration_share"]) == (2000, 0.0), method
-        assert learning["learning"]["num_held_out"] == 0
+        assert learning["learning"]["selection"]["num_held_out"] == 0
 
 
 def test_a_key_tells_cells_and_settings_apart_but_not_what_is_off() -> None:

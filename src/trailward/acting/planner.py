@@ -23,6 +23,7 @@ from trailward.rewards.pace import Pace
 from trailward.typing import Actions, Observations, Past, Plans, Taken
 
 _STRICTNESS = 10.0
+"""What a candidate that does what nobody did loses, times the largest merit of all."""
 
 
 @runtime_checkable
@@ -217,7 +218,7 @@ class Planner:
             merit = guide(plans)
         else:
             merit = -self.diffuser.implausibility(plans, generator=self._generator)
-        merit = merit - _STRICTNESS * merit.detach().abs().amax() * reward_model.violation(plans)
+        merit = merit - _STRICTNESS * merit.abs().amax() * reward_model.violation(plans)
         best = merit.reshape(len(observations), count).argmax(dim=1)
         chosen = best + count * torch.arange(len(observations), device=plans.device)
         return self._slowed(plans[chosen])

@@ -103,6 +103,11 @@ class Dataset:
         episodes = [self.episodes[number] for number in numbers]
         return replace(self, episodes=episodes, attributes=attributes)
 
+    def without(self, *others: "Dataset") -> list[Episode]:
+        """The tracks that others do not hold too, told by fingerprint; there may be none."""
+        known = {episode.fingerprint for other in others for episode in other.episodes}
+        return [episode for episode in self.episodes if episode.fingerprint not in known]
+
     @property
     def time_step(self) -> float | None:
         """Seconds from one observation to the next, if the recording tells."""

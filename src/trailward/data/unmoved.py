@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trailward.data.dataset import Dataset
+from trailward.randomness import numpy_generator
 
 _MOST_ROWS, _NUM_FEATURES, _NUM_PARTS, _RIDGE = 6_000, 150, 5, 1e-3
 _WORTH, _SURE, _EXACT = 0.01, 3.0, 1e-6
@@ -32,7 +33,7 @@ def unmoved_entries(dataset: Dataset, *, seed: int = 0) -> tuple[int, ...]:
     change = _tamed(np.concatenate([np.diff(e.observations, axis=0) for e in dataset.episodes]))
     actions = np.concatenate([episode.actions for episode in dataset.episodes])
     track = np.repeat(np.arange(len(dataset.episodes)), [len(e) for e in dataset.episodes])
-    draw = np.random.default_rng(seed)
+    draw = numpy_generator(seed, "entries that nobody moves")
     if len(now) > _MOST_ROWS:
         some = np.sort(draw.choice(len(now), _MOST_ROWS, replace=False))
         now, change, actions, track = now[some], change[some], actions[some], track[some]

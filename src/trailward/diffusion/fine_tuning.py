@@ -8,8 +8,8 @@ ranks with the demonstrations, and on the demonstrations themselves. Its plans n
 
 With a discount a window is judged by what follows it, not by its whole episode, as ILID (arXiv
 2405.17476) and TAILO (Yan et al. 2023) do, so an episode may hold many behaviours. It is
-reward-weighted regression (Peters and Schaal 2007) with
-a diffusion model in the place of a policy, and the learnt reward in that of the true one.
+reward-weighted regression (Peters and Schaal 2007) with a diffusion model in the place of a
+policy, and the learnt reward in that of the true one.
 """
 
 import copy

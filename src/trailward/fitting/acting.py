@@ -246,7 +246,7 @@ class Judged:
         )
         some = np.flatnonzero(np.arange(len(rows)) < ends)
         if len(some) > _MOST_ROWS:
-            draw = np.random.default_rng(seed)
+            draw = numpy_generator(seed, "acting: rows")
             some = np.sort(draw.choice(some, _MOST_ROWS, replace=False))
         discount = 1 - 1 / (_REACHES * reach)
         now, then = (_with_constant(features(rows[some + ahead])) for ahead in (0, 1))

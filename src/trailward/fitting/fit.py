@@ -142,8 +142,7 @@ class Recordings:
                     "from, and cannot be called held out; leave it out of one of the two"
                 )
                 raise DataError(msg, place="test", value=number, remedy="leave it out")
-        taken = own | {episode.fingerprint for episode in unseen}
-        others = [episode for episode in play.episodes if episode.fingerprint not in taken]
+        others = play.without(demonstrations, *([] if test is None else [test]))
         if not others:
             msg = "play data holds nothing but the demonstrations; give recordings of others too"
             raise DataError(msg, place="play", value=0, remedy="give recordings of others too")

@@ -15,6 +15,7 @@ from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import Environment
 from trailward.judging.statistics import bootstrap
 from trailward.learning.learnt_reward import LearntReward
+from trailward.randomness import seeds
 
 SAMPLING = SamplingConfig(num_steps=5, stop_step=0, temperature=0.5)
 """How a fine-tuned diffuser plans; unguided."""
@@ -67,14 +68,14 @@ class RollOuts:
         task, count = self.environment.task(self.task), self.num_episodes
         longest = max(len(episode) for episode in demonstrations)
         envs = [self.environment.make(episode_steps=longest) for _ in range(count)]
-        seeds = np.random.SeedSequence([seed, count]).generate_state(count).tolist()
+        starts = seeds(seed, "fit: starts", count)
         policies = {
             "unguided": Planner(diffuser, SAMPLING, seed=seed),
             "learnt": Planner.for_reward(reward, diffuser, seed=seed),
         }
         returns = {}
         for who, policy in policies.items():
-            episodes = rollout(envs, policy, seeds=seeds, num_steps=longest)
+            episodes = rollout(envs, policy, seeds=starts, num_steps=longest)
             returns[who] = np.array([task.step_rewards(each).sum() for each in episodes])
         with contextlib.suppress(DataError):
             shown = [task.step_rewards(each).sum() for each in demonstrations]

@@ -183,8 +183,7 @@ def judge_naively(play: Dataset, demonstrations: Dataset, *, seed: int = 0) -> d
         Nothing of one demonstration, which could not be left out, and nothing if play data holds
         no others.
     """
-    shown = {episode.observations.tobytes() for episode in demonstrations.episodes}
-    others = [e for e in play.episodes if e.observations.tobytes() not in shown]
+    others = play.without(demonstrations)
     if len(demonstrations.episodes) < 2 or not others:
         return {}
     both = replace(play, episodes=[*others, *demonstrations.episodes], attributes={})

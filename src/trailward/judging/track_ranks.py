@@ -60,8 +60,7 @@ def chances_of(
     """
     if not learnt.is_additive or learnt.sees_actions or learnt.num_stages > 1:
         return {}
-    own = {episode.fingerprint for episode in demonstrations.episodes}
-    others = [episode for episode in play.episodes if episode.fingerprint not in own]
+    others = play.without(demonstrations)
     if not others:
         return {}
     if len(others) > _MOST_OTHERS:

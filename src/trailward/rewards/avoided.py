@@ -39,7 +39,7 @@ _SPACING, _WIDTH = 0.7, 0.5
 _UNEXPLAINED, _TIMES = 3.0, 2.0
 _LEAST, _MOST, _MARGIN = 1.0, 10.0, 2.0
 _NUM_HALVINGS, _NUM_FITS = 14, 80
-_TOP, _AT_ONCE, _NUM_ON_WAYS, _PER_NODE = 0.999, 2000, 3000, 20
+_AT_ONCE, _NUM_ON_WAYS, _PER_NODE = 2000, 3000, 20
 _PULL, _CLOSE = 0.8, 4.0
 
 
@@ -191,15 +191,12 @@ def find_avoided(
     kept = costs >= _LEAST
     if not bool(kept.any()):
         return None
-    rewards = torch.cat(
-        [readings.base.step_rewards(part) for part in plans.split(_AT_ONCE)]
-    ).flatten()
-    top = torch.quantile(rewards[:: 1 + len(rewards) // 2**22], _TOP)
+    rewards = torch.cat([readings.base.step_rewards(part) for part in plans.split(_AT_ONCE)])
     found = Avoided(
         places=world.places[kept] * unit,
         tolls=(_MARGIN * costs[kept] / step_cost).to(unit),
         width=_WIDTH * unit,
-        worth=top - rewards.mean(),
+        worth=readings.top - rewards.mean(),
         seen=seen,
         nodes=unit.new_zeros(0, len(unit)),
         ahead=seen.new_zeros(0),

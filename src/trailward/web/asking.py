@@ -134,7 +134,7 @@ def _in_words(name: str) -> str:
         return f"a peak, sharpness {float(number):g}"
     if kind == "place":
         return f"a place, radius {float(number):g}"
-    return "a slope to climb"
+    return _MEANT["as-is"]
 
 
 def _verdict(weights: dict[str, float], count: int) -> str:

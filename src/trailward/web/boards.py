@@ -26,10 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trailward.running.files import write_file
+
 SHOWN = "shown.json"
 """File of the folders of rewards that the server was started with, by name."""
 
-BOARD, ENDING, FREE_BYTES = "board.json", ".part", 200 * 2**20
+BOARD, FREE_BYTES = "board.json", 200 * 2**20
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MOST_BOARDS, _LONGEST = 500, 60
 
@@ -85,10 +87,7 @@ class Board:
 
     def write(self, file: str, values: Any) -> None:
         """Write JSON into the board's folder, whole or not at all."""
-        target = self.folder / file
-        partial = target.with_name(target.name + ENDING)
-        partial.write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
-        partial.replace(target)
+        write_file(self.folder / file, json.dumps(values, allow_nan=False))
 
     def read(self, file: str) -> Any:
         """JSON from the board's folder; None if there is no such file."""
@@ -116,8 +115,7 @@ def new_board(root: Path, called: str, facts: dict[str, Any]) -> Board:
     if len(board_names(root)) >= _MOST_BOARDS:
         raise OSError(f"there are {_MOST_BOARDS} boards already; delete some of them")
     name = f"{called}-{secrets.token_hex(4)}"
-    (root / name).mkdir()
-    (root / name / BOARD).write_text(json.dumps(facts | {"made": int(time.time())}))
+    write_file(root / name / BOARD, json.dumps(facts | {"made": int(time.time())}))
     return Board(root, name)
 
 

@@ -24,6 +24,7 @@ from trailward.environments import DEFAULT_ENVIRONMENT, ENVIRONMENTS, Environmen
 from trailward.environments.page import Ground
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
+from trailward.running.files import write_arrays
 from trailward.web.boards import Board, new_board
 from trailward.web.worker import Control
 
@@ -106,10 +107,8 @@ class Drawn(Board):
         """Keep a recording, and tell of it in the facts; returns these."""
         facts = self.facts
         number = facts["next"]
-        file = self.episode_file(number)
-        file.parent.mkdir(exist_ok=True)
         arrays = {"observations": episode.observations, "actions": episode.actions}
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_arrays(self.episode_file(number), arrays)
         place = list(self.environment.position)
         path = episode.observations[:, place].round(3)
         shown = {"path": path[::_THINNING].tolist(), "end": path[-1].tolist(), "why": None}

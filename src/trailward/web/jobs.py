@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trailward.running.files import write_file
+
 NOTE = "jobs.json"
 """File of the long jobs that wait or run, from which a server knows what the one before lost."""
 
@@ -376,9 +378,7 @@ class Jobs:
             for job in self._jobs.values()
             if job.state in RUNNING or job.why == LOST
         ]
-        partial = self._note.with_suffix(".part")
-        partial.write_text(json.dumps(told), encoding="utf-8")
-        partial.replace(self._note)
+        write_file(self._note, json.dumps(told))
 
     def _recall(self) -> None:
         """Jobs that the server before this one has lost count as failed, and say why."""

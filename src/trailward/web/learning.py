@@ -56,9 +56,11 @@ def planner(
     seed: int = 0,
 ) -> Planner:
     """A planner that keeps the candidate of highest reward; unguided if there is no reward."""
-    guide = None if learnt is None else learnt.guide_model
     planning = replace(LEARNING.planning, num_candidates=candidates)
-    return Planner(diffuser, sampling, guide, planning, seed)
+    if learnt is None:
+        return Planner(diffuser, sampling, None, planning, seed)
+    led = replace(learnt, sampling=sampling)
+    return Planner.for_reward(led, diffuser, planning=planning, seed=seed)
 
 
 def learn(control: Control, board: str, num_steps: int = 50) -> dict[str, Any]:
@@ -73,11 +75,8 @@ def learn(control: Control, board: str, num_steps: int = 50) -> dict[str, Any]:
         raise DataError("draw at least one demonstration first")
     _keep_demonstrations(mine, demonstrations)
     diffuser, play = mine.diffuser, mine.play(control)
-    place = mine.environment.position
-    began, picture = (
-        time.monotonic(),
-        Picture(mine.ground, diffuser, demonstrations.episodes, place),
-    )
+    place, began = mine.environment.position, time.monotonic()
+    picture = Picture(mine.ground, diffuser, demonstrations.episodes, place)
     losses: list[float] = []
     settled, last = Settled(), 0.0
 

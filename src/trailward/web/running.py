@@ -186,10 +186,7 @@ def _told(
     name: str, frames: Sequence[dict[str, Any]], cast: _Cast, episode: Episode
 ) -> dict[str, Any]:
     true = np.zeros(len(episode)) if episode.rewards is None else episode.rewards
-    if cast.learnt.is_additive:
-        rewards = cast.learnt.episode_rewards(episode)
-    else:
-        rewards = np.full(len(episode), cast.learnt.mean_reward(episode))
+    rewards = cast.learnt.rewards_along(episode)
     shown = {"true": _rounded(true[: cast.steps]), "learnt": _rounded(rewards[: cast.steps])}
     return {"name": name, "frames": list(frames), **shown}
 

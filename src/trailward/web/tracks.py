@@ -22,6 +22,7 @@ from trailward.fitting.fit import fit as fit_recordings
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.place_map import Walls, read_walls
 from trailward.judging.without_truth import guided_plans
+from trailward.running.files import write_file
 from trailward.web.boards import Board
 from trailward.web.worker import Control
 
@@ -167,7 +168,7 @@ def wall(control: Control, board: str, walls: Sequence[Sequence[float]]) -> dict
     file.unlink(missing_ok=True)
     if len(found):
         rows = [",".join(f"{value:.6g}" for value in each) for each in found]
-        file.write_text("\n".join(["x0,y0,x1,y1", *rows, ""]), encoding="utf-8")
+        write_file(file, "\n".join(["x0,y0,x1,y1", *rows, ""]))
     return look(control, board)
 
 
@@ -327,7 +328,7 @@ def download(control: Control, board: str, what: str) -> dict[str, Any]:
         raise DataError(f"there is no '{what[:40]}' to download")
     folder = mine.folder / FIT
     if what == _ZIP and (folder / "reward" / "config.json").exists():
-        (folder / _ZIP).write_bytes(_zipped(folder / "reward"))
+        write_file(folder / _ZIP, _zipped(folder / "reward"))
     if not (folder / what).is_file():
         raise DataError("nothing is fitted yet")
     return {"file": f"{FIT}/{what}"}

@@ -158,7 +158,7 @@ export function openMaze(settings, keep, shared) {
     else state.running[job.verb] = job.job;
     const { stage, done = 0, total = 1, losses } = job.shown;
     box.hidden = over;
-    box.querySelector("p").textContent = job.state === "waiting" ? "Waiting for its turn" : job.shown.stopping ? "Keeping what is learnt so far" : told(stage, done, total, job.seconds);
+    box.querySelector("p").textContent = over ? "" : job.state === "waiting" ? "Waiting for its turn" : job.shown.stopping ? "Keeping what is learnt so far" : told(stage, done, total, job.seconds);
     box.querySelector("progress").value = done / total;
     if (losses) showLosses(losses);
     const { learnt } = job.shown;
