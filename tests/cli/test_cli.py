@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
+from trailward.acting.planner import Planner
 from trailward.cli.demo import _claim
 from trailward.cli.main import main
 from trailward.cli.preset_names import Preset
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset, write_dataset
 from trailward.data.episode import Columns, DataError
+from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments.halfcheetah import environment as halfcheetah
 
 TINY = [
@@ -84,6 +87,22 @@ def test_plans_start_where_they_are_asked_to(
     plans = json.loads(capsys.readouterr().out)["plans"]
     assert len(plans) == 2
     assert plans[0][0] == pytest.approx(start, abs=1e-5)
+
+
+def test_plans_that_carry_actions_are_printed_with_them(
+    action_diffuser: Diffuser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    action_diffuser.save(tmp_path / "diffuser")
+    spec, start = action_diffuser.spec, [0.1] * action_diffuser.spec.observation_dim
+    arguments = ["plan", f"--diffuser={tmp_path}/diffuser", "--start", *map(str, start)]
+    assert main([*arguments, "--num-plans=2", "--seed=3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    sampling = SamplingConfig(num_steps=min(8, action_diffuser.schedule.num_steps))
+    plans = Planner(action_diffuser, sampling, seed=3).plan(np.array([start] * 2))
+    actions = spec.split(plans)[1]
+    assert actions is not None
+    actions = action_diffuser.action_normalizer.unnormalize(actions)
+    np.testing.assert_allclose(told["actions"], actions, rtol=1e-6)
 
 
 def test_training_goes_on_where_it_was(runs: Path) -> None:

@@ -177,8 +177,12 @@ def test_guided_plans_are_nearer_if_the_reward_points_where_demonstrations_go() 
 
 def test_the_plans_of_a_tuned_diffuser_count_as_guided() -> None:
     fair = linear_reward(0.3, 0.0, 0.0, 0.0)
-    tuned = held_out_distance(replace(fair, fine_tuned=diffuser()), diffuser(), PLAY, SHOWN)
-    assert tuned["guided"] == tuned["unguided"]
+    plain, tuned = diffuser(), replace(fair, fine_tuned=diffuser())
+    found = held_out_distance(tuned, plain, PLAY, SHOWN)
+    assert found["guided"] == found["unguided"]
+    judged = CONFIG.planner(plain, tuned, guided=True)
+    assert judged.diffuser is tuned.fine_tuned
+    assert judged.reward_model is None
 
 
 def test_a_sound_reward_gets_no_warning() -> None:
