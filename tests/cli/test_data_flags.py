@@ -38,7 +38,7 @@ def test_the_way_from_tracks_to_a_reward(
     learn = ["learn", f"--diffuser={out}", f"--out={tmp_path}/r", *LEARN]
     assert main([*learn, f"--demonstrations={other}"]) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "the demonstrations has 0.1 s from row to row, the play data 0.4 s" in told
+    assert "0.1 s from row to row in the demonstrations, 0.4 s in the play data" in told
     assert "--resample 0.4" in told
     named = ("--reward.features", "z", "x")
     assert main([*learn, f"--demonstrations={other}", "--resample=0.4", *named]) == 0

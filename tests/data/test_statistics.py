@@ -130,7 +130,7 @@ def test_steps_that_differ_are_told() -> None:
     shown = Dataset(random_walks((20,)).episodes, {"time_step": 0.1})
     findings = inspect_data(play, shown).findings
     assert any(
-        "the demonstrations has 0.1 s from row to row, the play data 0.4 s; read it with "
+        "0.1 s from row to row in the demonstrations, 0.4 s in the play data; read it with "
         "--resample 0.4" in finding
         for finding in findings
     )

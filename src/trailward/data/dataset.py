@@ -412,8 +412,8 @@ def check_time_steps(given: Mapping[str, Mapping[str, Any]]) -> None:
                 counted = f" of '{column}'" if column else ""
                 remedy = f"read it with --resample {before:g}, or resample the other"
                 msg = (
-                    f"{what} has {step:g}{unit}{counted} from row to row, {other} {before:g}{unit}"
-                    f"; {remedy}"
+                    f"{step:g}{unit}{counted} from row to row in {what}, {before:g}{unit} in "
+                    f"{other}; {remedy}"
                 )
                 raise DataError(msg, place=what, value=step, remedy=remedy)
 

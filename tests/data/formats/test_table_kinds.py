@@ -51,6 +51,10 @@ def text(separator: str = ",", *, decimal: str = ".", head: str = "", space: str
         ("excel_unicode.csv", text("\t").encode("utf-16")),
         ("excel_utf8.csv", text(";", decimal=",").encode("utf-8-sig")),
         ("windows.csv", text().replace("\n", "\r\n").encode()),
+        ("excel_told.csv", b"sep=;\r\n" + text(";", decimal=",").encode()),
+        ("excel_told_utf8.csv", b"\xef\xbb\xbfsep=,\n" + text().encode()),
+        ("one_space.csv", text(" ").encode()),
+        ("aligned.csv", text("    ", head="# px\n").encode()),
         ("quoted.csv", text().replace("id,frame,x,y", '"id","frame","x","y"').encode()),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
@@ -81,6 +85,16 @@ def test_the_id_of_tracks_comes_before_that_of_rows(tmp_path: Path) -> None:
         read_dataset(tmp_path / "rows.csv")
     assert found.value.value == "id"
     assert "--table.episode" in found.value.remedy
+
+
+@pytest.mark.parametrize("name", ["TRACK_ID", "track", "trajectory", "particle", "traj_id"])
+def test_an_id_of_tracks_is_no_observation(name: str, tmp_path: Path) -> None:
+    frame = pandas.DataFrame({name: IDS, "frame": FRAMES, "x": PLACES[:, 0]})
+    frame.to_csv(tmp_path / "t.csv")  # with the number of the row in a column without a name
+    data = read_dataset(tmp_path / "t.csv")
+    assert lengths(data) == [5, 5]
+    assert data.columns.observations == ("x",)
+    assert data.attributes[name] == ("0", "1")
 
 
 def bird(folder: Path, number: int, *, suffix: str = "csv", **more: Any) -> None:
@@ -142,6 +156,8 @@ NAMES = ["a"] * 6 + ["b"] * 6
         (pa.array(NAMES, pa.string()), pa.array(["c"] * 6 + ["d"] * 6, pa.large_string())),
         (pa.array(NAMES).dictionary_encode(), pa.array(["c"] * 6 + ["d"] * 6)),
         (pa.array(IDS), pa.array(["c"] * 6 + ["d"] * 6)),
+        (pa.array(NAMES, pa.string_view()), pa.array(["c"] * 6 + ["d"] * 6)),
+        (pa.array([Decimal(int(i)) for i in IDS]), pa.array(IDS + 2, pa.uint64())),
     ],
 )
 def test_ids_may_be_of_other_types_in_other_files(first: Any, second: Any, tmp_path: Path) -> None:
@@ -276,14 +292,38 @@ def test_times_in_errors_are_those_of_the_file(tmp_path: Path) -> None:
     assert "summer time" in found.value.remedy
 
 
-@pytest.mark.parametrize("date", ["31/05/2021 12:00", "31.05.2021", "5/31/21"])
-def test_dates_with_the_day_first_are_refused_with_how_to_write_them(
+@pytest.mark.parametrize(
+    "date",
+    [
+        "31/05/2021 12:00", "31.05.2021", "5/31/21", "31-05-2021 12:00", "5/31/2021 1:00 PM",
+        "2021/05/31 12:00", "31 May 2021 12:00", "31-May-21", "May 31, 2021",
+    ],
+)  # fmt: skip
+def test_dates_in_another_form_are_refused_with_how_to_write_them(
     date: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "day.csv").write_text(f"id,timestamp,x\na,{date},1\na,{date},2\n")
+    (tmp_path / "day.csv").write_text(f'id,timestamp,x\na,"{date}",1\na,"{date}",2\n')
     with pytest.raises(DataError) as found:
         read_dataset(tmp_path / "day.csv")
+    assert found.value.value == date
     assert found.value.remedy == "write dates as 2021-05-31 12:00"
+
+
+@pytest.mark.parametrize("time", ["12:00:00.5", "1:30 PM", "0 days 00:00:05"])
+def test_times_of_day_as_text_are_refused_with_how_to_write_them(time: str, tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text(f"id,time,x\na,{time},1\na,{time},2\n")
+    with pytest.raises(DataError) as found:
+        read_dataset(tmp_path / "day.csv")
+    assert found.value.remedy.startswith("write times in seconds, or with their date: 2021-05-31")
+
+
+def test_where_a_day_ends_times_need_their_date(tmp_path: Path) -> None:
+    rows = "".join(f"a,{time},1\n" for time in ("23:59:59", "00:00:00", "00:00:01"))
+    (tmp_path / "night.csv").write_text("id,time,x\n" + rows)
+    with pytest.raises(DataError) as found:
+        read_dataset(tmp_path / "night.csv")
+    assert found.value.value == "'00:00:00'"
+    assert "give the date too" in found.value.remedy
 
 
 def test_text_that_stays_is_an_attribute_of_episodes(tmp_path: Path) -> None:

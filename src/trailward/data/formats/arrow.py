@@ -15,7 +15,12 @@ from trailward.data.formats.guard import check_size, readable
 from trailward.data.formats.rows import check_values
 from trailward.optional import import_extra
 
-_DAY_FIRST = re.compile(r"^\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b")
+_DATE = re.compile(
+    r"\d{1,4}([/.-])\d{1,2}\1\d{1,4}\b|\d{1,2}\.?[ -][a-z]{3,9}\.?[ -]\d{2,4}\b"
+    r"|[a-z]{3,9}\.? \d{1,2},? \d{4}\b",
+    re.IGNORECASE,
+)
+_CLOCK = re.compile(r"(\d+ days? )?\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]m)?$", re.IGNORECASE)
 
 
 def pyarrow(module: str = "") -> Any:
@@ -55,7 +60,7 @@ def text_columns(path: Path) -> list[str]:
     found = []
     for name, kind in zip(schema.names, schema.types, strict=True):
         plain = kind.value_type if types.is_dictionary(kind) else kind
-        if types.is_string(plain) or types.is_large_string(plain):
+        if _is_text(plain):
             found.append(name.strip())
     names = {name.strip() for name in schema.names}
     return found + [name for name in _told_by_folders(path) if name not in names]
@@ -196,9 +201,11 @@ class ArrowFile:
         arrow, types, found = pyarrow(), pyarrow(".types"), self.column(name)
         if types.is_dictionary(found.type):
             found = found.cast(found.type.value_type)
+        if types.is_decimal(found.type):
+            found = found.cast(arrow.float64())
         if types.is_integer(found.type) and found.type != arrow.uint64():
             return found.cast(arrow.int64())
-        if types.is_string(found.type) or types.is_large_string(found.type):
+        if _is_text(found.type):
             return pyarrow(".compute").utf8_trim_whitespace(found.cast(arrow.string()))
         if types.is_floating(found.type):  # as pandas keeps whole numbers beside missing ones
             numbers = self._numbers(name)
@@ -223,6 +230,10 @@ class ArrowFile:
         types, kind = pyarrow(".types"), self.table.column(name).type
         return types.is_temporal(kind)
 
+    def is_time_of_day(self, name: str) -> bool:
+        """Whether a column holds times without a date."""
+        return pyarrow(".types").is_time(self.table.column(name).type)
+
     def is_whole(self, name: str) -> bool:
         """Whether a column holds whole numbers by its type."""
         return pyarrow(".types").is_integer(self.table.column(name).type)
@@ -244,7 +255,9 @@ class ArrowFile:
             row, value = _first_that_is_no_number(found)
             row //= self.width(name)
             remedy = "correct it, or say what is what with --table.observations and its like"
-            if isinstance(value, str) and _DAY_FIRST.match(value):
+            if isinstance(value, str) and _CLOCK.match(value):
+                remedy = "write times in seconds, or with their date: 2021-05-31 12:00:00.5"
+            elif isinstance(value, str) and _DATE.match(value):
                 remedy = "write dates as 2021-05-31 12:00"
             place = f"{self._place(name)}, row {row}"
             msg = f"{place} is {value!r}, in a column of {found.type}, not a number; {remedy}"
@@ -255,6 +268,11 @@ class ArrowFile:
 
     def _place(self, name: str) -> str:
         return f"{self.path}: column '{name}'"
+
+
+def _is_text(kind: Any) -> bool:
+    types = pyarrow(".types")
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _is_list(kind: Any) -> bool:

@@ -4,6 +4,7 @@ import bz2
 import codecs
 import gzip
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ SUFFIXES = (".csv", ".tsv")
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
 _SEPARATORS = ",;\t|"
 _COMMENTS = (b"#", b"%", b"//")
+_TOLD = re.compile(rb"^sep=.\r?$")
+"""The first line with which Excel is told what separates columns."""
 _UTF16_LE, _UTF16_BE = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _HEAD, _LINES, _MOST = 2**16, 50, 4 * 2**30
 _DECIMAL_COMMA, _DECIMAL_POINT = re.compile(r"^[+-]?\d+,\d+$"), re.compile(r"^[+-]?\d+\.\d+$")
@@ -29,7 +32,8 @@ class TextTable:
     """A table of text, and how pyarrow is to read it.
 
     Attributes:
-        content: UTF-8, without comments; None if the file can be read as it is.
+        content: UTF-8, without comments, with tabs for spaces that separate columns; None if the
+            file can be read as it is.
         separator: between columns.
         decimal: between the whole and the rest of a number.
     """
@@ -56,7 +60,12 @@ class TextTable:
         lines = head.removeprefix(codecs.BOM_UTF8).split(b"\n")
         if any(_is_comment(line) for line in lines):
             whole = path.read_bytes() if content is None else content
+            whole = whole.removeprefix(codecs.BOM_UTF8)
             lines = [line for line in whole.split(b"\n") if not _is_comment(line)]
+            content = b"\n".join(lines)
+        if _separated_by_spaces(lines[:_LINES]):
+            whole = path.read_bytes() if content is None else content
+            lines = [b"\t".join(line.split()) for line in whole.split(b"\n")]
             content = b"\n".join(lines)
         shown = [line.decode("utf-8", "replace").strip("\r") for line in lines[:_LINES]]
         shown = [line for line in shown if line.strip()]
@@ -68,7 +77,15 @@ class TextTable:
 
 
 def _is_comment(line: bytes) -> bool:
-    return line.lstrip().startswith(_COMMENTS)
+    return line.lstrip().startswith(_COMMENTS) or _TOLD.match(line) is not None
+
+
+def _separated_by_spaces(lines: Sequence[bytes]) -> bool:
+    """Whether spaces alone part all lines into the same number of cells, more than one."""
+    whole = [line for line in lines[:-1] or lines if line.strip()]
+    counts = {len(line.split()) for line in whole}
+    marked = any(mark.encode() in line for line in whole for mark in _SEPARATORS)
+    return len(counts) == 1 and max(counts) > 1 and not marked and b'"' not in whole[0]
 
 
 def _unpacked(path: Path) -> bytes:

@@ -14,7 +14,8 @@ from trailward.data.formats.rows import split_unit
 EPISODE = (
     "episode_index", "episode", "episode_id", "track_id", "trackid", "trajectory_id",
     "trajectoryid", "individual_local_identifier", "animal_id", "individual_id", "agent_id",
-    "ped_id", "pedestrian_id", "person_id", "object_id", "vehicle_id", "tag_local_identifier", "id",
+    "ped_id", "pedestrian_id", "person_id", "object_id", "vehicle_id", "tag_local_identifier",
+    "particle_id", "traj_id", "track", "trajectory", "particle", "traj", "id",
 )  # fmt: skip
 RECORDING = ("recording_id", "recordingid")
 """Beside an id of tracks, which are numbered anew in each recording."""

@@ -334,6 +334,8 @@ def _refuse_frame(blocks: Sequence[_Block], roles: Roles, row: int, before: int)
     remedy += ", and if it is of another episode, give that one an id of its own"
     if blocks[0].table.is_time(roles.frame) and not twice:
         remedy += "; if the clock was set back, as at the end of summer time, write times in UTC"
+        if block.table.is_time_of_day(roles.frame):
+            remedy += "; if a day ended, give the date too"
     place = f"{file}: column '{roles.frame}', row {row}"
     msg = f"{place}: {values[0]}{f' of {named}' if named else ''} {fault}; {remedy}"
     raise DataError(msg, place=place, value=values[0], remedy=remedy)
