@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from imitation.data import rollout
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
@@ -108,6 +109,18 @@ def test_stable_baselines_evaluates_it(keyed: bool) -> None:
             total += rewards
         expected += total.tolist()
     np.testing.assert_allclose(returns, expected, rtol=1e-4)
+
+
+def test_the_roll_outs_of_imitation_take_it() -> None:
+    policy = planner()
+    recorded = rollout.rollout(
+        lambda observations, state, starts: policy.predict(observations, state, starts),
+        DummyVecEnv([lambda: Walk(4)] * 2),
+        rollout.make_sample_until(min_episodes=4),
+        rng=np.random.default_rng(0),
+        unwrap=False,
+    )
+    assert [each.acts.shape for each in recorded] == [(4, 2)] * 4
 
 
 def test_stable_baselines_evaluates_it_in_a_single_environment() -> None:

@@ -257,7 +257,11 @@ def test_called_it_refuses_what_does_not_fit(diffuser: Diffuser, action_diffuser
         acting(EPISODE.observations[0], EPISODE.actions[0])
     with pytest.raises(TypeError, match="'mlp' reward is of whole plans"):
         tiny_reward(diffuser, MLPSettings())(OBSERVATIONS)
+    with pytest.raises(DataError, match=r"observations\[0\] is 1e\+39; values may not be larger"):
+        reward(np.array([1e39, 0.0]))
     np.testing.assert_array_equal(reward([[1, 2]]), reward(np.array([[1.0, 2.0]])))
+    backwards = reward(EPISODE.observations[::-1])
+    np.testing.assert_allclose(backwards, reward(EPISODE.observations)[::-1], rtol=1e-5)
 
 
 @pytest.mark.usefixtures("without_type_checks")
