@@ -152,7 +152,9 @@ def _figures(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 def _thesis(benchmark: Benchmark, play: Path, out: Path) -> dict[str, Any]:
     settings = PRESETS["thesis-umaze"]
-    settings = settings.quick() if benchmark.quick else settings
+    if benchmark.quick:
+        settings = settings.quick()
+        settings = replace(settings, evaluation=replace(settings.evaluation, episode_steps=30))
     train_command(settings, str(play), out / "thesis-diffuser", seed=0).run(_silent)
     found = cell(settings, str(out / "thesis-diffuser"), "mmd_gaussian", 0, play, out)
     budget = {

@@ -63,9 +63,9 @@ class Settings:
             ),
             learning=replace(
                 self.learning,
-                num_steps=4,
-                selection=replace(self.learning.selection, evaluate_every=2),
-                expert=replace(self.learning.expert, num_steps=4),
+                num_steps=2,
+                selection=replace(self.learning.selection, evaluate_every=1),
+                expert=replace(self.learning.expert, num_steps=2),
                 fine_tuning=replace(
                     self.learning.fine_tuning,
                     num_steps=min(4, self.learning.fine_tuning.num_steps),
@@ -73,9 +73,9 @@ class Settings:
             ),
             evaluation=replace(
                 self.evaluation,
-                num_episodes=4,
+                num_episodes=2,
                 episode_steps=min(300, self.evaluation.episode_steps),
-                num_plans=20,
+                num_plans=8,
                 num_windows=1000,
             ),
         )
