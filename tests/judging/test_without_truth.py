@@ -250,7 +250,9 @@ def test_a_flat_reward_and_one_that_misleads_are_told_apart() -> None:
     assert "plans" not in warnings(linear_reward(0.3, 0.0, 0.0, 0.0))
 
 
-def test_an_evaluation_without_environment_becomes_a_page(tmp_path: Path) -> None:
+def test_an_evaluation_without_environment_becomes_a_page_unless_it_is_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     learnt = replace(
         linear_reward(0.0, 0.0, 1.0, 0.0), provenance={"learning": {"num_held_out": 2}}
     )
@@ -281,6 +283,17 @@ def test_an_evaluation_without_environment_becomes_a_page(tmp_path: Path) -> Non
     assert "how the demonstrations move (vx)" in page
     for picture in ("place", "separation", "shares"):
         assert (tmp_path / f"report/{picture}.png").stat().st_size > 5_000
+    del figures["num_judged"]
+    (tmp_path / "evaluation/evaluation.json").write_text(json.dumps(figures))
+    report[1] = f"--out={tmp_path}/again"
+    assert main(["report", *report]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"{tmp_path}/evaluation: this is no whole evaluation: there is no 'num_judged'" in told
+    arrays = tmp_path / "evaluation/evaluation.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-30])
+    assert main(["report", *report]) == 2
+    assert "evaluation.npz: this is no whole .npz file" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "again").exists()
 
 
 def test_tracks_are_ranked_with_no_interval_of_what_was_shown() -> None:
