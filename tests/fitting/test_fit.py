@@ -101,7 +101,7 @@ def test_actions_make_plans_short_and_leave_rates_out() -> None:
 def test_an_unknown_choice_and_another_rate_are_refused() -> None:
     with pytest.raises(ValueError, match="there is no choice 'colour'"):
         choose(PLAY, SHOWN, {"colour": 1})
-    with pytest.raises(DataError, match=r"0\.4 s from row to row, the demonstrations 0\.1 s"):
+    with pytest.raises(DataError, match=r"0\.4 s from row to row in the play data, 0\.1 s in"):
         choose(PLAY, recordings(*SHOWN.episodes, step=0.1))
 
 
