@@ -36,7 +36,7 @@ def large_maze(figures: Figures) -> None:
 
 
 def readings(figures: Figures) -> None:
-    assert set(figures["tasks"]) == set(figures["shapes"]) == {"umaze/goal:3,1", "large/corner"}
+    assert len(figures["tasks"]) == len(figures["shapes"]) == 6
     for found in figures["tasks"].values():
         assert 0 <= found["erc_best_reading"] <= found["erc_default"] <= 1
         assert set(found["erc_after_answers"]) == {"0", "5", "10", "20"}
