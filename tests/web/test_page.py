@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import Visit, chromium
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import APIResponse, Browser, Route, expect
 from served import Served, serving
 
 UPPER_LEFT = [
@@ -170,6 +170,27 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     expect(page.locator("#drawings li")).to_have_count(1, timeout=20_000)
     page.keyboard.press("Enter")
     visit.status("12 plans (nothing is learnt yet")
+
+
+def test_an_answer_that_comes_late_undoes_no_drawing(visit: Visit) -> None:
+    page = visit.page
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))  # the board as it is before the line is drawn
+
+    page.route(re.compile(r"/api/boards/[^/]+$"), hold)
+    visit.draw(UPPER_LEFT[0])
+    while not held:
+        page.wait_for_timeout(50)
+    ((route, answer),) = held
+    with page.expect_response(route.request.url):
+        route.fulfill(response=answer)
+    page.wait_for_timeout(500)
+    expect(page.locator("#drawings li")).to_have_count(1)
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

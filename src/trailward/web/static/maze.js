@@ -15,7 +15,7 @@ export function openMaze(settings, keep, shared) {
   const view = new MazeView($("maze"));
   const state = {
     board: null, facts: null, maze: settings.maze === "large" ? "large" : "umaze", running: {},
-    fans: null, which: settings.which === "without" ? "without" : "with", seed: 0, unfollow: null, playing: 0,
+    fans: null, which: settings.which === "without" ? "without" : "with", seed: 0, unfollow: null, playing: 0, changes: 0,
   };
   const say = (text) => { $("maze-status").textContent = text; };
 
@@ -98,9 +98,14 @@ export function openMaze(settings, keep, shared) {
     remember();
   }
 
+  // An answer that was on its way while something changed may be older than the change: ask again.
   async function reload(name) {
     try {
-      const facts = await ask(`/api/boards/${name}`);
+      let asked, facts;
+      do {
+        asked = state.changes;
+        facts = await ask(`/api/boards/${name}`);
+      } while (asked !== state.changes);
       if (name === state.board || !state.board) take(facts);
     } catch (error) { alertUser(error); }
   }
@@ -108,6 +113,7 @@ export function openMaze(settings, keep, shared) {
   const change = async (verb, given) => {
     const name = await board();
     const facts = await ask(`/api/boards/${name}/${verb}`, given);
+    state.changes += 1;
     take({ ...state.facts, ...facts });
     return facts;
   };
@@ -242,6 +248,7 @@ export function openMaze(settings, keep, shared) {
   const startJob = (verb, given) => attempt(async () => {
     const name = await board();
     const job = await ask(`/api/boards/${name}/${verb}`, given());
+    state.changes += 1;
     happened(job);
   });
 
