@@ -289,7 +289,12 @@ def test_an_evaluation_without_environment_becomes_a_page_unless_it_is_damaged(
     assert main(["report", *report]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert f"{tmp_path}/evaluation: this is no whole evaluation: there is no 'num_judged'" in told
+    (tmp_path / "evaluation/evaluation.json").write_text(json.dumps(figures | {"num_judged": 2}))
     arrays = tmp_path / "evaluation/evaluation.npz"
+    with np.load(arrays) as whole:
+        np.savez(arrays, **{**whole, "plans": whole["plans"] * 1e300})
+    assert main(["report", *report]) == 2
+    assert "'plans' holds values above 1e+18" in " ".join(capsys.readouterr().err.split())
     arrays.write_bytes(arrays.read_bytes()[:-30])
     assert main(["report", *report]) == 2
     assert "evaluation.npz: this is no whole .npz file" in " ".join(capsys.readouterr().err.split())

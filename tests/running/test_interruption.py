@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from trailward.cli.main import main
 from trailward.running.interruption import Checkpoints
 
 PARENT = """
@@ -132,3 +133,22 @@ def test_an_interruption_at_the_start_is_told_in_one_line(
         assert process.returncode == 130, said
         assert re.fullmatch(r"trailward: (train was )?interrupted; .*\n", said)
         assert not (tmp_path / "new").exists()
+
+
+def test_a_signal_that_comes_in_a_destructor_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def work(*_: object, **__: object) -> int:
+        Gone()
+        time.sleep(20)
+        return 0
+
+    monkeypatch.setattr("trailward.cli.main._run", work)
+    began = time.monotonic()
+    assert main(["inspect"]) == 130
+    assert time.monotonic() - began < 10
+    assert "interrupted" in capsys.readouterr().err

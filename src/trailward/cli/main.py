@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     is_program = arguments_given is None
     try:
-        with _interrupted_by_sigterm():
+        with _interruptible():
             return _run(verb, arguments[1:], at_once=is_program)
     except KeyboardInterrupt:
         _say_interrupted(verb)
@@ -226,14 +226,24 @@ def _ended_by_signals(verb: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
+def _interruptible() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does, and neither is lost where Python drops exceptions."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only there are signals handled
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before, hook = signal.signal(signal.SIGTERM, signal.default_int_handler), sys.unraisablehook
+
+    def again(dropped: "sys.UnraisableHookArgs") -> None:  # as in a destructor
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            hook(dropped)
+            return
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
 
 

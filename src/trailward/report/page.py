@@ -9,9 +9,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from trailward.checkpoint import read_arrays, read_json, readable
+from trailward.data.episode import LARGEST
 from trailward.diffusion.training import logged_losses
 from trailward.environments import Caption, Environment, Evaluation, Row
 from trailward.report import figures as draw
@@ -90,6 +92,9 @@ def write_report(
     found = Evaluation(figures, read_arrays(folder / "evaluation.npz", remedy=again))
     loss = {} if reward_folder is None else _loss_panel(reward_folder)
     with readable(folder, again, wrong="this is no whole evaluation"):
+        for name, array in found.arrays.items():
+            if np.issubdtype(array.dtype, np.number) and (np.abs(array) > LARGEST).any():
+                raise ValueError(f"'{name}' holds values above {LARGEST:g}")
         panels = _panels(found, environment) | _readings_panel(found) | loss
         drawn = {name: (caption, png_of(each, dpi=110)) for name, (caption, each) in panels.items()}
         page = _page(figures, drawn, environment)
