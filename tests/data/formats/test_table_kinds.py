@@ -49,6 +49,8 @@ def text(separator: str = ",", *, decimal: str = ".", head: str = "", space: str
         ("packed.csv.gz", gzip.compress(text().encode())),
         ("packed.tsv.gz", gzip.compress(text("\t").encode())),
         ("excel_unicode.csv", text("\t").encode("utf-16")),
+        ("unmarked_le.csv", text(",").encode("utf-16-le")),
+        ("unmarked_be.csv", text(",").encode("utf-16-be")),
         ("excel_utf8.csv", text(";", decimal=",").encode("utf-8-sig")),
         ("windows.csv", text().replace("\n", "\r\n").encode()),
         ("excel_told.csv", b"sep=;\r\n" + text(";", decimal=",").encode()),

@@ -16,7 +16,6 @@ _SEPARATORS = ",;\t|"
 _COMMENTS = (b"#", b"%", b"//")
 _TOLD = re.compile(rb"^sep=.\r?$")
 """The first line with which Excel is told what separates columns."""
-_UTF16_LE, _UTF16_BE = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _HEAD, _LINES, _MOST = 2**16, 50, 4 * 2**30
 _DECIMAL_COMMA, _DECIMAL_POINT = re.compile(r"^[+-]?\d+,\d+$"), re.compile(r"^[+-]?\d+\.\d+$")
 
@@ -52,10 +51,10 @@ class TextTable:
         content = None
         with path.open("rb") as file:
             head = file.read(_HEAD)
-        if path.suffix.lower() in _OPENERS or head.startswith((_UTF16_LE, _UTF16_BE)):
+        if path.suffix.lower() in _OPENERS or _utf16(head):
             content = _unpacked(path)
-            if content.startswith((_UTF16_LE, _UTF16_BE)):
-                content = content.decode("utf-16").encode()
+            if encoding := _utf16(content):
+                content = content.decode(encoding).encode()
             head = content[:_HEAD]
         lines = head.removeprefix(codecs.BOM_UTF8).split(b"\n")
         if any(_is_comment(line) for line in lines):
@@ -74,6 +73,15 @@ class TextTable:
         comma = separator != "," and any(_DECIMAL_COMMA.match(cell) for cell in cells)
         point = any(_DECIMAL_POINT.match(cell) for cell in cells)
         return cls(content, separator, "," if comma and not point else ".")
+
+
+def _utf16(content: bytes) -> str | None:
+    """Which UTF-16 this is, by its mark or by the zeros beside letters; None if it is not."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if content[1:4:2] == b"\0\0":
+        return "utf-16-le"
+    return "utf-16-be" if content[0:3:2] == b"\0\0" else None
 
 
 def _is_comment(line: bytes) -> bool:
