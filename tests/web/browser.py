@@ -18,6 +18,7 @@ FLAGS = (
     "--disable-sync",
 )
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
+expect.set_options(timeout=60_000)  # machines may be busy
 Points = Sequence[tuple[float, float]]
 
 
@@ -97,7 +98,7 @@ class Visit:
         for point in points[1:]:
             mouse.move(*self.at(point, extent), steps=10)
         mouse.up()
-        expect(self.page.locator("#drawings li")).to_have_count(before + 1, timeout=90_000)
+        expect(self.page.locator("#drawings li")).to_have_count(before + 1, timeout=120_000)
 
     def click(self, place: tuple[float, float], extent: tuple[float, float] = (3.6, 3.6)) -> None:
         """Click a place of the maze."""

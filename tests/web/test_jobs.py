@@ -26,7 +26,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             jobs = Jobs(tmp_path, Limits(**limits), module="odd_work")
             await jobs.open()
             try:
-                return await asyncio.wait_for(scene(jobs), 30)
+                return await asyncio.wait_for(scene(jobs), 120)
             finally:
                 await jobs.close()
 

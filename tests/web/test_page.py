@@ -112,13 +112,13 @@ def test_a_line_that_begins_in_a_wall_is_refused(visit: Visit) -> None:
     visit.page.mouse.move(*visit.at((1, 0), (3.6, 3.6)), steps=10)
     visit.page.mouse.up()
     alert = visit.page.get_by_role("alert")
-    expect(alert).to_contain_text("The line begins inside a wall", timeout=20_000)
+    expect(alert).to_contain_text("The line begins inside a wall")
     visit.complaints[:] = [c for c in visit.complaints if "422" not in c]
 
 
 def test_the_expert_draws_too(visit: Visit) -> None:
     visit.page.click("#expert")
-    expect(visit.page.locator("#drawings li")).to_have_count(3, timeout=30_000)
+    expect(visit.page.locator("#drawings li")).to_have_count(3)
 
 
 def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: Visit) -> None:
@@ -126,14 +126,14 @@ def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: 
     for line in UPPER_LEFT[:1]:
         visit.draw(line)
     page.click("#learn")
-    expect(page.locator("#learning p")).to_contain_text("Learning", timeout=60_000)
+    expect(page.locator("#learning p")).to_contain_text("Learning")
     page.reload()
     other = visit.another_tab()
     for each in (page, other.page):
-        expect(each.locator("#learning p")).to_contain_text("Learning", timeout=30_000)
+        expect(each.locator("#learning p")).to_contain_text("Learning")
     other.page.click("#stop")
     for each in (page, other.page):
-        expect(each.locator("#maze-status")).to_contain_text("Learnt in", timeout=60_000)
+        expect(each.locator("#maze-status")).to_contain_text("Learnt in")
     expect(page.locator("#stop")).to_be_hidden()
 
 
@@ -141,16 +141,16 @@ def test_a_worker_that_is_killed_says_so_and_the_page_goes_on(visit: Visit, serv
     page = visit.page
     visit.draw(UPPER_LEFT[2])
     page.click("#learn")
-    expect(page.locator("#learning p")).to_contain_text("Learning:", timeout=60_000)
+    expect(page.locator("#learning p")).to_contain_text("Learning:")
     before = {worker: _busy(worker) for worker in served.workers()}
     time.sleep(1)
     os.kill(max(before, key=lambda worker: _busy(worker) - before[worker]), signal.SIGKILL)
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("the process that did it died: SIGKILL", timeout=20_000)
+    expect(alert).to_contain_text("the process that did it died: SIGKILL")
     page.click("#learn")
-    expect(page.locator("#learning p")).to_contain_text("Learning:", timeout=60_000)
+    expect(page.locator("#learning p")).to_contain_text("Learning:")
     page.click("#stop")
-    visit.status("Learnt in", 60)
+    visit.status("Learnt in")
 
 
 def _busy(process: int) -> int:
@@ -167,7 +167,7 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     for _ in range(6):
         page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
-    expect(page.locator("#drawings li")).to_have_count(1, timeout=20_000)
+    expect(page.locator("#drawings li")).to_have_count(1)
     page.keyboard.press("Enter")
     visit.status("12 plans (nothing is learnt yet")
 
@@ -222,16 +222,14 @@ def test_answers_settle_what_the_reward_means(visit: Visit, served: Served, lear
     expect(page.locator("#learn")).to_have_text("Learn again")
     page.get_by_role("tab", name="Which is better?").click()
     says, status = page.locator("#ask-says"), page.locator("#ask-status")
-    expect(says).to_have_text(
-        "These demonstrations cannot tell a slope from a place.", timeout=30_000
-    )
+    expect(says).to_have_text("These demonstrations cannot tell a slope from a place.")
     before = page.locator("#readings").inner_text()
     page.keyboard.press("1")
-    expect(status).to_contain_text("1 answered", timeout=30_000)
+    expect(status).to_contain_text("1 answered")
     after = page.locator("#readings").inner_text()
     assert after != before
     page.keyboard.press("0")
-    expect(status).to_contain_text("2 answered", timeout=30_000)
+    expect(status).to_contain_text("2 answered")
     assert page.locator("#readings").inner_text() != after
     assert visit.violations() == []
     folder = served.out / board_of(served, learnt)["board"]
@@ -239,20 +237,20 @@ def test_answers_settle_what_the_reward_means(visit: Visit, served: Served, lear
     kept = read_answers(folder / "answers.jsonl", spec)
     assert [answer.choice for answer in kept] == ["first", "equal"]
     page.click("#ask-forget")
-    expect(page.locator("#ask-forget")).to_be_disabled(timeout=30_000)
+    expect(page.locator("#ask-forget")).to_be_disabled()
     assert not (folder / "answers.jsonl").exists()
 
 
 def test_a_second_set_of_paths_is_compared_and_never_learnt_from(visit: Visit) -> None:
     page = visit.page
     page.click("#example")
-    visit.status("12 plans", 20)
+    visit.status("12 plans")
     page.check("#second")
     visit.draw([(-1, -1), (1, -1), (1, 1), (-0.9, 0.9)])
     expect(page.locator("#drawings li").last).to_contain_text("to compare")
     page.click("#compare")
     figures = page.locator("#figures")
-    expect(figures).to_contain_text("earns more than", timeout=60_000)
+    expect(figures).to_contain_text("earns more than")
     rank, apart = re.findall(r"than (\d+)%.* ends (\S+) m", figures.inner_text(), re.DOTALL)[0]
     assert int(rank) >= 90
     assert float(apart) < 0.8
@@ -264,9 +262,9 @@ def test_a_maze_is_painted_and_its_preparation_is_stopped(visit: Visit) -> None:
     visit.click((-2.5, 1.5), (10, 8))
     page.click("#paint-done")
     stages = re.compile("Recording aimless play|Learning how things move here")
-    expect(page.locator("#prepare p")).to_contain_text(stages, timeout=60_000)
+    expect(page.locator("#prepare p")).to_contain_text(stages)
     page.click("#prepare button")
-    expect(page.locator("#maze-status")).to_have_text("Stopped.", timeout=30_000)
+    expect(page.locator("#maze-status")).to_have_text("Stopped.")
     expect(page.locator("#prepare")).to_be_hidden()
 
 
@@ -277,13 +275,13 @@ def test_a_server_that_is_started_again_says_what_was_lost(
         visit = Visit.to(browser, server.address + "/")
         visit.draw(UPPER_LEFT[2])
         visit.page.click("#learn")
-        expect(visit.page.locator("#learning")).to_be_visible(timeout=20_000)
+        expect(visit.page.locator("#learning")).to_be_visible()
         place = visit.page.url.partition("#")[2]
         visit.page.context.close()
     with serving(tmp_path / "out") as server:
         visit = Visit.to(browser, f"{server.address}/#{place}")
         alert = visit.page.get_by_role("alert")
-        expect(alert).to_contain_text("the server ended while it was at this", timeout=20_000)
+        expect(alert).to_contain_text("the server ended while it was at this")
         expect(visit.page.locator("#drawings li")).to_have_count(1)
         expect(visit.page.locator("#learn")).to_be_enabled()
         visit.page.context.close()
@@ -292,7 +290,7 @@ def test_a_server_that_is_started_again_says_what_was_lost(
 
 def test_a_finished_example_loads_at_once(visit: Visit) -> None:
     visit.page.click("#example")
-    visit.status("12 plans", 20)
+    visit.status("12 plans")
     expect(visit.page.locator("#drawings li")).to_have_count(3)
     expect(visit.page.locator("#learn")).to_have_text("Learn again")
 
@@ -310,13 +308,11 @@ def test_dropped_tracks_are_read_shown_and_picked(visit: Visit, tmp_path: Path) 
     page = visit.page
     page.get_by_role("tab", name="Tracks").click()
     page.set_input_files("#file-everybody", file)
-    expect(page.locator("#file-name")).to_have_text(
-        "walks.csv: 6 tracks, 66 moments", timeout=20_000
-    )
+    expect(page.locator("#file-name")).to_have_text("walks.csv: 6 tracks, 66 moments")
     assert page.locator("#preview tbody tr").count() == 5
     page.fill("#picked", "2, 4")
     page.click("#pick")
-    expect(page.locator("#track-status")).to_have_text("2 tracks are taken.", timeout=20_000)
+    expect(page.locator("#track-status")).to_have_text("2 tracks are taken.")
     expect(page.locator("#fit")).to_be_enabled()
     page.click("#draw-walls")
     box = page.locator("#tracks").bounding_box()
@@ -325,7 +321,7 @@ def test_dropped_tracks_are_read_shown_and_picked(visit: Visit, tmp_path: Path) 
     page.mouse.down()
     page.mouse.move(box["x"] + 90, box["y"] + 60, steps=3)
     page.mouse.up()
-    expect(page.locator("#track-status")).to_contain_text("1 wall.", timeout=20_000)
+    expect(page.locator("#track-status")).to_contain_text("1 wall.")
     assert visit.violations() == []
 
 
@@ -335,4 +331,4 @@ def test_a_file_that_cannot_be_read_says_why(visit: Visit, tmp_path: Path) -> No
     visit.page.get_by_role("tab", name="Tracks").click()
     visit.page.set_input_files("#file-everybody", file)
     alert = visit.page.get_by_role("alert")
-    expect(alert).to_contain_text("odd.csv", timeout=20_000)
+    expect(alert).to_contain_text("odd.csv")
