@@ -36,7 +36,7 @@ from trailward.diffusion.diffuser import Diffuser
 from trailward.environments.halfcheetah.environment import ENV_ID, make_env
 from trailward.environments.recipes import ROLL_OUTS
 from trailward.judging.erc import episode_return_correlation
-from trailward.judging.statistics import bootstrap
+from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.config import STARTS
 from trailward.pretrained import model_folder
 
@@ -225,7 +225,7 @@ def _intervals(values: dict[str, list[float]]) -> dict[str, list[float]]:
     """Mean and 95% bootstrap interval over seeds of each."""
     found = {}
     for name, each in values.items():
-        estimate = bootstrap(lambda sample: float(sample.mean()), np.array(each))
+        estimate = bootstrap_mean(np.array(each))
         found[name] = [estimate.value, estimate.low, estimate.high]
     return found
 

@@ -53,7 +53,7 @@ from trailward.environments.halfcheetah import environment as halfcheetah
 from trailward.environments.pointmaze.maze import make_env, parse_maze
 from trailward.environments.pointmaze.pictures import draw_maze, maze_panels
 from trailward.interop.sb3 import LearntRewardVecEnv
-from trailward.judging.statistics import bootstrap
+from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.disagreement import is_known
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
@@ -427,7 +427,7 @@ def _summary(cells: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 def _interval(values: Sequence[float]) -> list[float]:
     """Mean and 95% bootstrap interval over seeds."""
-    found = bootstrap(lambda sample: float(sample.mean()), np.array(values))
+    found = bootstrap_mean(np.array(values))
     return [found.value, found.low, found.high]
 
 

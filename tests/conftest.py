@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 
 import jaxtyping
 import pytest
@@ -12,6 +13,7 @@ import tiny
 from trailward.data.dataset import Dataset
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
+from trailward.rewards.value import ValueConfig
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
@@ -49,6 +51,15 @@ def diffuser(spec: PlanSpec) -> Diffuser:
 @pytest.fixture
 def action_diffuser(action_spec: PlanSpec) -> Diffuser:
     return tiny.tiny_diffuser(action_spec)
+
+
+@pytest.fixture
+def rough_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are fitted in few steps, where it does not matter how well."""
+    monkeypatch.setattr("trailward.rewards.value._STEPS_ALONE", 1)
+    monkeypatch.setattr(
+        "trailward.learning.problem.ValueConfig", partial(ValueConfig, num_steps=60)
+    )
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def own_registries() -> Iterator[None]:
         registry._parts.update(parts)
 
 
-@pytest.mark.usefixtures("own_registries")
+@pytest.mark.usefixtures("own_registries", "rough_values")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     "page", marked([page for page in PAGES if blocks(page, "python") and page.name not in ALONE])

@@ -8,7 +8,8 @@ installed packages, and last, if it is spelt ``module:Name``, in that module.
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar, cast
 
 
@@ -59,10 +60,9 @@ class Registry(Mapping[str, T]):
             if isinstance(self._parts[name], str):
                 self._parts[name] = self._of_module(self._parts[name], may_import=True)
             return self._parts[name]
-        for point in entry_points(group=f"trailward.{self.family}"):
-            if point.name == name:
-                self._parts[name] = point.load()
-                return self._parts[name]
+        if name in _installed(self.family):
+            self._parts[name] = _installed(self.family)[name].load()
+            return self._parts[name]
         if ":" in name:
             return self._of_module(name, may_import=may_import)
         known = ", ".join(sorted(self))
@@ -115,9 +115,16 @@ class Registry(Mapping[str, T]):
 
     def __iter__(self) -> Iterator[str]:
         """Names of all parts that are registered or installed."""
-        installed = [point.name for point in entry_points(group=f"trailward.{self.family}")]
-        return iter(dict.fromkeys([*self._parts, *installed]))
+        return iter(dict.fromkeys([*self._parts, *_installed(self.family)]))
 
     def __len__(self) -> int:
         """How many there are."""
         return len(list(iter(self)))
+
+
+@cache
+def _installed(family: str) -> dict[str, EntryPoint]:
+    """The parts of installed packages, looked for once a process; of one name the first."""
+    return {
+        point.name: point for point in reversed(tuple(entry_points(group=f"trailward.{family}")))
+    }

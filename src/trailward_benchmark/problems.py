@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,7 @@ def _facts(problem: Problem, recipe: Recipe, seed: int = 0) -> dict[str, Any]:
     return {**_UNSAID, "what": what, **where, **own, "environment": name, "seed": seed}
 
 
+@cache
 def _policies(environment: str) -> list[str]:
     """The packaged policies that data is made with."""
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trailward.judging.statistics import Estimate, bootstrap
+from trailward.judging.statistics import Estimate, bootstrap_mean
 from trailward_benchmark.cell import Cell
 from trailward_benchmark.methods import METHODS, NUM_BEST_OF
 
@@ -91,8 +91,7 @@ class Comparison:
         key = (tuple(problems), method, figure)
         if key not in self._estimates:
             means = np.array(list(self._by_seed(problems, method, figure).values()))
-            mean = lambda sample: float(sample.mean())
-            self._estimates[key] = bootstrap(mean, means) if len(means) else None
+            self._estimates[key] = bootstrap_mean(means) if len(means) else None
         return self._estimates[key]
 
     @cached_property

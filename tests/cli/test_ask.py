@@ -167,7 +167,10 @@ def test_a_reward_is_read_as_answers_say_and_saved_so(files: Path, tmp_path: Pat
     assert learnt.with_answers([]).reading == learnt.readings.options.default
 
 
-def test_a_value_fitted_to_a_reading_guides_in_the_rewards_place() -> None:
+def test_a_value_fitted_to_a_reading_guides_in_the_rewards_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trailward.rewards.value._STEPS_ALONE", 400)
     ends = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 1.0))
     play = Dataset([episode for end in ends for episode in resting(*end).episodes])
     diffuser = tiny_diffuser(SPEC)

@@ -22,6 +22,8 @@ from trailward.rewards import AdditiveSettings, MLPSettings
 from trailward.rewards.avoided import Avoided, WayRound
 from trailward.rewards.pace import Pace
 
+pytestmark = pytest.mark.usefixtures("rough_values")
+
 SPEC = PlanSpec(horizon=5, stride=2, observation_dim=2, action_dim=2)
 SAMPLING = SamplingConfig(num_steps=3, stop_step=0, scale=0.1)
 CONFIG = LearningConfig(

@@ -81,7 +81,10 @@ def test_nothing_is_avoided_by_those_who_never_rest() -> None:
     assert avoided_in(play(count=5)) is None
 
 
-def test_the_reward_has_a_dip_there_and_the_value_leads_round() -> None:
+def test_the_reward_has_a_dip_there_and_the_value_leads_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trailward.rewards.value._STEPS_ALONE", 500)
     shown = demonstrations(the_long_way=True)
     readings = read_from(shown)
     avoided = find_avoided(readings, IDENTITY, Windows(play(), SPEC), shown)

@@ -13,7 +13,7 @@ from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import Environment
-from trailward.judging.statistics import bootstrap
+from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.learnt_reward import LearntReward
 from trailward.randomness import seeds
 
@@ -80,8 +80,5 @@ class RollOuts:
         with contextlib.suppress(DataError):
             shown = [task.step_rewards(each).sum() for each in demonstrations]
             returns["demonstrations"] = np.array(shown)
-        figures = {
-            who: asdict(bootstrap(lambda r: float(r.mean()), found))
-            for who, found in returns.items()
-        }
+        figures = {who: asdict(bootstrap_mean(found)) for who, found in returns.items()}
         return {"environment": self.environment.name, "task": task.name, "return": figures}

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from trailward.acting.planner import Planner, Policy
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.judging.statistics import Estimate, bootstrap
+from trailward.judging.statistics import Estimate, bootstrap, bootstrap_mean
 from trailward.typing import Observations
 
 
@@ -72,7 +72,7 @@ def judge_behaviour(
     if not np.isclose(ends[0].mean(), ends[1].mean()):
         fraction = asdict(return_fraction(returns["learnt"], *ends))
     figures = {
-        "return": {k: asdict(bootstrap(lambda r: float(r.mean()), v)) for k, v in returns.items()},
+        "return": {k: asdict(bootstrap_mean(v)) for k, v in returns.items()},
         "return_fraction": fraction,
         "rollout_seconds": seconds,
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 _RESAMPLES = 2000
 
@@ -34,13 +34,26 @@ def bootstrap(
     Raises:
         ValueError: if there are no samples.
     """
-    if len(samples) == 0:
-        raise ValueError("no samples to estimate from")
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, len(samples), (_RESAMPLES, len(samples)))
-    values = [statistic(samples[draw]) for draw in draws]
+    values = [statistic(samples[draw]) for draw in _draws(len(samples), seed)]
     low, high = np.nanquantile(values, [0.025, 0.975])
     return Estimate(float(statistic(samples)), float(low), float(high), len(samples))
+
+
+def bootstrap_mean(samples: Float[np.ndarray, "sample"], *, seed: int = 0) -> Estimate:
+    """The mean of samples with its bootstrap interval, as of :func:`bootstrap`, but faster.
+
+    Raises:
+        ValueError: if there are no samples.
+    """
+    draws = _draws(len(samples), seed)
+    low, high = np.nanquantile(samples[draws].mean(1), [0.025, 0.975])
+    return Estimate(float(samples.mean()), float(low), float(high), len(samples))
+
+
+def _draws(count: int, seed: int) -> Int[np.ndarray, "resample sample"]:
+    if not count:
+        raise ValueError("no samples to estimate from")
+    return np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
 
 
 def pearson(pairs: Float[np.ndarray, "sample 2"]) -> float:
