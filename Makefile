@@ -27,9 +27,8 @@ test-slow: .venv/.dev     ## the tests that take minutes
 check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python benchmarks/audit.py & $(BIN)/pyright --threads $(JOBS) && wait $$!
 
 sbom: .venv/.dev           ## what is installed, with versions and licences, in CycloneDX form
 	mkdir -p dist

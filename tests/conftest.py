@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 
 import jaxtyping
 import pytest
@@ -13,7 +13,7 @@ import tiny
 from trailward.data.dataset import Dataset
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
-from trailward.rewards.value import ValueConfig
+from trailward.rewards import value
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
@@ -56,9 +56,13 @@ def action_diffuser(action_spec: PlanSpec) -> Diffuser:
 @pytest.fixture
 def rough_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values are fitted in few steps, where it does not matter how well."""
-    monkeypatch.setattr("trailward.rewards.value._STEPS_ALONE", 1)
+    regress = value._regress
     monkeypatch.setattr(
-        "trailward.learning.problem.ValueConfig", partial(ValueConfig, num_steps=60)
+        value,
+        "_regress",
+        lambda fitted, states, targets, config: regress(
+            fitted, states, targets, replace(config, num_steps=60)
+        ),
     )
 
 

@@ -159,6 +159,7 @@ def run(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("rough_values")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_benchmark_prints_its_figures(
     check: Callable[[Figures], None], run: Callable[..., Figures], tmp_path: Path

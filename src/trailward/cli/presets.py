@@ -64,7 +64,12 @@ class Settings:
             learning=replace(
                 self.learning,
                 num_steps=2,
-                selection=replace(self.learning.selection, evaluate_every=1),
+                selection=replace(
+                    self.learning.selection,
+                    evaluate_every=1,
+                    scale_factors=self.learning.selection.scale_factors[:2],
+                    stop_steps=self.learning.selection.stop_steps[:1],
+                ),
                 expert=replace(self.learning.expert, num_steps=2),
                 fine_tuning=replace(
                     self.learning.fine_tuning,
@@ -74,7 +79,7 @@ class Settings:
             evaluation=replace(
                 self.evaluation,
                 num_episodes=2,
-                episode_steps=min(300, self.evaluation.episode_steps),
+                episode_steps=min(60, self.evaluation.episode_steps),
                 num_plans=8,
                 num_windows=1000,
             ),
