@@ -79,7 +79,7 @@ class Settings:
             evaluation=replace(
                 self.evaluation,
                 num_episodes=2,
-                episode_steps=min(60, self.evaluation.episode_steps),
+                episode_steps=min(300, self.evaluation.episode_steps),
                 num_plans=8,
                 num_windows=1000,
             ),
