@@ -28,7 +28,7 @@ check: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/python benchmarks/audit.py & $(BIN)/pyright --threads $(JOBS) && wait $$!
+	$(BIN)/python benchmarks/audit.py & $(BIN)/pyright && wait $$!
 
 sbom: .venv/.dev           ## what is installed, with versions and licences, in CycloneDX form
 	mkdir -p dist
