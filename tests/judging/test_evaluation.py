@@ -16,7 +16,7 @@ from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import dynamics_error, plan_observations, windows_of
 from trailward.judging.erc import episode_return_correlation
 from trailward.judging.evaluate import check_long_enough
-from trailward.judging.statistics import bootstrap
+from trailward.judging.statistics import bootstrap, bootstrap_mean
 
 TRUE = np.random.default_rng(0).standard_normal(40)
 LEARNT = 0.5 * TRUE + np.random.default_rng(1).standard_normal(40)
@@ -48,6 +48,7 @@ def test_intervals_contain_the_value_and_repeat_with_the_seed() -> None:
 def test_the_bootstrap_interval_of_a_mean_is_that_of_the_central_limit_theorem() -> None:
     samples = np.random.default_rng(0).standard_normal(500)
     estimate = bootstrap(np.mean, samples)
+    assert bootstrap_mean(samples) == estimate
     error = samples.std() / 500**0.5
     assert estimate.low == pytest.approx(samples.mean() - 1.96 * error, abs=0.2 * error)
     assert estimate.high == pytest.approx(samples.mean() + 1.96 * error, abs=0.2 * error)
@@ -64,6 +65,8 @@ def test_experiments_with_different_seeds_share_no_start() -> None:
 def test_no_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="no samples"):
         bootstrap(np.mean, np.zeros(0))
+    with pytest.raises(ValueError, match="no samples"):
+        bootstrap_mean(np.zeros(0))
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -3.0])

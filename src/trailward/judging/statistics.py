@@ -42,6 +42,10 @@ def bootstrap(
 def bootstrap_mean(samples: Float[np.ndarray, "sample"], *, seed: int = 0) -> Estimate:
     """The mean of samples with its bootstrap interval, as of :func:`bootstrap`, but faster.
 
+    Args:
+        samples: one figure each; the estimate has their unit.
+        seed: of the resamples.
+
     Raises:
         ValueError: if there are no samples.
     """

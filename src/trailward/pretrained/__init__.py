@@ -1,4 +1,14 @@
-"""Models that come with the package: small safetensors made by commands of this project."""
+"""Models that come with the package, so that nobody has to train for an hour before a first plan.
+
+Each folder's ``config.json`` holds the command, the seed and the versions it was made with.
+
+- ``umaze``, ``large``: diffusers of the mazes' play data, of the presets of these names, the demo
+  and the page (``make pretrained``);
+- ``halfcheetah_mixture``, ``halfcheetah_play``: diffusers of roll-outs with the demonstrator's and
+  without them, of the preset ``halfcheetah`` and of both regimes without a demonstrator in play
+  (``make pretrained-halfcheetah``);
+- ``halfcheetah_policies``: the policies those roll-outs are by (``make pretrained-policies``).
+"""
 
 import json
 from importlib.resources import files
