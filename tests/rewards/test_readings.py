@@ -168,7 +168,7 @@ def test_there_is_no_place_where_demonstrators_rest_at_several() -> None:
     shown = [*demonstrations(INSIDE).episodes, *demonstrations((-2.0, 2.0)).episodes]
     readings = find_readings(Slope(SPEC), IDENTITY, Windows(play(), SPEC), Dataset(shown))
     assert readings.options.notes == (
-        "there is no reading of a place: demonstrators come to rest at several",
+        "there is no reading of a place: demonstrators come to rest at several places",
     )
 
 

@@ -1,8 +1,9 @@
 """From a learnt reward to a planner that acts: a diffuser that is fine-tuned.
 
 It is trained further on the demonstrations. Whether the reward helps it beside them is tried: by
-choosing among its plans, or by what play data it is trained on as well. A window of play data is
-worth its *advantage*: the reward that it leads to, and the value of where it ends, above the value
+choosing among its plans, or by what play data it is trained on as well. That can be the episodes
+that the reward ranks with the demonstrations, where others have done the same; or windows by their
+*advantage*: the reward that it leads to, and the value of where it ends, above the value
 of where it begins. The value is that of the play data's own behaviour, fitted to the reward by
 regression; windows are drawn by their advantage (as in advantage-weighted regression, Peng et al.
 2019, arXiv 1910.00177). So what demonstrations never met, such as how to come back from a state
@@ -40,21 +41,29 @@ class Way:
     """A way to get a planner from a reward.
 
     Attributes:
-        demonstration_share: of what the diffuser is fine-tuned on; the rest are play windows, drawn
-            by their advantage under the reward.
+        demonstration_share: of what the diffuser is fine-tuned on; the rest are play windows.
         num_candidates: plans of which the one of highest reward is followed.
         words: what it is, in words.
+        of_episodes: whether play windows are drawn by the reward of their whole episode, and not
+            by their advantage.
     """
 
     demonstration_share: float
     num_candidates: int
     words: str
+    of_episodes: bool = False
 
 
 WAYS = {
     "imitate": Way(1.0, 1, "on the demonstrations alone"),
     "choose": Way(1.0, 8, "on the demonstrations alone, choosing among 8 plans by the reward"),
-    "improve": Way(0.75, 1, "on demonstrations, and on play data that the reward likes"),
+    "improve": Way(0.75, 1, "on demonstrations, and on play data that leads to reward"),
+    "alike": Way(
+        0.25,
+        1,
+        "on demonstrations, and on play episodes that the reward ranks with them",
+        of_episodes=True,
+    ),
 }
 """What is tried."""
 
@@ -82,7 +91,8 @@ def fine_tuned(
     a_step = training["seconds"] / training["losses"][-1][0]
     most = min(_MOST_STEPS, choices.most_steps)
     a_step *= _BATCH_SIZE / OF_ACTIONS["batch_size"]
-    wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + 2 * _OF_TRIAL)
+    num_trials = len({(way.demonstration_share, way.of_episodes) for way in WAYS.values()})
+    wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + num_trials * _OF_TRIAL)
     count = min(most, max(_LEAST_STEPS, int(wanted)))
     way, errors = choices.way, {}
     if not way:
@@ -116,10 +126,10 @@ def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
     episodes = [prepared.recordings.dataset.episodes[track] for track in held]
     errors, made = {}, {}
     for name, way in WAYS.items():
-        share = way.demonstration_share
-        if share not in made:
-            made[share] = tuned_reward(fitted, reward, kept, way, num_steps)
-        planned = replace(made[share], planning=_planning(way))
+        key = (way.demonstration_share, way.of_episodes)
+        if key not in made:
+            made[key] = tuned_reward(fitted, reward, kept, way, num_steps)
+        planned = replace(made[key], planning=_planning(way))
         errors[name] = action_error(planned, prepared.diffuser, episodes)
     return errors
 
@@ -167,8 +177,8 @@ def tuned_reward(
     prepared = fitted.prepared
     recordings, diffuser = prepared.recordings, prepared.diffuser
     play = recordings.dataset.pick(fitted.others)
-    chances = np.ones(len(Windows(play, diffuser.spec)))
-    if way.demonstration_share < 1:
+    chances = None if way.of_episodes else np.ones(len(Windows(play, diffuser.spec)))
+    if way.demonstration_share < 1 and not way.of_episodes:
         judged = Judged.of(play, reward, reach=max(1, diffuser.spec.horizon - 1))
         chances = chances_of(judged.advantages(Windows(play, diffuser.spec)))
     config = FineTuningConfig(

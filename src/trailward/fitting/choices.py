@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from trailward.data.dataset import Dataset, check_time_steps
-from trailward.data.entries import entry_names
+from trailward.data.entries import entry_names, rates_of_change
+from trailward.data.episode import DataError
+from trailward.data.resting import resting_place, usual_changes
 from trailward.data.unmoved import unmoved_entries
 
 _ANIMALS = ("animal", "animal_id", "individual", "individual-local-identifier", "subject", "file")
@@ -23,6 +25,22 @@ _ACTING: dict[str, Any] = {
 }
 """Of recordings with actions."""
 
+GUIDE = "guide"
+"""The way of those who come to rest: plans are guided."""
+
+_GUIDED: dict[str, Any] = {
+    "way": GUIDE,
+    "horizon": 16,
+    "network": "transformer",
+    "width": 64,
+    "depth": 2,
+    "most_steps": 25_600,
+    "num_plans": 3,
+}
+"""Of recordings with actions, whose demonstrators come to rest at one place."""
+
+_GUIDED_SHARE = 0.4
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -37,7 +55,10 @@ class Choices:
         hold_ends: whether who has left is held where they left.
         with_actions: whether plans hold the actions too, so that they can be acted by.
         unmoved: entries that nobody moves, by number: neither guided nor rewarded.
-        way: how the diffuser is fine-tuned (:data:`trailward.fitting.acting.WAYS`); tried if empty.
+        features: entries that the reward sees, by number; all if there are none.
+        way: how a planner is made: ``guide``, by a diffuser of observations that the reward guides,
+            or how a diffuser with actions is fine-tuned (:data:`trailward.fitting.acting.WAYS`);
+            these are tried if empty.
         network: of the denoiser.
         width: of the denoiser.
         depth: of the denoiser.
@@ -62,6 +83,7 @@ class Choices:
     hold_ends: bool
     with_actions: bool = False
     unmoved: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()
     way: str = ""
     network: str = "transformer"
     width: int = _WIDTH
@@ -95,6 +117,7 @@ def choose(
 
     Raises:
         DataError: if the two were recorded at different rates.
+            Or a way to plan is named, and no actions were recorded.
         ValueError: if there is no such choice.
     """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -106,28 +129,59 @@ def choose(
     if "time_step" not in given:
         both = {"the demonstrations": demonstrations.provenance, "the play data": play.provenance}
         check_time_steps(both)
-    lengths = np.array([len(episode) + 1 for episode in demonstrations.episodes])
-    span = _SHARE * float(np.median(lengths))
     recorded_only = play.action_dim == 0
-    horizon = given.get("horizon", _HORIZON)
     found: dict[str, Any] = {
         "time_step": step,
         "time_unit": unit,
-        "horizon": horizon,
-        "stride": max(1, round(span / max(horizon - 1, 1))),
+        "horizon": _HORIZON,
         "add_rates": recorded_only,
         "hold_ends": recorded_only,
         "animal": next((n for n in _ANIMALS if n in demonstrations.attributes), None),
     }
     if not recorded_only:
-        found |= _ACTING
-        if "unmoved" not in given:
-            unmoved = unmoved_entries(play)
-            found["unmoved"] = unmoved if len(unmoved) < play.observation_dim else ()
+        unmoved = unmoved_entries(play)
+        found["unmoved"] = unmoved if len(unmoved) < play.observation_dim else ()
+        found |= _of_acting(play, demonstrations, given)
+    elif "way" in given:
+        msg = f"way is '{given['way']}', but no actions were recorded, so there is nothing to plan"
+        raise DataError(msg, place="play", value="no actions", remedy="leave the way out")
+    else:
+        found["stride"] = _stride(demonstrations, _SHARE, given.get("horizon", _HORIZON))
     choices = Choices(**found | given)
     if choices.weigh_by not in ("track", "time"):
         raise ValueError(f"weigh_by is '{choices.weigh_by}'; it can be 'track' or 'time'")
-    return choices, _sentences(choices, play, demonstrations, lengths, set(given))
+    return choices, _sentences(choices, play, demonstrations, set(given))
+
+
+def _of_acting(
+    play: Dataset, demonstrations: Dataset, given: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Choices for recordings with actions: guided plans to where demonstrators come to rest.
+
+    Where they do not, short plans that hold the actions.
+    """
+    places = [entry for entry, of in enumerate(rates_of_change(play)) if of is None]
+    horizon = given.get("horizon", _GUIDED["horizon"])
+    stride = given.get("stride", _stride(demonstrations, _GUIDED_SHARE, horizon))
+    if not given.get("way"):
+        played, shown = (
+            [episode.observations[:, places] for episode in data.episodes]
+            for data in (play, demonstrations)
+        )
+        if resting_place(shown, usual_changes(played, stride), stride)[0] is None:
+            return _ACTING
+    elif given["way"] != GUIDE:
+        return _ACTING
+    return _GUIDED | {"features": tuple(places), "stride": stride}
+
+
+def _stride(demonstrations: Dataset, share: float, horizon: int) -> int:
+    """The rows of a plan step, for plans that reach over a share of the median demonstration."""
+    return max(1, round(share * _median_length(demonstrations) / max(horizon - 1, 1)))
+
+
+def _median_length(demonstrations: Dataset) -> float:
+    return float(np.median([len(episode) + 1 for episode in demonstrations.episodes]))
 
 
 def time_step(dataset: Dataset) -> tuple[float, str]:
@@ -139,11 +193,10 @@ def _sentences(
     choices: Choices,
     play: Dataset,
     demonstrations: Dataset,
-    lengths: np.ndarray,
     given: set[str],
 ) -> list[str]:
     unit, count = choices.time_unit, len(demonstrations.episodes)
-    median = float(np.median(lengths)) * choices.time_step
+    median = _median_length(demonstrations) * choices.time_step
     chosen = play.action_dim == 0 and "stride" not in given
     told = [
         f"There are {len(play.episodes)} tracks and {count} demonstrations; a demonstration lasts "
@@ -182,6 +235,12 @@ def _sentences_on_acting(choices: Choices, play: Dataset) -> list[str]:
         told.append(
             "Actions were recorded, so plans hold them: the diffuser will be fine-tuned, and can "
             "then act."
+        )
+    if choices.way == GUIDE:
+        told.append(
+            "Demonstrators come to rest at one place, so the planner will head for it: the reward "
+            "is of places, plans are of observations, guided by it, and the actions that follow "
+            "them are found by an inverse-dynamics model. If that is wrong, say --way imitate."
         )
     if play.columns.choices:
         told.append(

@@ -26,7 +26,7 @@ from trailward.data.plan import PlanSpec
 from trailward.data.tracks import TrackRows, hold_ends, rate_entries, with_rates
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import Batches, TrainingConfig, train_diffuser
-from trailward.fitting.choices import Choices, choose
+from trailward.fitting.choices import GUIDE, Choices, choose
 from trailward.fitting.plausibility import compare_movement, warnings_of
 from trailward.fitting.roll_outs import RollOuts
 from trailward.judging.cross_validation import (
@@ -71,7 +71,7 @@ STAGES = "stages.json"
 OF_ACTIONS: dict[str, Any] = {"batch_size": 256, "optimizer": "adam", "action_weight": 5.0}
 """Settings of training where plans hold actions."""
 
-_FIRST_STEPS, _WORTH, _OF_TIME = 400, 0.03, 0.45
+_FIRST_STEPS, _WORTH, _OF_TIME, _OF_TIME_ALONE, _LEAST_GROWTH = 400, 0.03, 0.45, 0.6, 1.3
 _HELD_OUT, _MOST_HELD, _NUM_JUDGED = 0.1, 30, 512
 _BETTER, _ODD = 0.03, 0.5
 
@@ -240,7 +240,7 @@ def prepare(
         recordings: what is learnt from and judged.
         choices: how.
         folder: gets the diffuser and its checkpoint; run again, training goes on.
-        minutes: training stops when it has taken 45% of them.
+        minutes: training stops when it has taken 45% of them, or 60% if there is no fine-tuning.
         walls: that plans may not cross.
         say: told what happens.
         watch: shows how far training and planning are.
@@ -250,7 +250,7 @@ def prepare(
         reach = (choices.horizon - 1) * choices.stride
         longer = hold_ends(longer, reach, rate_entries(longer))
     learnt_from = longer.pick(range(recordings.num_known))
-    seconds = minutes * 60 * _OF_TIME
+    seconds = minutes * 60 * (_OF_TIME_ALONE if choices.way == GUIDE else _OF_TIME)
     diffuser, trained = _train(learnt_from, choices, folder, seconds, say, watch)
     rows = TrackRows.of(recordings.dataset, num_known=recordings.num_known, most=choices.most_rows)
     normalizer = diffuser.observation_normalizer
@@ -259,6 +259,7 @@ def prepare(
         normalizer.scale.double().numpy(),
         num_directions=choices.num_directions,
         generator=numpy_generator(choices.seed, "fit: features"),
+        seen=choices.features,
         unmoved=choices.unmoved,
     )
     began = time.monotonic()
@@ -291,7 +292,10 @@ def _train(
     say: Say,
     watch: Watch,
 ) -> tuple[Diffuser, dict[str, Any]]:
-    """Train in stages that double, until held-out windows are denoised no better, or time is up."""
+    """Train in stages that double, until held-out windows are denoised no better, or time is up.
+
+    The last stage has as many steps as time is left for.
+    """
     count = len(learnt_from.episodes)
     num_held = min(_MOST_HELD, math.ceil(_HELD_OUT * count)) if count >= 10 else 0
     order = numpy_generator(choices.seed, "fit: held out").permutation(count)
@@ -308,10 +312,13 @@ def _train(
     )
     stages = Path(folder) / STAGES
     before, losses = _stages(stages)
-    began = time.monotonic()
+    began, spent = time.monotonic(), before["seconds"]
     while True:
-        steps = min(_FIRST_STEPS * 2 ** len(losses), choices.most_steps)
-        steps = losses[-1][0] if before["why"] else steps
+        steps = _FIRST_STEPS
+        if losses:
+            growth = 1 if before["why"] else min(2, seconds / max(spent, 1e-6))
+            steps = round(growth * losses[-1][0])
+        steps = min(steps, choices.most_steps)
         config = TrainingConfig(
             num_steps=steps,
             num_warmup=50,
@@ -338,7 +345,8 @@ def _train(
         losses.append((steps, _held_out_loss(diffuser, parts[1], config)))
         spent = before["seconds"] + time.monotonic() - began
         say(f"{steps} gradient steps, {spent:.0f} s: held-out denoising loss {losses[-1][1]:.4f}")
-        why = _why_stop(losses, steps >= choices.most_steps, 2 * spent > seconds)
+        no_time = _LEAST_GROWTH * spent > seconds
+        why = _why_stop(losses, steps >= choices.most_steps, no_time)
         found = {"losses": losses, "seconds": spent, "why": why}
         write_json(stages, found)
         if why:
@@ -420,7 +428,7 @@ class Fitted:
         kept: the reading to use: the learnt one, unless a naive one does better.
         reward: the learnt reward, to be saved and planned with.
         weights: of its features.
-        planning: how the diffuser was fine-tuned; None without actions.
+        planning: how the planner was made; None without actions.
         roll_outs: returns in an environment; None if there was none.
     """
 
@@ -504,11 +512,13 @@ def learnt_reward(
 ) -> LearntReward:
     """The reward as a model: an additive one without hidden layers, linear in its features."""
     choices, diffuser, features = prepared.choices, prepared.diffuser, prepared.features
+    seen = choices.features or tuple(range(len(features.shift)))
     settings = AdditiveSettings(
+        features=choices.features or None,
         hidden=(),
         unmoved=choices.unmoved,
         num_local=features.directions.shape[1],
-        local_frequency=float(2 / math.sqrt(len(features.shift))),
+        local_frequency=float(2 / math.sqrt(len(seen))),
     )
     model = AdditiveReward(diffuser.spec, settings)
     scale = 1 / math.sqrt(features.directions.shape[1])
@@ -516,7 +526,7 @@ def learnt_reward(
         for parameter in model.parameters():
             parameter.zero_()
         local: Any = model.local
-        local[0].directions.copy_(torch.as_tensor(features.directions))
+        local[0].directions.copy_(torch.as_tensor(features.directions[list(seen)]))
         linear = next(each for each in local[1].modules() if isinstance(each, torch.nn.Linear))
         linear.weight.copy_(torch.as_tensor(scale * weights)[None])
     episodes = prepared.recordings.dataset.episodes
@@ -579,6 +589,7 @@ def fit(
     """
     from trailward.fitting.acting import fine_tuned
     from trailward.fitting.groups import fit_groups, write_groups
+    from trailward.fitting.guiding import guided
     from trailward.fitting.outputs import write_outputs
 
     folder = Path(folder)
@@ -596,7 +607,10 @@ def fit(
     )
     say("judging: the demonstrations are left out in turn, by every reading")
     fitted = judge_demonstrations(prepared)
-    if choices.with_actions:
+    if choices.way == GUIDE:
+        learnt, seconds = folder / "learning", 60 * minutes
+        fitted = guided(fitted, learnt, seconds=seconds, say=say, watch=watch)
+    elif choices.with_actions:
         fitted = fine_tuned(fitted, folder / "fine-tuning", seconds=60 * minutes, say=say)
     if roll_outs is not None:
         say(f"roll-outs in {roll_outs.environment.name}")

@@ -151,6 +151,12 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
             f"the learnt reward, so above someone unlike them with a chance of {_said(found)}."
         )
     told.append(f"The reading to use is '{fitted.kept}'.")
+    if fitted.planning is not None and "reading" in fitted.planning:
+        told.append(
+            "The reward that is saved and plans was learnt through guided plans and is read as "
+            f"'{fitted.planning['reading']}'; ranks and the map are of the log-ratio. By the mean "
+            f"of a track, the two correlate by {fitted.planning['agreement']:.2f} on play data."
+        )
     if fitted.roll_outs is not None:
         told.append(_roll_out_words(fitted.roll_outs))
     if drawn is not None:
@@ -313,6 +319,12 @@ def methods_paragraph(fitted: Fitted, drawn: RewardMap | None) -> str:
             "may be alike without being named; with their share estimated from the ranks, an "
             "unseen one ranks above someone unlike it with a chance of "
             f"{_said(each[fitted.learnt])} (95% credible interval). "
+        )
+    if fitted.planning is not None and "reading" in fitted.planning:
+        text += (
+            "For planning, a reward of places was learnt through guided plans of that model "
+            f"({fitted.planning['num_steps']} gradient steps) and read as "
+            f"'{fitted.planning['reading']}'. "
         )
     if drawn is not None:
         text += (

@@ -43,6 +43,7 @@ class RandomFeatures:
         num_directions: int,
         generator: np.random.Generator,
         frequency: float | None = None,
+        seen: Sequence[int] = (),
         unmoved: Sequence[int] = (),
     ) -> "RandomFeatures":
         """Features of a kernel of half the typical distance of two rows, or of 1 / frequency.
@@ -53,11 +54,13 @@ class RandomFeatures:
             num_directions: half as many as features.
             generator: of the directions.
             frequency: radians a deviation; 2 over the root of the number of entries if None.
+            seen: entries that the features see; all if none is named.
             unmoved: entries that nobody moves; as many directions again see these alone.
         """
-        count = len(shift)
-        width = 2 / np.sqrt(count) if frequency is None else frequency
-        directions = width * generator.standard_normal((count, num_directions))
+        known = list(seen or range(len(shift)))
+        width = 2 / np.sqrt(len(known)) if frequency is None else frequency
+        directions = np.zeros((len(shift), num_directions))
+        directions[known] = width * generator.standard_normal((len(known), num_directions))
         if not unmoved:
             return cls(directions, np.asarray(shift), np.asarray(scale))
         alone, known = np.zeros_like(directions), list(unmoved)

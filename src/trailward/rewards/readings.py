@@ -34,6 +34,7 @@ from torch import Tensor
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.data.resting import resting_place
 from trailward.randomness import generator
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings, from_config
 from trailward.typing import Past, Plans, Scalar, Stages, StagesOfSteps, StepRewards
@@ -44,7 +45,6 @@ RADII = tuple(2.0 ** (half / 2) for half in range(-3, 4))
 _USUAL_PLACE = "place:1"
 
 _TOP, _FAST, _DEPTH = 0.999, 0.9, 0.02
-_STILL, _MOST = 0.25, 0.8
 _NUM_WINDOWS, _NUM_DIRECTIONS, _AT_ONCE = 4000, 512, 2000
 
 
@@ -369,26 +369,17 @@ def _resting_place(
     """Where demonstrators come to rest, model space; or None and the reason."""
     if base.num_stages > 1:
         return None, "there is no reading of a place: this reward remembers what came before"
-    seen, rests = _places(base), []
+    seen = _places(base)
     if not len(seen):
         return None, "there is no reading of a place: this reward sees actions alone"
-    scale, shift = normalizer.scale[seen], normalizer.shift[seen]
-    for episode in demonstrations.episodes:
-        path = torch.as_tensor(episode.observations, dtype=torch.float64)[:, seen.cpu()]
-        path = ((path - shift.cpu()) / scale.cpu()).float().to(unit)
-        last = path[-(spec.stride + 1) :]
-        moved = ((last - last[-1]) / unit).square().sum(-1).sqrt().max()
-        if len(last) > spec.stride and moved <= _STILL:
-            rests.append(last[-1])
-    count = len(demonstrations.episodes)
-    if len(rests) < _MOST * count:
-        return None, (
-            f"there is no reading of a place: {count - len(rests)} of {count} demonstrations still "
-            "move at their end"
-        )
-    ends = torch.stack(rests)
-    place = ends.median(0).values
-    together = ((ends - place) / unit).square().sum(-1).sqrt() <= 1
-    if together.float().sum() < _MOST * len(rests):
-        return None, "there is no reading of a place: demonstrators come to rest at several"
-    return place, ""
+    entries = seen.cpu().numpy()
+    shift, scale = (
+        each[seen].double().cpu().numpy() for each in (normalizer.shift, normalizer.scale)
+    )
+    paths = [
+        (episode.observations[:, entries] - shift) / scale for episode in demonstrations.episodes
+    ]
+    place, why = resting_place(paths, unit.double().cpu().numpy(), spec.stride)
+    if place is None:
+        return None, f"there is no reading of a place: {why}"
+    return torch.as_tensor(place).to(unit), ""

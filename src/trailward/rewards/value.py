@@ -39,7 +39,7 @@ from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps
 
 _UNREACHED = -1e6
 _PULL_ALONE, _STEPS_ALONE = 4.0, 2000
-_AT_ONCE = 20_000
+_AT_ONCE, _WINDOWS_A_NODE, _FEWEST_NODES = 20_000, 16, 300
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class ValueConfig:
 
     Attributes:
         num_windows: play windows whose plan steps are the graph's edges.
-        num_prototypes: observations that are the graph's nodes.
+        num_prototypes: observations that are the graph's nodes, at most: no more than 300, or
+            a 16th of the windows if that is more, so that ways which cross meet in a node.
         width: width of the network's two hidden layers.
         num_frequencies: octaves of sines and cosines of each entry that the network sees.
         num_steps: gradient steps of the network.
@@ -218,11 +219,13 @@ def fit_value(
         stages = _stages(reward, plans)
     flat = play.spec.split(plans)[0].flatten(0, 1)
     order = torch.randperm(len(flat), generator=generator(config.seed, "value: prototypes"))
-    picks = order[: config.num_prototypes].to(flat.device)
+    count = min(config.num_prototypes, max(_FEWEST_NODES, len(play) // _WINDOWS_A_NODE))
+    picks = order[:count].to(flat.device)
     seen = reward.inputs[reward.inputs < play.spec.observation_dim]
     where = flat[:, seen] if len(seen) else flat
     nodes = nearest(where, where[picks]).reshape(rewards.shape[:2])
-    ways, count = nodes.unsqueeze(-1) + len(picks) * stages, len(picks)
+    count = len(picks)
+    ways = nodes.unsqueeze(-1) + count * stages
     paid = None if tolls is None else tolls(flat[picks].unsqueeze(0))[0].repeat(len(starts))
     values = graph_values(
         ways.movedim(-1, 0).flatten(0, 1),
