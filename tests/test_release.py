@@ -94,7 +94,8 @@ def test_the_wheel_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
             asked, cwd=tmp_path, env=clean, check=True, capture_output=True, text=True
         ).stdout
 
-    assert run("trailward", "--version") == f"trailward {PROJECT['version']}\n"
+    for command in (["trailward"], ["python", "-m", "trailward"]):
+        assert run(*command, "--version") == f"trailward {PROJECT['version']}\n"
     planned = json.loads(
         run("trailward", "plan", "--diffuser", "umaze", "--start", "1", "-1", "0", "0")
     )

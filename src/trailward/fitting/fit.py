@@ -319,15 +319,7 @@ def _train(
             growth = 1 if before["why"] else min(2, seconds / max(spent, 1e-6))
             steps = round(growth * losses[-1][0])
         steps = min(steps, choices.most_steps)
-        config = TrainingConfig(
-            num_steps=steps,
-            num_warmup=50,
-            learning_rate=1.5e-3,
-            normalizer="gaussian",
-            seed=choices.seed,
-            num_inverse_dynamics_steps=1000,
-            **(OF_ACTIONS if choices.with_actions else {}),
-        )
+        config = _training(choices, steps)
         network = DenoiserConfig(choices.network, width=choices.width, depth=choices.depth)
         with watch(f"training, stage {len(losses) + 1}", steps) as report:
             diffuser = train_diffuser(
@@ -352,6 +344,18 @@ def _train(
         if why:
             say(f"training stops: {why}")
             return diffuser, found | {"held_out": num_held}
+
+
+def _training(choices: Choices, num_steps: int) -> TrainingConfig:
+    return TrainingConfig(
+        num_steps=num_steps,
+        num_warmup=50,
+        learning_rate=1.5e-3,
+        normalizer="gaussian",
+        seed=choices.seed,
+        num_inverse_dynamics_steps=1000,
+        **(OF_ACTIONS if choices.with_actions else {}),
+    )
 
 
 def _stages(file: Path) -> tuple[dict[str, Any], list[tuple[int, float]]]:
@@ -587,9 +591,7 @@ def fit(
         DataError: if the data does not fit together, what is to be judged was learnt from, or
             nothing can act in the environment, since no actions were recorded.
     """
-    from trailward.fitting.acting import fine_tuned
     from trailward.fitting.groups import fit_groups, write_groups
-    from trailward.fitting.guiding import guided
     from trailward.fitting.outputs import write_outputs
 
     folder = Path(folder)
@@ -607,11 +609,7 @@ def fit(
     )
     say("judging: the demonstrations are left out in turn, by every reading")
     fitted = judge_demonstrations(prepared)
-    if choices.way == GUIDE:
-        learnt, seconds = folder / "learning", 60 * minutes
-        fitted = guided(fitted, learnt, seconds=seconds, say=say, watch=watch)
-    elif choices.with_actions:
-        fitted = fine_tuned(fitted, folder / "fine-tuning", seconds=60 * minutes, say=say)
+    fitted = _with_planner(fitted, folder, seconds=60 * minutes, say=say, watch=watch)
     if roll_outs is not None:
         say(f"roll-outs in {roll_outs.environment.name}")
         episodes = [recordings.dataset.episodes[track] for track in fitted.shown]
@@ -622,6 +620,21 @@ def fit(
     if choices.group_by is not None:
         of_groups = write_groups(fit_groups(fitted), folder, **shown)
     write_outputs(fitted, folder, told, of_groups=of_groups, **shown)
+    return fitted
+
+
+def _with_planner(
+    fitted: Fitted, folder: Path, *, seconds: float, say: Say, watch: Watch
+) -> Fitted:
+    """The same with a reward that plans, if actions were recorded."""
+    from trailward.fitting.acting import fine_tuned
+    from trailward.fitting.guiding import guided
+
+    if fitted.prepared.choices.way == GUIDE:
+        learning = folder / "learning"
+        return guided(fitted, learning, seconds=seconds, say=say, watch=watch)
+    if fitted.prepared.choices.with_actions:
+        return fine_tuned(fitted, folder / "fine-tuning", seconds=seconds, say=say)
     return fitted
 
 
