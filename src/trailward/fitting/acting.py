@@ -46,12 +46,16 @@ class Way:
         words: what it is, in words.
         of_episodes: whether play windows are drawn by the reward of their whole episode, and not
             by their advantage.
+        leeway: its error is multiplied by this much before it is compared. Errors are measured
+            where demonstrators went; who has learnt from whole episodes of others knows more
+            states than these.
     """
 
     demonstration_share: float
     num_candidates: int
     words: str
     of_episodes: bool = False
+    leeway: float = 1.0
 
 
 WAYS = {
@@ -63,6 +67,7 @@ WAYS = {
         1,
         "on demonstrations, and on play episodes that the reward ranks with them",
         of_episodes=True,
+        leeway=0.87,
     ),
 }
 """What is tried."""
@@ -97,7 +102,7 @@ def fine_tuned(
     way, errors = choices.way, {}
     if not way:
         errors = try_ways(fitted, num_steps=max(1, int(_OF_TRIAL * count)))
-        way = min(errors, key=lambda name: errors[name]) if errors else "imitate"
+        way = min(errors, key=lambda name: WAYS[name].leeway * errors[name], default="imitate")
         told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
         say(f"how far planned actions are from those of demonstrations left out: {told or '-'}")
     say(f"the diffuser is fine-tuned {WAYS[way].words}: {count} gradient steps")
