@@ -1,8 +1,10 @@
 """The figures on HalfCheetah: a table, then one JSON object as the last line.
 
-Three regimes: ``mixture`` (the play data holds a few episodes of the demonstrator among worse
-ones, unlabelled), ``in_support`` (demonstrations of the best policy that play has) and
-``out_of_support`` (of a policy better than all play data). For each, with five demonstrations and
+Four regimes: ``mixture`` (the play data holds a few episodes of the demonstrator among worse
+ones, unlabelled), ``in_support`` (demonstrations of the best policy that play has),
+``out_of_support`` (of a policy better than all play data) and ``glued`` (the mixture in pieces of
+100 to 300 steps that are glued at random into 20 recordings; fine-tuning judges windows by what
+follows). For each, with five demonstrations and
 with one, and for each seed: a reward learnt from the packaged diffuser, judged by returns over 10
 episodes and by ERC over whole episodes of play data that the diffuser has not seen; beside it
 behavioural cloning by the imitation library. Figures are means over seeds, with the 95% bootstrap
@@ -10,8 +12,9 @@ interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 fo
 ``erc_by_starts`` tells what it matters where plans start while learning. Everything it reads it
 made itself; a run that is interrupted goes on where it was (``--out``).
 
-    .venv/bin/python benchmarks/halfcheetah.py            # the full thing, about 70 minutes
-    .venv/bin/python benchmarks/halfcheetah.py --quick    # shows that it runs
+    .venv/bin/python benchmarks/halfcheetah.py                # the full thing, about 90 minutes
+    .venv/bin/python benchmarks/halfcheetah.py --only glued   # one regime
+    .venv/bin/python benchmarks/halfcheetah.py --quick        # shows that it runs
 """
 
 import json
@@ -26,12 +29,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import trailward as tw
 from trailward.acting.network_policy import ladder_of
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
 from trailward.cli.collect import Collect
 from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command
-from trailward.data.dataset import read_dataset
+from trailward.data.dataset import Dataset, read_dataset
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments.halfcheetah.environment import ENV_ID, make_env
 from trailward.environments.recipes import ROLL_OUTS
@@ -48,14 +53,19 @@ class Regime:
     play: str
     diffuser: str
     demonstrator: str
+    glued: bool = False
 
 
 REGIMES = {
     "mixture": Regime("mixture", "halfcheetah_mixture", "expert"),
     "in_support": Regime("play", "halfcheetah_play", "runner-up"),
     "out_of_support": Regime("play", "halfcheetah_play", "expert"),
+    "glued": Regime("mixture", "halfcheetah_mixture", "expert", glued=True),
 }
 NUM_DEMONSTRATIONS = (5, 1)
+_SHORTEST, _LONGEST, _NUM_GLUED = 100, 300, 20
+_OF_MIXED = {"discount": 0.95, "sharpness": 0.07}
+"""How fine-tuning weighs recordings that mix behaviours."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,8 @@ class Benchmark:
     """Folder of everything made; finished parts are kept."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each of demonstrations, learning and evaluation."""
+    only: tuple[str, ...] = ()
+    """Regimes, such as glued; all, and erc_by_starts, if none is named."""
     quick: bool = False
     """One seed, few steps."""
 
@@ -80,18 +92,20 @@ def main(benchmark: Benchmark) -> None:
     settings = PRESETS["halfcheetah"].quick() if benchmark.quick else PRESETS["halfcheetah"]
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
     ercs: dict[str, list[float]] = {}
+    names = benchmark.only or tuple(REGIMES)
     for seed in seeds:
         for count in NUM_DEMONSTRATIONS:
-            for name in REGIMES:
+            for name in names:
                 cells.setdefault((name, count), []).append(_cell(settings, name, count, seed, out))
-        for starts in STARTS:
+        for starts in () if benchmark.only else STARTS:
             ercs.setdefault(starts, []).append(_erc(settings, starts, seed, out))
     console.print(_table(cells))
     every = [cell for found in cells.values() for cell in found]
-    console.print("ERC distance in mixture by where plans start:", _intervals(ercs))
+    if ercs:
+        console.print("ERC distance in mixture by where plans start:", _intervals(ercs))
     result = {
-        **{name: _summary(cells[name, 5]) for name in REGIMES},
-        "one_demonstration": {name: _summary(cells[name, 1]) for name in REGIMES},
+        **{name: _summary(cells[name, 5]) for name in names},
+        "one_demonstration": {name: _summary(cells[name, 1]) for name in names},
         "erc_by_starts": _intervals(ercs),
         "learn_seconds": float(np.mean([cell["learn_seconds"] for cell in every])),
         "decision_ms_10_envs": float(np.mean([cell["decision_ms"] for cell in every])),
@@ -102,6 +116,9 @@ def main(benchmark: Benchmark) -> None:
 def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> dict[str, float]:
     """Learn and judge one reward, and clone; kept as JSON once done, anew if settings changed."""
     regime, folder = REGIMES[name], out / f"{name}-{count}-{seed}"
+    if regime.glued:
+        mixed = replace(settings.learning.fine_tuning, **_OF_MIXED)
+        settings = replace(settings, learning=replace(settings.learning, fine_tuning=mixed))
     kept, now = folder / "cell.json", _settings(settings, regime)
     if kept.exists():
         before = json.loads(kept.read_text(encoding="utf-8"))
@@ -115,7 +132,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
         str(demonstrations),
         regime.diffuser,
         reward,
-        play=str(play),
+        play=str(_glued(play, out) if regime.glued else play),
         objective=settings.objective,
         seed=seed,
     )
@@ -130,7 +147,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
     )
     judged = job.evaluation.with_seed(seed)
     found = replace(job, evaluation=judged).run(_silent)
-    epochs = 50 if settings.learning == PRESETS["halfcheetah"].learning else 1
+    epochs = 1 if settings.evaluation != PRESETS["halfcheetah"].evaluation else 50
     policy = clone(read_dataset(demonstrations), seed=seed, num_epochs=epochs)
     envs = [make_env(episode_steps=judged.episode_steps) for _ in range(judged.num_episodes)]
     cloned = rollout(envs, policy, seeds=judged.starts, num_steps=judged.episode_steps)
@@ -204,6 +221,27 @@ def _data(
         recipe = ROLL_OUTS[regime.demonstrator](**{"num_episodes": count})
         Collect(demonstrations, settings.environment, recipe, 1 + seed).run(_silent)
     return play, demonstrations
+
+
+def _glued(play: Path, out: Path) -> Path:
+    """The same steps as recordings that mix behaviours."""
+    folder = out / "glued-v0"
+    if folder.exists():
+        return folder
+    draw, pieces = np.random.default_rng(0), []
+    for episode in read_dataset(play).episodes:
+        first = 0
+        while first < len(episode):
+            last = min(first + int(draw.integers(_SHORTEST, _LONGEST + 1)), len(episode))
+            pieces.append((episode.observations[first:last], episode.actions[first:last]))
+            first = last
+    order = draw.permutation(len(pieces))
+    found = []
+    for numbers in np.array_split(order, min(_NUM_GLUED, len(order))):
+        observations, actions = (np.concatenate([pieces[n][k] for n in numbers]) for k in (0, 1))
+        found.append(Episode(observations, actions[:-1]))
+    tw.write_dataset(Dataset(found), folder)
+    return folder
 
 
 def _summary(cells: Sequence[dict[str, float]]) -> dict[str, Any]:

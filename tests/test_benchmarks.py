@@ -59,7 +59,7 @@ def ensemble(figures: Figures) -> None:
 
 
 def halfcheetah(figures: Figures) -> None:
-    for regime in ("mixture", "in_support", "out_of_support"):
+    for regime in ("mixture", "in_support", "out_of_support", "glued"):
         for found in (figures[regime], figures["one_demonstration"][regime]):
             assert found["demonstrator_return"] > 1000
             assert 0 <= found["erc"] <= 1
