@@ -97,6 +97,8 @@ def test_the_reward_that_is_saved_is_the_one_that_plans_and_agrees_with_the_map(
     assert (saved["way"], saved["reading"]) == (GUIDE, fitted.reward.reading)
     assert saved["agreement"] > 0.5
     assert any(f"is read as '{saved['reading']}'" in text for text in told)
+    assert (folder / "ways-to-read.png").stat().st_size > 10_000
+    assert "The reward that plans" in (folder / "report.html").read_text()
     loaded = LearntReward.load(folder / "reward")
     rows = np.concatenate([episode.observations for episode in PLAY.episodes])
     np.testing.assert_array_equal(loaded.step_rewards(rows), fitted.reward.step_rewards(rows))

@@ -22,7 +22,9 @@ from trailward.fitting.map import RewardMap, draw_map, find_place
 from trailward.judging.cross_validation import Chance
 from trailward.judging.naive import NEIGHBOURS, REGRESSION
 from trailward.judging.place_map import Walls
+from trailward.judging.readings import readings_arrays
 from trailward.report.page import html_page, html_picture, html_table, section
+from trailward.report.readings import readings_figure as ways_to_read_figure
 from trailward.running.files import write_arrays, write_figure, write_file, write_json
 
 _MOST_PATHS, _DPI = 150, 130
@@ -67,6 +69,11 @@ def write_outputs(
     figures = figures_of(fitted, drawn)
     write_json(folder / "fit.json", figures)
     pictures = {"readings": readings_figure(fitted)}
+    if fitted.planning is not None and fitted.reward.family is not None:
+        data = fitted.prepared.recordings.dataset
+        play, shown = data.pick(fitted.others), data.pick(fitted.shown)
+        arrays = readings_arrays(fitted.reward, play, shown)
+        pictures["ways-to-read"] = ways_to_read_figure(arrays)
     if drawn is not None and entries is not None:
         write_map(drawn, folder)
         pictures["map"] = map_figure(fitted, drawn, entries, walls=walls, y_down=y_down)
@@ -351,6 +358,11 @@ def _page(
             "The cross marks where the reward is highest; the ring holds 95% of the peaks that "
             "resamples of the demonstrations give. Blank: nobody was there.",
         ),
+        "ways-to-read": (
+            "The reward that plans",
+            "It was learnt through guided plans. Demonstrations do not tell these readings apart; "
+            "the chosen one is saved. The line is the recorded piece that each likes best.",
+        ),
         "readings": (
             "Does it know demonstrations that it was not shown?",
             "Each demonstration was left out in turn and ranked among the others, of whom some may "
@@ -362,7 +374,7 @@ def _page(
         section("found", "What was found", "", _paragraphs(results(fitted, drawn))),
         *([section("warnings", "Warnings", "", warned)] if warned else []),
         *(section(name, *captions[name], html_picture(name, (folder / f"{name}.png").read_bytes()))
-          for name in ("map", "readings") if name in pictures),
+          for name in ("map", "ways-to-read", "readings") if name in pictures),
         *([_groups(folder, of_groups)] if of_groups else []),
     ]  # fmt: skip
     if fitted.validation is not None:
