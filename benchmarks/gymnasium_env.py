@@ -5,10 +5,13 @@ No code of ours knows these environments. For each: a ladder of policies is trai
 and for each seed a reward is learnt from demonstrations of the best policy, judged on play data
 that the diffuser has not seen, and reported. The settings are those of the preset ``halfcheetah``,
 as they are; nothing is chosen by the true reward. Beside it stands behavioural cloning of the same
-demonstrations. Finished parts are kept (``--out``).
+demonstrations. With ``--out-of-support`` the best policy demonstrates, but play data has nothing
+of it (key ``hopper_out_of_support``); ``best_play_return`` is then that of the second best.
+Finished parts are kept (``--out``).
 
-    .venv/bin/python benchmarks/gymnasium_env.py            # the full thing: hours
-    .venv/bin/python benchmarks/gymnasium_env.py --quick    # shows that it runs
+    .venv/bin/python benchmarks/gymnasium_env.py                     # the full thing: hours
+    .venv/bin/python benchmarks/gymnasium_env.py --out-of-support    # the same for that
+    .venv/bin/python benchmarks/gymnasium_env.py --quick             # shows that it runs
 """
 
 import json
@@ -32,6 +35,7 @@ from trailward.environments import find_environment
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 PRESET = "halfcheetah"
+_OUTSIDE = "_out_of_support"
 KEYS = ("return_fraction", "erc_episodes", "bc_return", "return", "demonstrator_return")
 
 
@@ -51,6 +55,8 @@ class Benchmark:
     """Gradient steps of the diffuser, in place of the preset's."""
     environments: tuple[str, ...] = tuple(ENVIRONMENTS)
     """Which of them."""
+    out_of_support: bool = False
+    """Whether play data has nothing of the best policy."""
     quick: bool = False
     """One seed, next to no training."""
 
@@ -65,6 +71,7 @@ def main(benchmark: Benchmark) -> None:
     table = Table("mean over seeds (lowest to highest)", *benchmark.environments)
     found: dict[str, list[dict[str, float]]] = {}
     for name in benchmark.environments:
+        name += _OUTSIDE if benchmark.out_of_support else ""
         place = _prepare(benchmark, name, out / name)
         cells = found[name] = [_cell(benchmark, place, seed) for seed in seeds]
         more = sorted(set(cells[0]) - set(KEYS))
@@ -91,8 +98,13 @@ class Place:
 
     @property
     def diffuser(self) -> Path:
-        """Trained on a mixture."""
+        """Trained on the play data."""
         return self.folder / "diffuser"
+
+    @property
+    def runner_up(self) -> Path:
+        """Episodes of the second best policy, where the best is not in the play data."""
+        return self.folder / "runner-up-v0"
 
     @property
     def judged(self) -> Path:
@@ -102,6 +114,7 @@ class Place:
 
 def _prepare(benchmark: Benchmark, name: str, folder: Path) -> Place:
     """The ladder, play data and the diffuser."""
+    what, name = ("play" if name.endswith(_OUTSIDE) else "mixture"), name.removesuffix(_OUTSIDE)
     env_id = ENVIRONMENTS[name]
     if benchmark.policies is None:
         ladder = folder / "policies" / "ladder"
@@ -112,8 +125,10 @@ def _prepare(benchmark: Benchmark, name: str, folder: Path) -> Place:
         ladder = benchmark.policies / name / "ladder"
     place = Place(env_id, folder, ladder)
     steps = (2_000, 1_000) if benchmark.quick else (300_000, 200_000)
-    for what, num_steps, seed in (("play-v0", steps[0], 0), ("judged-v0", steps[1], 77)):
-        _collect(place, "mixture", folder / what, f"--num-steps={num_steps}", f"--seed={seed}")
+    for data, num_steps, seed in (("play-v0", steps[0], 0), ("judged-v0", steps[1], 77)):
+        _collect(place, what, folder / data, f"--num-steps={num_steps}", f"--seed={seed}")
+    if benchmark.out_of_support:
+        _collect(place, "runner-up", place.runner_up, "--num-episodes=20", "--seed=78")
     train = ["--training.num-steps=20", "--training.num-warmup=1"] if benchmark.quick else []
     if benchmark.training_steps is not None:
         train = [f"--training.num-steps={benchmark.training_steps}"]
@@ -157,6 +172,8 @@ def _cell(benchmark: Benchmark, place: Place, seed: int) -> dict[str, float]:
     _run("report", f"--evaluation={evaluation}", reward, f"--out={folder}/report")
     found = json.loads(Path(evaluation, "evaluation.json").read_text(encoding="utf-8"))
     figures = _figures(found) | {"bc_return": _cloned(place, shown, found, seed)}
+    if benchmark.out_of_support:
+        figures["best_play_return"] = float(read_dataset(place.runner_up).returns.mean())
     kept.write_text(json.dumps(figures), encoding="utf-8")
     return figures
 
