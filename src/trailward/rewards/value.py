@@ -244,8 +244,9 @@ def fit_value(
         return values[nodes + count * now]
 
     value = _fresh(play.spec, config, num_stages=len(starts), alone=alone).to(flat.device)
-    targets = targets_of(order[:count])
-    if alone:
+    if not alone:
+        targets = targets_of(order[:count])
+    else:
         best = rewards[..., -1].argmax().reshape(1)
         draws = order[: _GRAPHS_ALONE * count].split(count)
         graphs = [targets_of(torch.cat([best, picks])) for picks in draws]
