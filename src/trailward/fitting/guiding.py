@@ -77,7 +77,7 @@ def guided(
             shown,
             folder,
             play=play,
-            reward=StagedSettings(features=choices.features, num_local=64),
+            reward=StagedSettings(features=choices.features, unmoved=choices.unmoved, num_local=64),
             sampling=_SAMPLING,
             config=config,
             on_step=on_step,
