@@ -16,9 +16,10 @@ from trailward.data.episode import DataError
 from trailward.data.resting import resting_place, usual_changes
 from trailward.fitting.choices import GUIDE, choose
 from trailward.fitting.fit import Fitted, fit
+from trailward.rewards import value
 
 GOAL, NUM_STEPS, FASTEST = np.array([1.0, -1.0]), 60, 0.25
-QUICK = {"most_steps": 800, "num_plans": 1, "num_directions": 24, "num_resamples": 2, "width": 32,
+QUICK = {"most_steps": 600, "num_plans": 1, "num_directions": 24, "num_resamples": 2, "width": 32,
          "depth": 2, "most_rows": 300, "horizon": 8}  # fmt: skip
 
 
@@ -52,6 +53,7 @@ def fitted_in(folder: Path) -> tuple[Fitted, list[str]]:
         patched.setattr(
             guiding_module, "_LEARNING", replace(guiding_module._LEARNING, num_steps=20)
         )
+        patched.setattr(value, "_STEPS_ALONE", 600)
         return fit(PLAY, SHOWN, folder, minutes=2, overrides=QUICK, say=told.append), told
 
 

@@ -483,6 +483,7 @@ def test_score_matching_needs_no_play_data(tmp_path: Path) -> None:
     assert learn(tmp_path, "dlsm", play=None).provenance["objective"] == "dlsm"
 
 
+@pytest.mark.usefixtures("rough_values")
 @pytest.mark.parametrize("name", DIRECT_OBJECTIVES)
 def test_a_reward_that_remembers_is_refused_where_no_plans_are_sampled(
     name: str, tmp_path: Path
