@@ -38,7 +38,7 @@ from trailward.rewards.contract import RewardModel
 from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps, StepRewards
 
 _UNREACHED = -1e6
-_PULL_ALONE, _STEPS_ALONE, _GRAPHS_ALONE = 4.0, 2000, 4
+_PULL_ALONE, _STEPS_ALONE = 4.0, 2000
 _AT_ONCE, _WINDOWS_A_NODE, _FEWEST_NODES = 20_000, 16, 300
 
 
@@ -195,9 +195,7 @@ def fit_value(
         alone: whether it is to guide plans in the reward's place. Nothing else pulls beside it
             then, so its deviation on play data is 4, not 1. What is fitted is minus the root of the
             time to go, which is steep near the best place, where plans are to stop; and the reward
-            itself is added, a deviation high. So that plans stop at the best place, and not at the
-            node next to it, a node stands where the reward is highest, and the time to go is the
-            mean over four graphs.
+            itself is added, a deviation high.
         tolls: the toll of each plan step beside its time, in plan steps; none if None
             (:mod:`trailward.rewards.avoided`).
         config: how it is fitted.
@@ -221,36 +219,28 @@ def fit_value(
         stages = _stages(reward, plans)
     flat = play.spec.split(plans)[0].flatten(0, 1)
     order = torch.randperm(len(flat), generator=generator(config.seed, "value: prototypes"))
-    order = order.to(flat.device)
     count = min(config.num_prototypes, max(_FEWEST_NODES, len(play) // _WINDOWS_A_NODE))
+    picks = order[:count].to(flat.device)
     seen = reward.inputs[reward.inputs < play.spec.observation_dim]
     where = flat[:, seen] if len(seen) else flat
+    nodes = nearest(where, where[picks]).reshape(rewards.shape[:2])
+    count = len(picks)
+    ways = nodes.unsqueeze(-1) + count * stages
+    paid = None if tolls is None else tolls(flat[picks].unsqueeze(0))[0].repeat(len(starts))
+    values = graph_values(
+        ways.movedim(-1, 0).flatten(0, 1),
+        rewards.gather(-1, stages).movedim(-1, 0).flatten(0, 1),
+        len(starts) * count,
+        first_end=(len(starts) - 1) * count,
+        tolls=paid,
+    )
     # what an observation is worth does not depend on how its window began
     with torch.no_grad():
         now = _stages(reward, plans.flatten(0, 1).unsqueeze(1)).reshape(stages.shape)
-
-    def targets_of(picks: Int[Tensor, "node"]) -> Float[Tensor, "batch horizon stage"]:
-        """The value of each plan step, by a graph whose nodes are these observations."""
-        count = len(picks)
-        nodes = nearest(where, where[picks]).reshape(rewards.shape[:2]).unsqueeze(-1)
-        paid = None if tolls is None else tolls(flat[picks].unsqueeze(0))[0].repeat(len(starts))
-        values = graph_values(
-            (nodes + count * stages).movedim(-1, 0).flatten(0, 1),
-            rewards.gather(-1, stages).movedim(-1, 0).flatten(0, 1),
-            len(starts) * count,
-            first_end=(len(starts) - 1) * count,
-            tolls=paid,
-        )
-        return values[nodes + count * now]
-
+    targets = values[nodes.unsqueeze(-1) + count * now]
     value = _fresh(play.spec, config, num_stages=len(starts), alone=alone).to(flat.device)
-    if not alone:
-        targets = targets_of(order[:count])
-    else:
-        best = rewards[..., -1].argmax().reshape(1)
-        draws = order[: _GRAPHS_ALONE * count].split(count)
-        graphs = [targets_of(torch.cat([best, picks])) for picks in draws]
-        nearness = torch.stack([-(each.amax() - each).sqrt() for each in graphs]).mean(0)
+    if alone:
+        nearness = -(targets.amax() - targets).sqrt()
         targets = nearness + nearness.std() * rewards / rewards.abs().amax().clamp(min=1e-8)
         config = replace(config, num_steps=max(config.num_steps, _STEPS_ALONE))
     _regress(value, flat, targets.flatten(0, 1), config)
