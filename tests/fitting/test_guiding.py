@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from trailward.data.episode import DataError
 from trailward.data.resting import resting_place, usual_changes
 from trailward.fitting.choices import GUIDE, choose
 from trailward.fitting.fit import Fitted, fit
+from trailward.learning.config import LearningConfig
 from trailward.rewards import value
 
 GOAL, NUM_STEPS, FASTEST = np.array([1.0, -1.0]), 60, 0.25
@@ -107,6 +109,35 @@ def test_the_reward_that_is_saved_is_the_one_that_plans_and_agrees_with_the_map(
     best = rows[loaded.step_rewards(rows).argmax()]
     assert np.linalg.norm(best - GOAL) < 0.6
     assert set(loaded.provenance["learnt_from"]) == {each.fingerprint for each in SHOWN.episodes}
+
+
+def test_where_nobody_ever_stays_it_learns_without_a_value(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, _ = fitted_in(folder)
+    rounds: list[int] = []
+
+    def learn(*_: Any, config: LearningConfig, **__: Any) -> LearntReward:
+        rounds.append(config.value.num_rounds)
+        if config.value.num_rounds > 1:
+            raise DataError("nobody stays anywhere in the play data")
+        return fitted.reward
+
+    monkeypatch.setattr(guiding_module, "learn_reward", learn)
+    told: list[str] = []
+    again = guiding_module.guided(fitted, None, seconds=60, say=told.append)
+    assert rounds == [2, 1]
+    assert again.planning is not None
+    assert (
+        told[0] == "learning in one round, without a value: nobody stays anywhere in the play data"
+    )
+
+
+def test_entries_that_are_all_rates_of_others_are_places_too() -> None:
+    turn = np.linspace(0, 12, 200)
+    circle = np.stack([np.cos(turn), np.sin(turn)], 1)
+    play = Dataset([Episode(circle, np.zeros((199, 1)))] * 3)
+    assert choose(play, play)[0].way == ""
 
 
 @pytest.mark.parametrize(

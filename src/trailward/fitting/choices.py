@@ -160,7 +160,8 @@ def _of_acting(
 
     Where they do not, short plans that hold the actions.
     """
-    places = [entry for entry, of in enumerate(rates_of_change(play)) if of is None]
+    rates = rates_of_change(play)
+    places = [entry for entry, of in enumerate(rates) if of is None] or list(range(len(rates)))
     horizon = given.get("horizon", _GUIDED["horizon"])
     stride = given.get("stride", _stride(demonstrations, _GUIDED_SHARE, horizon))
     if not given.get("way"):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from trailward.data.episode import DataError
 from trailward.diffusion.diffuser import SamplingConfig
 from trailward.fitting.choices import GUIDE
 from trailward.fitting.fit import Fitted
@@ -25,6 +26,7 @@ from trailward.learning.config import (
     ValueSchedule,
 )
 from trailward.learning.learn_reward import LearningState, learn_reward
+from trailward.learning.learnt_reward import LearntReward
 from trailward.progress import Watch, unwatched
 from trailward.rewards import StagedSettings
 
@@ -72,16 +74,26 @@ def guided(
             report(state.step)
             return time.monotonic() - began < _OF_TIME * seconds
 
-        reward = learn_reward(
-            prepared.diffuser,
-            shown,
-            folder,
-            play=play,
-            reward=StagedSettings(features=choices.features, unmoved=choices.unmoved, num_local=64),
-            sampling=_SAMPLING,
-            config=config,
-            on_step=on_step,
-        )
+        def learn(config: LearningConfig, folder: Path | None) -> LearntReward:
+            return learn_reward(
+                prepared.diffuser,
+                shown,
+                folder,
+                play=play,
+                reward=StagedSettings(
+                    features=choices.features, unmoved=choices.unmoved, num_local=64
+                ),
+                sampling=_SAMPLING,
+                config=config,
+                on_step=on_step,
+            )
+
+        try:
+            reward = learn(config, folder)
+        except DataError as error:  # nobody stays anywhere in the play data
+            say(f"learning in one round, without a value: {error}")
+            alone = None if folder is None else folder.with_name(f"{folder.name}-one-round")
+            reward = learn(replace(config, value=ValueSchedule()), alone)
     facts = dict(reward.provenance) | {"learnt_from": fitted.reward.provenance["learnt_from"]}
     found: dict[str, Any] = {
         "way": GUIDE,
