@@ -39,7 +39,7 @@ from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps
 
 _UNREACHED = -1e6
 _PULL_ALONE, _STEPS_ALONE = 4.0, 2000
-_AT_ONCE, _WINDOWS_A_NODE, _FEWEST_NODES = 20_000, 16, 300
+_AT_ONCE, _WINDOWS_A_NODE, _FEWEST_NODES = 20_000, 16, 100
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class ValueConfig:
 
     Attributes:
         num_windows: play windows whose plan steps are the graph's edges.
-        num_prototypes: observations that are the graph's nodes, at most: no more than 300, or
-            a 16th of the windows if that is more, so that ways which cross meet in a node.
+        num_prototypes: observations that are the graph's nodes, at most. There are no more than a
+            16th of the windows, so that ways which cross meet in a node; of fewer than 1,600
+            windows every observation may be one.
         width: width of the network's two hidden layers.
         num_frequencies: octaves of sines and cosines of each entry that the network sees.
         num_steps: gradient steps of the network.
@@ -219,7 +220,8 @@ def fit_value(
         stages = _stages(reward, plans)
     flat = play.spec.split(plans)[0].flatten(0, 1)
     order = torch.randperm(len(flat), generator=generator(config.seed, "value: prototypes"))
-    count = min(config.num_prototypes, max(_FEWEST_NODES, len(play) // _WINDOWS_A_NODE))
+    carried = len(play) // _WINDOWS_A_NODE
+    count = min(config.num_prototypes, carried if carried >= _FEWEST_NODES else len(order))
     picks = order[:count].to(flat.device)
     seen = reward.inputs[reward.inputs < play.spec.observation_dim]
     where = flat[:, seen] if len(seen) else flat
