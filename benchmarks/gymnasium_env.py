@@ -35,7 +35,6 @@ from trailward.environments import find_environment
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 PRESET = "halfcheetah"
-_OUTSIDE = "_out_of_support"
 KEYS = ("return_fraction", "erc_episodes", "bc_return", "return", "demonstrator_return")
 
 
@@ -71,12 +70,12 @@ def main(benchmark: Benchmark) -> None:
     table = Table("mean over seeds (lowest to highest)", *benchmark.environments)
     found: dict[str, list[dict[str, float]]] = {}
     for name in benchmark.environments:
-        name += _OUTSIDE if benchmark.out_of_support else ""
-        place = _prepare(benchmark, name, out / name)
-        cells = found[name] = [_cell(benchmark, place, seed) for seed in seeds]
+        key = f"{name}_out_of_support" if benchmark.out_of_support else name
+        place = _prepare(benchmark, name, out / key)
+        cells = found[key] = [_cell(benchmark, place, seed) for seed in seeds]
         more = sorted(set(cells[0]) - set(KEYS))
-        result[name] = {key: _mean([cell[key] for cell in cells]) for key in (*KEYS, *more)}
-        result[name]["by_seed"] = {key: [cell[key] for cell in cells] for key in KEYS}
+        result[key] = {each: _mean([cell[each] for cell in cells]) for each in (*KEYS, *more)}
+        result[key]["by_seed"] = {each: [cell[each] for cell in cells] for each in KEYS}
     for key in KEYS:
         table.add_row(key, *(_shown([cell[key] for cell in cells]) for cells in found.values()))
     Console(width=110).print(table)
@@ -114,7 +113,7 @@ class Place:
 
 def _prepare(benchmark: Benchmark, name: str, folder: Path) -> Place:
     """The ladder, play data and the diffuser."""
-    what, name = ("play" if name.endswith(_OUTSIDE) else "mixture"), name.removesuffix(_OUTSIDE)
+    what = "play" if benchmark.out_of_support else "mixture"
     env_id = ENVIRONMENTS[name]
     if benchmark.policies is None:
         ladder = folder / "policies" / "ladder"

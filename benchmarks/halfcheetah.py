@@ -29,13 +29,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import trailward as tw
 from trailward.acting.network_policy import ladder_of
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
 from trailward.cli.collect import Collect
 from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command
-from trailward.data.dataset import Dataset, read_dataset
+from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments.halfcheetah.environment import ENV_ID, make_env
@@ -240,7 +239,7 @@ def _glued(play: Path, out: Path) -> Path:
     for numbers in np.array_split(order, min(_NUM_GLUED, len(order))):
         observations, actions = (np.concatenate([pieces[n][k] for n in numbers]) for k in (0, 1))
         found.append(Episode(observations, actions[:-1]))
-    tw.write_dataset(Dataset(found), folder)
+    write_dataset(Dataset(found), folder)
     return folder
 
 

@@ -13,6 +13,7 @@ import torch
 import trailward.fitting.guiding as guiding_module
 from trailward import Dataset, Episode, LearntReward
 from trailward.acting.planner import Planner
+from trailward.data.entries import rates_of_change
 from trailward.data.episode import DataError
 from trailward.data.resting import resting_place, usual_changes
 from trailward.fitting.choices import GUIDE, choose
@@ -52,9 +53,7 @@ def fitted_in(folder: Path) -> tuple[Fitted, list[str]]:
     told: list[str] = []
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patched:  # the reading of a place needs no more
-        patched.setattr(
-            guiding_module, "_LEARNING", replace(guiding_module._LEARNING, num_steps=20)
-        )
+        patched.setattr(guiding_module, "LEARNING", replace(guiding_module.LEARNING, num_steps=20))
         patched.setattr(value, "_STEPS_ALONE", 600)
         return fit(PLAY, SHOWN, folder, minutes=2, overrides=QUICK, say=told.append), told
 
@@ -71,6 +70,9 @@ def test_where_demonstrators_rest_plans_are_guided_and_the_way_can_be_another() 
     assert "Demonstrators come to rest at one place" in " ".join(told)
     assert choose(PLAY, SHOWN, {"way": "imitate"})[0].with_actions
     assert choose(PLAY, points(4))[0].way == ""
+    forced, told = choose(PLAY, points(4), {"way": GUIDE})
+    assert forced.way == GUIDE
+    assert "come to rest" not in " ".join(told)
 
 
 def test_a_way_to_plan_is_refused_without_actions() -> None:
@@ -120,7 +122,7 @@ def test_where_nobody_ever_stays_it_learns_without_a_value(
     def learn(*_: Any, config: LearningConfig, **__: Any) -> LearntReward:
         rounds.append(config.value.num_rounds)
         if config.value.num_rounds > 1:
-            raise DataError("nobody stays anywhere in the play data")
+            raise value.NoValueError("nobody stays anywhere in the play data")
         return fitted.reward
 
     monkeypatch.setattr(guiding_module, "learn_reward", learn)
@@ -134,10 +136,12 @@ def test_where_nobody_ever_stays_it_learns_without_a_value(
 
 
 def test_entries_that_are_all_rates_of_others_are_places_too() -> None:
-    turn = np.linspace(0, 12, 200)
-    circle = np.stack([np.cos(turn), np.sin(turn)], 1)
-    play = Dataset([Episode(circle, np.zeros((199, 1)))] * 3)
+    time = np.linspace(-3, 3, 200)
+    each_others = Episode(np.stack([np.cosh(time), np.sinh(time)], 1), np.zeros((199, 1)))
+    play = Dataset([each_others] * 3)
+    assert rates_of_change(play) == [1, 0]
     assert choose(play, play)[0].way == ""
+    assert choose(play, play, {"way": GUIDE})[0].features == (0, 1)
 
 
 @pytest.mark.parametrize(

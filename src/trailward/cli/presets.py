@@ -17,12 +17,8 @@ from trailward.environments.pointmaze import recipes as maze
 from trailward.environments.pointmaze.environment import PointMaze
 from trailward.environments.recipes import Expert, Mixture
 from trailward.judging.config import EvaluationConfig
-from trailward.learning.config import (
-    LearningConfig,
-    PlanningConfig,
-    SelectionConfig,
-    ValueSchedule,
-)
+from trailward.learning import places
+from trailward.learning.config import LearningConfig, PlanningConfig, SelectionConfig
 from trailward.rewards import (
     AdditiveSettings,
     ConvSettings,
@@ -128,15 +124,8 @@ PRESETS: dict[str, Settings] = {
         denoiser=DenoiserConfig(width=128),
         training=TrainingConfig(num_steps=40_000, learning_rate=1.5e-3),
         reward=StagedSettings(features=POSITION, num_local=64),
-        sampling=SamplingConfig(num_steps=12, stop_step=0),
-        learning=LearningConfig(
-            num_steps=240,
-            value=ValueSchedule(num_rounds=2),
-            selection=SelectionConfig(
-                scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3), stop_steps=(0, 8, 16)
-            ),
-            planning=PlanningConfig(num_candidates=12),
-        ),
+        sampling=places.SAMPLING,
+        learning=places.LEARNING,
         evaluation=EvaluationConfig(episode_steps=600),
     ),
     "halfcheetah": Settings(

@@ -13,8 +13,10 @@ Path = Float[np.ndarray, "time entry"]
 def usual_changes(paths: Sequence[Path], stride: int) -> Float[np.ndarray, "entry"]:
     """What each entry changes by over a stride, in all but a tenth of them.
 
+    Where an entry hardly ever changes, its deviation.
+
     Args:
-        paths: in any units.
+        paths: in any units, in which the result is too.
         stride: rows.
     """
     changes = [np.abs(path[stride:] - path[:-stride]) for path in paths if len(path) > stride]
@@ -36,6 +38,9 @@ def resting_place(
         paths: of the demonstrations, in any units.
         unit: what counts as far along each entry, such as :func:`usual_changes`.
         stride: rows.
+
+    Returns:
+        The place, in the paths' units, and nothing; or None and the reason.
     """
     rests = []
     for path in paths:

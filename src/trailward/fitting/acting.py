@@ -57,6 +57,11 @@ class Way:
     of_episodes: bool = False
     leeway: float = 1.0
 
+    @property
+    def trained_on(self) -> tuple[float, bool]:
+        """What the diffuser is fine-tuned on; ways that share it share a diffuser."""
+        return self.demonstration_share, self.of_episodes
+
 
 WAYS = {
     "imitate": Way(1.0, 1, "on the demonstrations alone"),
@@ -96,7 +101,7 @@ def fine_tuned(
     a_step = training["seconds"] / training["losses"][-1][0]
     most = min(_MOST_STEPS, choices.most_steps)
     a_step *= _BATCH_SIZE / OF_ACTIONS["batch_size"]
-    num_trials = len({(way.demonstration_share, way.of_episodes) for way in WAYS.values()})
+    num_trials = len({way.trained_on for way in WAYS.values()})
     wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + num_trials * _OF_TRIAL)
     count = min(most, max(_LEAST_STEPS, int(wanted)))
     way, errors = choices.way, {}
@@ -131,10 +136,9 @@ def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
     episodes = [prepared.recordings.dataset.episodes[track] for track in held]
     errors, made = {}, {}
     for name, way in WAYS.items():
-        key = (way.demonstration_share, way.of_episodes)
-        if key not in made:
-            made[key] = tuned_reward(fitted, reward, kept, way, num_steps)
-        planned = replace(made[key], planning=_planning(way))
+        if way.trained_on not in made:
+            made[way.trained_on] = tuned_reward(fitted, reward, kept, way, num_steps)
+        planned = replace(made[way.trained_on], planning=_planning(way))
         errors[name] = action_error(planned, prepared.diffuser, episodes)
     return errors
 

@@ -116,8 +116,8 @@ def choose(
         overrides: choices by name that are made already; None stands for none.
 
     Raises:
-        DataError: if the two were recorded at different rates.
-            Or a way to plan is named, and no actions were recorded.
+        DataError: if the two were recorded at different rates, or a way to plan is named and no
+            actions were recorded.
         ValueError: if there is no such choice.
     """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -206,7 +206,7 @@ def _sentences(
         f"and reaches {choices.reach:.3g} {unit}"
         + (": three quarters of a demonstration." if chosen else "."),
     ]
-    told += _sentences_on_acting(choices, play)
+    told += _sentences_on_acting(choices, play, given)
     if choices.add_rates:
         told.append(
             "Rates of change are added as entries: where someone is heading tells more than where "
@@ -229,7 +229,7 @@ def _sentences(
     return told
 
 
-def _sentences_on_acting(choices: Choices, play: Dataset) -> list[str]:
+def _sentences_on_acting(choices: Choices, play: Dataset, given: set[str]) -> list[str]:
     """Of recordings with actions; none of others."""
     told = []
     if choices.with_actions:
@@ -238,10 +238,14 @@ def _sentences_on_acting(choices: Choices, play: Dataset) -> list[str]:
             "then act."
         )
     if choices.way == GUIDE:
+        if "way" not in given:
+            told.append(
+                "Demonstrators come to rest at one place, so the planner will head for it. If that "
+                "is wrong, say --way imitate."
+            )
         told.append(
-            "Demonstrators come to rest at one place, so the planner will head for it: the reward "
-            "is of places, plans are of observations, guided by it, and the actions that follow "
-            "them are found by an inverse-dynamics model. If that is wrong, say --way imitate."
+            "The reward of the planner is of places. Plans are of observations and guided by it; "
+            "an inverse-dynamics model finds the actions that follow them."
         )
     if play.columns.choices:
         told.append(

@@ -15,29 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from trailward.data.episode import DataError
-from trailward.diffusion.diffuser import SamplingConfig
 from trailward.fitting.choices import GUIDE
 from trailward.fitting.fit import Fitted
-from trailward.learning.config import (
-    LearningConfig,
-    PlanningConfig,
-    SelectionConfig,
-    ValueSchedule,
-)
+from trailward.learning.config import LearningConfig, ValueSchedule
 from trailward.learning.learn_reward import LearningState, learn_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.places import LEARNING, SAMPLING
 from trailward.progress import Watch, unwatched
 from trailward.rewards import StagedSettings
+from trailward.rewards.value import NoValueError
 
 _OF_TIME, _MOST_COMPARED = 0.2, 300
-_SAMPLING = SamplingConfig(num_steps=12, stop_step=0)
-_LEARNING = LearningConfig(
-    num_steps=240,
-    value=ValueSchedule(num_rounds=2),
-    selection=SelectionConfig(scale_factors=(0.7, 1.0, 1.3, 1.7, 2.3), stop_steps=(0, 8, 16)),
-    planning=PlanningConfig(num_candidates=12),
-)
 
 
 def guided(
@@ -61,9 +49,9 @@ def guided(
     play, shown = (prepared.recordings.dataset.pick(some) for some in (fitted.others, fitted.shown))
     num_held_out = int(len(fitted.shown) > 1)
     config = replace(
-        _LEARNING,
-        num_steps=min(_LEARNING.num_steps, choices.most_steps),
-        selection=replace(_LEARNING.selection, num_held_out=num_held_out),
+        LEARNING,
+        num_steps=min(LEARNING.num_steps, choices.most_steps),
+        selection=replace(LEARNING.selection, num_held_out=num_held_out),
         seed=choices.seed,
     )
     began = time.monotonic()
@@ -83,14 +71,14 @@ def guided(
                 reward=StagedSettings(
                     features=choices.features, unmoved=choices.unmoved, num_local=64
                 ),
-                sampling=_SAMPLING,
+                sampling=SAMPLING,
                 config=config,
                 on_step=on_step,
             )
 
         try:
             reward = learn(config, folder)
-        except DataError as error:  # nobody stays anywhere in the play data
+        except NoValueError as error:
             say(f"learning in one round, without a value: {error}")
             alone = None if folder is None else folder.with_name(f"{folder.name}-one-round")
             reward = learn(replace(config, value=ValueSchedule()), alone)

@@ -30,7 +30,7 @@ import torch
 
 from trailward.checkpoint import RunFolder, check_of_finished
 from trailward.data.dataset import Dataset, Windows, agreed_columns
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fine_tuning import fine_tune_diffuser
 from trailward.diffusion.fitting import check_finite
@@ -52,7 +52,7 @@ from trailward.rewards.contract import RewardModel, RewardSettings, build_reward
 from trailward.rewards.known_region import find_known_region
 from trailward.rewards.pace import find_pace
 from trailward.rewards.readings import AS_IS, find_readings
-from trailward.rewards.value import RewardToGo, Value
+from trailward.rewards.value import NoValueError, RewardToGo, Value
 from trailward.running.folders import own_if_any
 from trailward.running.interruption import Checkpoints
 
@@ -506,7 +506,7 @@ def _read(
         learnt = replace(learnt, pace=find_pace(play, demonstrations, stride=stride, seen=seen))
     if not learnt.guides_alone(found) or run.problem.config.value.discount:
         return learnt.read_as(found)
-    with contextlib.suppress(DataError):  # nobody stays anywhere in the play data
+    with contextlib.suppress(NoValueError):
         model = found.base if found.chosen == AS_IS else found
         value = run.problem.fitted_value(model, windows, alone=True, tolls=avoided)
         learnt = replace(learnt, value=value)

@@ -34,7 +34,7 @@ from torch import Tensor
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.data.resting import resting_place
+from trailward.data.resting import resting_place, usual_changes
 from trailward.randomness import generator
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings, from_config
 from trailward.typing import Past, Plans, Scalar, Stages, StagesOfSteps, StepRewards
@@ -44,7 +44,7 @@ SHARPNESSES = (0.5, 1.0, 2.0, 4.0)
 RADII = tuple(2.0 ** (half / 2) for half in range(-3, 4))
 _USUAL_PLACE = "place:1"
 
-_TOP, _FAST, _DEPTH = 0.999, 0.9, 0.02
+_TOP, _DEPTH = 0.999, 0.02
 _NUM_WINDOWS, _NUM_DIRECTIONS, _AT_ONCE = 4000, 512, 2000
 
 
@@ -276,7 +276,8 @@ def find_readings(
     plans, mask = play.batch(picks, normalizer)
     plans = plans[mask.all(1)] if bool(mask.all(1).any()) else plans
     seen = _places(base)
-    unit = _usual_changes(plans[..., seen])
+    steps = list(plans[..., seen].double().cpu().numpy())
+    unit = torch.as_tensor(usual_changes(steps, 1)).to(plans)
     place, why = _resting_place(base, normalizer, play.spec, demonstrations, unit)
     notes, default = [why] if why else [], AS_IS
     if place is not None:
@@ -350,13 +351,6 @@ def _places(base: RewardModel) -> Tensor:
 
 def _stride(rewards: Tensor) -> int:
     return 1 + rewards.numel() // 2**22  # torch.quantile takes 2 ** 24 numbers at most
-
-
-def _usual_changes(steps: Float[Tensor, "batch horizon entry"]) -> Float[Tensor, "entry"]:
-    """What each entry changes by in a plan step, in all but a tenth of them."""
-    changes = steps.diff(dim=1).abs().flatten(0, 1)
-    usual = torch.quantile(changes[:: _stride(changes)], _FAST, dim=0)
-    return torch.where(usual > 1e-6, usual, steps.flatten(0, 1).std(0).clamp(min=1e-6))
 
 
 def _resting_place(

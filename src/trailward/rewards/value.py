@@ -42,6 +42,10 @@ _PULL_ALONE, _STEPS_ALONE = 4.0, 2000
 _AT_ONCE, _WINDOWS_A_NODE, _FEWEST_NODES = 20_000, 16, 100
 
 
+class NoValueError(DataError):
+    """Play data that no time to go can be fitted to: too short, or nobody stays anywhere."""
+
+
 @dataclass(frozen=True)
 class ValueConfig:
     """How a value is fitted.
@@ -205,7 +209,7 @@ def fit_value(
         The value, frozen.
 
     Raises:
-        DataError: if no window is long enough, or nobody ever stayed where the reward is high.
+        NoValueError: if no window is long enough, or nobody ever stayed anywhere.
         TypeError: if the reward is of whole plans.
     """
     plans, mask = play.batch(
@@ -213,7 +217,7 @@ def fit_value(
     )
     plans = plans[mask.all(1)]
     if not len(plans) or play.spec.horizon < 2:
-        raise DataError("a value needs play episodes at least one plan long, of 2 plan steps")
+        raise NoValueError("a value needs play episodes at least one plan long, of 2 plan steps")
     starts = range(reward.num_stages)
     with torch.no_grad():
         rewards = torch.cat([reward.stage_rewards(part) for part in plans.split(_AT_ONCE)])
@@ -221,13 +225,12 @@ def fit_value(
     flat = play.spec.split(plans)[0].flatten(0, 1)
     order = torch.randperm(len(flat), generator=generator(config.seed, "value: prototypes"))
     carried = len(play) // _WINDOWS_A_NODE
-    count = min(config.num_prototypes, carried if carried >= _FEWEST_NODES else len(order))
-    picks = order[:count].to(flat.device)
+    most = min(config.num_prototypes, carried if carried >= _FEWEST_NODES else len(order))
+    picks = order[:most].to(flat.device)
     seen = reward.inputs[reward.inputs < play.spec.observation_dim]
     where = flat[:, seen] if len(seen) else flat
     nodes = nearest(where, where[picks]).reshape(rewards.shape[:2])
-    count = len(picks)
-    ways = nodes.unsqueeze(-1) + count * stages
+    ways, count = nodes.unsqueeze(-1) + len(picks) * stages, len(picks)
     paid = None if tolls is None else tolls(flat[picks].unsqueeze(0))[0].repeat(len(starts))
     values = graph_values(
         ways.movedim(-1, 0).flatten(0, 1),
@@ -334,7 +337,7 @@ def graph_values(
         tolls: the toll of passing each node, in plan steps; none if None.
 
     Raises:
-        DataError: if no plan step ever ends in the node that it began in.
+        NoValueError: if no plan step ever ends in the node that it began in.
     """
     mean = rewards.new_zeros(num_nodes).scatter_reduce(
         0, nodes.flatten(), rewards.flatten(), "mean", include_self=False
@@ -343,7 +346,8 @@ def graph_values(
     before, after = pairs // num_nodes, pairs % num_nodes
     loops = before[(before == after) & (before >= first_end)]
     if not len(loops):
-        raise DataError("nobody stays anywhere in the play data, so there is no place to head for")
+        msg = "nobody stays anywhere in the play data, so there is no place to head for"
+        raise NoValueError(msg)
     best = loops[mean[loops].argmax()]
     cost = torch.ones_like(mean) if tolls is None else 1 + tolls
     values = torch.full_like(mean, _UNREACHED)
