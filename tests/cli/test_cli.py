@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -400,6 +402,16 @@ def test_a_reward_is_learnt_judged_and_reported_on_halfcheetah(
     for picture in ("velocity", "reward_by_velocity", "erc", "loss"):
         assert (tmp_path / f"report/{picture}.png").exists()
     assert "HalfCheetah-v5" in (tmp_path / "report/index.html").read_text()
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_complaint() -> None:
+    command = [sys.executable, "-m", "trailward", "fit", "--help-all"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_help_tells_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ _SPEAKS = ("plan", "inspect", "ask")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted.
+    """Run one verb; returns the exit code: 0, 2 for bad input, 130 when interrupted, 141 if unread.
 
     SIGTERM, which schedulers of clusters send, interrupts as Ctrl-C does.
     """
@@ -111,6 +111,9 @@ def _run(verb: str, arguments: list[str], *, at_once: bool) -> int:
             command.run(partial(console.print, markup=False))
     except SystemExit:  # help was asked for, or flags are wrong
         raise
+    except BrokenPipeError:  # who reads the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as shells say of one that SIGPIPE ends
     except _expected() as error:
         from rich.console import Console
 

@@ -160,9 +160,10 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
     told.append(f"The reading to use is '{fitted.kept}'.")
     if fitted.planning is not None and "reading" in fitted.planning:
         told.append(
-            "The reward that is saved and plans was learnt through guided plans and is read as "
-            f"'{fitted.planning['reading']}'; ranks and the map are of the log-ratio. By the mean "
-            f"of a track, the two correlate by {fitted.planning['agreement']:.2f} on play data."
+            "The reward that is saved, and planned with, was learnt through guided plans; it is "
+            f"read as '{fitted.planning['reading']}'. Ranks and the map are of the log-ratio. By "
+            "the mean of a track, the two correlate by "
+            f"{fitted.planning['agreement']:.2f} on play data."
         )
     if fitted.roll_outs is not None:
         told.append(_roll_out_words(fitted.roll_outs))
