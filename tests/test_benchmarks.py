@@ -233,10 +233,9 @@ def test_readme_and_docs_show_what_the_lines_of_results_say() -> None:
         assert block.partition("<!-- benchmark: end -->")[0].strip() == table[shown](committed())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "verbs",
-    [["train"], pytest.param(["learn", "inspect", "collect"], marks=pytest.mark.slow)],
-    ids=lambda verbs: verbs[0],
+    "verbs", [["train"], ["learn", "inspect", "collect"]], ids=lambda verbs: verbs[0]
 )
 def test_verbs_that_are_killed_end_as_if_they_had_not_been(verbs: list[str]) -> None:
     """In a process of its own, which forks: a few kills of each verb, a full disk, SIGTERM."""
@@ -251,7 +250,7 @@ def test_verbs_that_are_killed_end_as_if_they_had_not_been(verbs: list[str]) -> 
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("count", [120, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(400, marks=pytest.mark.slow)])
 def test_damaged_and_hostile_files_are_read_or_refused(count: int) -> None:
     """In a process of its own, which forks: files of every format, and all that is written."""
     command = [sys.executable, ROOT / "benchmarks/fuzz.py", "--inputs", str(count)]

@@ -213,6 +213,7 @@ def test_a_package_adds_parts_that_the_command_line_uses(installed: Path, tmp_pa
     assert (tmp_path / "reward.pt2").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_package_adds_a_method_that_the_benchmark_compares(
     installed: Path, tmp_path: Path
 ) -> None:

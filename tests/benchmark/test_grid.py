@@ -122,6 +122,7 @@ def test_methods_run_on_halfcheetah_too(tmp_path: Path) -> None:
     assert len(tuned) == len(TUNED)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     """The one that is killed starts a process for each cell; the second goes on here."""

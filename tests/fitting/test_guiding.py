@@ -22,7 +22,7 @@ from trailward.learning.config import LearningConfig
 from trailward.rewards import value
 
 GOAL, NUM_STEPS, FASTEST = np.array([1.0, -1.0]), 60, 0.25
-QUICK = {"most_steps": 600, "num_plans": 1, "num_directions": 24, "num_resamples": 2, "width": 32,
+QUICK = {"most_steps": 400, "num_plans": 1, "num_directions": 24, "num_resamples": 2, "width": 32,
          "depth": 2, "most_rows": 300, "horizon": 8}  # fmt: skip
 
 

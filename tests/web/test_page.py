@@ -40,6 +40,18 @@ def visit(browser: Browser, served: Served) -> Iterator[Visit]:
 
 
 @pytest.fixture(scope="module")
+def example(browser: Browser, served: Served) -> str:
+    """The address of the finished example: three paths, and a reward that was learnt before."""
+    visit = Visit.to(browser, served.address + "/")
+    visit.page.click("#example")
+    visit.status("12 plans")
+    address = visit.page.url
+    visit.page.context.close()
+    assert visit.complaints == []
+    return address
+
+
+@pytest.fixture(scope="module")
 def learnt(browser: Browser, served: Served) -> str:
     """The address of a board on which three paths are drawn and a reward is learnt."""
     visit = Visit.to(browser, served.address + "/")
@@ -60,6 +72,7 @@ def board_of(served: Served, address: str) -> dict:
     return served.ask(f"/api/boards/{name}")
 
 
+@pytest.mark.slow
 def test_the_reward_is_highest_where_the_drawings_end(served: Served, learnt: str) -> None:
     board = board_of(served, learnt)
     assert [drawing["why"] for drawing in board["drawings"]] == [None, None, None]
@@ -68,6 +81,7 @@ def test_the_reward_is_highest_where_the_drawings_end(served: Served, learnt: st
     assert board["learnt"]["losses"][-1] < board["learnt"]["losses"][0]
 
 
+@pytest.mark.slow
 def test_what_is_learnt_is_a_folder_of_the_command_line(served: Served, learnt: str) -> None:
     from trailward import LearntReward, read_dataset
 
@@ -80,9 +94,9 @@ def test_what_is_learnt_is_a_folder_of_the_command_line(served: Served, learnt: 
     assert reward(ends[0]) > reward([1.0, -1.0, 0.0, 0.0])
 
 
-def test_a_click_shows_a_fan_of_plans_and_play_runs_one(visit: Visit, learnt: str) -> None:
+def test_a_click_shows_a_fan_of_plans_and_play_runs_one(visit: Visit, example: str) -> None:
     page = visit.page
-    visit.open(learnt)
+    visit.open(example)
     expect(page.locator("#learn")).to_have_text("Learn again")
     visit.click((1, -1))
     assert visit.status("12 plans").count("wall") == 1
@@ -137,6 +151,7 @@ def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: 
     expect(page.locator("#stop")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_says_so_and_the_page_goes_on(visit: Visit, served: Served) -> None:
     page = visit.page
     visit.draw(UPPER_LEFT[2])
@@ -194,8 +209,8 @@ def test_an_answer_that_comes_late_undoes_no_drawing(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_nothing_bars_anyone_from_the_page(browser: Browser, learnt: str, colours: str) -> None:
-    visit = Visit.to(browser, learnt, color_scheme=colours)
+def test_nothing_bars_anyone_from_the_page(browser: Browser, example: str, colours: str) -> None:
+    visit = Visit.to(browser, example, color_scheme=colours)
     expect(visit.page.locator("#learn")).to_have_text("Learn again")
     assert visit.violations() == []
     visit.page.set_viewport_size({"width": 400, "height": 800})
@@ -206,19 +221,19 @@ def test_nothing_bars_anyone_from_the_page(browser: Browser, learnt: str, colour
     assert visit.complaints == []
 
 
-def test_the_address_holds_the_settings(visit: Visit, learnt: str) -> None:
-    visit.open(learnt + "&strength=2&plans=5&start=1.00,-1.00&which=without")
+def test_the_address_holds_the_settings(visit: Visit, example: str) -> None:
+    visit.open(example + "&strength=2&plans=5&start=1.00,-1.00&which=without")
     visit.status("5 plans")
     expect(visit.page.locator("#strength")).to_have_value("2")
     expect(visit.page.get_by_role("radio", name="Without")).to_be_checked()
 
 
-def test_answers_settle_what_the_reward_means(visit: Visit, served: Served, learnt: str) -> None:
+def test_answers_settle_what_the_reward_means(visit: Visit, served: Served, example: str) -> None:
     from trailward import LearntReward
     from trailward.learning.answers import read_answers
 
     page = visit.page
-    visit.open(learnt)
+    visit.open(example)
     expect(page.locator("#learn")).to_have_text("Learn again")
     page.get_by_role("tab", name="Which is better?").click()
     says, status = page.locator("#ask-says"), page.locator("#ask-status")
@@ -232,7 +247,7 @@ def test_answers_settle_what_the_reward_means(visit: Visit, served: Served, lear
     expect(status).to_contain_text("2 answered")
     assert page.locator("#readings").inner_text() != after
     assert visit.violations() == []
-    folder = served.out / board_of(served, learnt)["board"]
+    folder = served.out / board_of(served, example)["board"]
     spec = LearntReward.load(folder / "reward").spec
     kept = read_answers(folder / "answers.jsonl", spec)
     assert [answer.choice for answer in kept] == ["first", "equal"]
@@ -256,6 +271,7 @@ def test_a_second_set_of_paths_is_compared_and_never_learnt_from(visit: Visit) -
     assert float(apart) < 0.8
 
 
+@pytest.mark.slow
 def test_a_maze_is_painted_and_its_preparation_is_stopped(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("radio", name="Paint one").click()
@@ -268,6 +284,7 @@ def test_a_maze_is_painted_and_its_preparation_is_stopped(visit: Visit) -> None:
     expect(page.locator("#prepare")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_started_again_says_what_was_lost(
     browser: Browser, tmp_path: Path
 ) -> None:
