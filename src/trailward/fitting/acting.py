@@ -30,7 +30,7 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.log_ratio import RandomFeatures
 from trailward.randomness import numpy_generator
 
-_OF_TIME, _MOST_STEPS, _LEAST_STEPS, _OF_TRIAL, _MOST_JUDGED = 0.35, 3000, 600, 0.25, 400
+_OF_TIME, _LEAST_STEPS, _OF_TRIAL, _MOST_JUDGED = 0.35, 600, 0.25, 400
 _BATCH_SIZE, _LEARNING_RATE = 128, 1.5e-3
 _EFFECTIVE, _REACHES = 0.03, 2.0
 _MOST_ROWS, _AT_ONCE, _RIDGE, _NUM_DIRECTIONS = 20_000, 50_000, 1e-4, 128
@@ -49,6 +49,7 @@ class Way:
         leeway: its error is multiplied by this much before it is compared. Errors are measured
             where demonstrators went; who has learnt from whole episodes of others knows more
             states than these.
+        most_steps: gradient steps of fine-tuning, at most: what is drawn from play data bears more.
     """
 
     demonstration_share: float
@@ -56,6 +57,7 @@ class Way:
     words: str
     of_episodes: bool = False
     leeway: float = 1.0
+    most_steps: int = 3000
 
     @property
     def trained_on(self) -> tuple[float, bool]:
@@ -73,6 +75,7 @@ WAYS = {
         "on demonstrations, and on play episodes that the reward ranks with them",
         of_episodes=True,
         leeway=0.87,
+        most_steps=9000,
     ),
 }
 """What is tried."""
@@ -99,17 +102,18 @@ def fine_tuned(
     prepared, choices = fitted.prepared, fitted.prepared.choices
     training = prepared.figures["training"]
     a_step = training["seconds"] / training["losses"][-1][0]
-    most = min(_MOST_STEPS, choices.most_steps)
     a_step *= _BATCH_SIZE / OF_ACTIONS["batch_size"]
     num_trials = len({way.trained_on for way in WAYS.values()})
     wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + num_trials * _OF_TRIAL)
-    count = min(most, max(_LEAST_STEPS, int(wanted)))
+    wanted = min(choices.most_steps, max(_LEAST_STEPS, int(wanted)))
     way, errors = choices.way, {}
     if not way:
-        errors = try_ways(fitted, num_steps=max(1, int(_OF_TRIAL * count)))
+        tried = min(wanted, Way.most_steps)
+        errors = try_ways(fitted, num_steps=max(1, int(_OF_TRIAL * tried)))
         way = min(errors, key=lambda name: WAYS[name].leeway * errors[name], default="imitate")
         told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
         say(f"how far planned actions are from those of demonstrations left out: {told or '-'}")
+    count = min(wanted, WAYS[way].most_steps)
     say(f"the diffuser is fine-tuned {WAYS[way].words}: {count} gradient steps")
     reward = tuned_reward(fitted, fitted.reward, fitted.shown, WAYS[way], count, folder)
     return replace(

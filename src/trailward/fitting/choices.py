@@ -21,7 +21,7 @@ _ACTING: dict[str, Any] = {
     "network": "mlp",
     "width": 128,
     "depth": 3,
-    "most_steps": 12_800,
+    "most_steps": 40_000,
 }
 """Of recordings with actions."""
 
