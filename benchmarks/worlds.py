@@ -30,13 +30,12 @@ import numpy as np
 import torch
 import tyro
 from gymnasium.spaces import Box, Discrete
-from torch import nn
-from torch.nn import functional
 
 import trailward as tw
 from trailward.acting.named_policy import FunctionPolicy
 from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
+from trailward.baselines.plain_clone import plain_clone
 from trailward.cli.presets import PRESETS
 from trailward.data.choices import named_choices
 from trailward.data.episode import Columns
@@ -347,7 +346,7 @@ def judge(benchmark: Benchmark, name: str, seed: int) -> dict[str, Any]:
     policies: dict[str, Policy] = {
         "demonstrator": FunctionPolicy(world.demonstrate),
         "learnt": planner,
-        "bc": clone(shown, seed),
+        "bc": plain_clone(shown, seed=seed),
     }
     returns = {who: mean_return(world, policy, seed) for who, policy in policies.items()}
     floor = float(play.returns.mean())
@@ -405,41 +404,6 @@ def mean_return(world: Any, policy: Policy, seed: int) -> float:
     starts = [900_000 + 1000 * seed + run for run in range(NUM_JUDGED)]
     episodes = rollout([world() for _ in starts], policy, seeds=starts)
     return float(tw.Dataset(episodes).returns.mean())
-
-
-def clone(shown: tw.Dataset, seed: int, num_steps: int = 3000) -> Policy:
-    """Two layers of 256 on normalised observations, by regression or cross-entropy."""
-    observations = torch.tensor(
-        np.concatenate([e.observations[:-1] for e in shown.episodes]), dtype=torch.float32
-    )
-    actions = torch.tensor(np.concatenate([e.actions for e in shown.episodes]), dtype=torch.float32)
-    shift, scale = observations.mean(0), observations.std(0).clamp(min=1e-6)
-    is_choice = bool(shown.columns.choices)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = nn.Sequential(
-            nn.Linear(observations.shape[1], 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(),
-            nn.Linear(256, actions.shape[1]),
-        )  # fmt: skip
-        optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-3)
-        for step in range(num_steps):
-            optimizer.param_groups[0]["lr"] = 1e-3 * (1 - step / num_steps)
-            picks = torch.randint(len(observations), (64,))
-            given = network((observations[picks] - shift) / scale)
-            if is_choice:
-                loss = functional.cross_entropy(given, actions[picks])
-            else:
-                loss = functional.mse_loss(given, actions[picks])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    @torch.no_grad()
-    def act(seen: np.ndarray) -> np.ndarray:
-        given = (torch.as_tensor(seen, dtype=torch.float32) - shift) / scale
-        return network(given).numpy()
-
-    return FunctionPolicy(act)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 
 from trailward import Dataset, Episode, LearntReward
 from trailward.acting.planner import Planner
+from trailward.baselines.plain_clone import plain_clone
 from trailward.data.dataset import Windows
 from trailward.data.episode import Columns, DataError
 from trailward.data.plan import PlanSpec
@@ -146,7 +147,8 @@ def test_roll_outs_are_in_figures_and_words(folder: Path) -> None:
     assert fitted.roll_outs is not None
     returns = fitted.roll_outs["return"]
     assert returns["learnt"]["value"] > returns["unguided"]["value"] + 5
-    assert returns["learnt"]["count"] == 6
+    assert returns["learnt"]["count"] == returns["clone"]["count"] == 6
+    assert abs(returns["clone"]["value"] - returns["learnt"]["value"]) < 10  # both near the goal
     assert "demonstrations" not in returns  # whose rewards were not recorded
     saved = json.loads((folder / "fit.json").read_text())
     assert saved["roll_outs"] == fitted.roll_outs
@@ -164,8 +166,8 @@ def test_every_way_is_tried_and_the_best_is_kept(folder: Path) -> None:
     fitted, told = fitted_in(folder)
     found = fitted.planning
     assert found is not None
-    assert set(found["errors"]) == set(WAYS)
-    judged = {name: WAYS[name].leeway * error for name, error in found["errors"].items()}
+    assert set(found["errors"]) == {*WAYS, "clone"}
+    judged = {name: way.leeway * found["errors"][name] for name, way in WAYS.items()}
     assert judged[found["way"]] == min(judged.values()) < 0.5
     assert any(WAYS[found["way"]].words in text for text in told)
 
@@ -213,6 +215,7 @@ def test_choices_never_demonstrated_have_an_entry_and_angles_are_told(tmp_path: 
     assert "These entries are angles that wrap: heading. Inside they are sine and cosine." in told
     assert "Actions are 3 choices: one-hot inside, whole numbers when the planner acts." in told
     planner = Planner.for_reward(fitted.reward, fitted.prepared.diffuser)
-    actions = planner(np.array([[0.1], [3.0]]))
-    assert actions.dtype.kind == "i"
+    assert planner(np.array([[0.1], [3.0]])).dtype.kind == "i"
+    cloned = plain_clone(fitted.prepared.recordings.dataset.pick(fitted.shown), num_steps=20)
+    assert set(cloned(np.array([[0.1], [3.0]]))) <= {0, 1, 2}
     assert fitted.reward.step_rewards(np.array([[0.1]])).shape == (1,)

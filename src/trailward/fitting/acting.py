@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from trailward.acting.planner import Planner
+from trailward.acting.planner import Planner, Policy
+from trailward.baselines.plain_clone import plain_clone
 from trailward.data.choices import decode
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
@@ -106,11 +107,12 @@ def fine_tuned(
     num_trials = len({way.trained_on for way in WAYS.values()})
     wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + num_trials * _OF_TRIAL)
     wanted = min(choices.most_steps, max(_LEAST_STEPS, int(wanted)))
-    way, errors = choices.way, {}
-    if not way:
+    way, errors = choices.way or "imitate", {}
+    if not choices.way:
         tried = min(wanted, Way.most_steps)
         errors = try_ways(fitted, num_steps=max(1, int(_OF_TRIAL * tried)))
-        way = min(errors, key=lambda name: WAYS[name].leeway * errors[name], default="imitate")
+        if errors:
+            way = min(WAYS, key=lambda name: WAYS[name].leeway * errors[name])
         told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
         say(f"how far planned actions are from those of demonstrations left out: {told or '-'}")
     count = min(wanted, WAYS[way].most_steps)
@@ -129,7 +131,7 @@ def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
         num_steps: gradient steps of each trial.
 
     Returns:
-        The error of each way; none if there is but one demonstration.
+        The error of each way, and of a plain clone; none if there is but one demonstration.
     """
     prepared = fitted.prepared
     held = fitted.shown[::3]
@@ -143,16 +145,18 @@ def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
         if way.trained_on not in made:
             made[way.trained_on] = tuned_reward(fitted, reward, kept, way, num_steps)
         planned = replace(made[way.trained_on], planning=_planning(way))
-        errors[name] = action_error(planned, prepared.diffuser, episodes)
-    return errors
+        planner = Planner.for_reward(planned, prepared.diffuser)
+        errors[name] = action_error(planner, prepared.diffuser, episodes)
+    cloned = plain_clone(prepared.recordings.dataset.pick(kept), seed=prepared.choices.seed)
+    return errors | {"clone": action_error(cloned, prepared.diffuser, episodes)}
 
 
-def action_error(reward: LearntReward, diffuser: Diffuser, episodes: Sequence[Episode]) -> float:
-    """How far the planner's actions are from those that were recorded at the same observations.
+def action_error(policy: Policy, diffuser: Diffuser, episodes: Sequence[Episode]) -> float:
+    """How far a policy's actions are from those that were recorded at the same observations.
 
     Args:
-        reward: that plans are made with.
-        diffuser: that it was learnt with.
+        policy: a planner, or a clone.
+        diffuser: of the play data.
         episodes: environment units.
 
     Returns:
@@ -162,7 +166,7 @@ def action_error(reward: LearntReward, diffuser: Diffuser, episodes: Sequence[Ep
     seen = np.concatenate([episode.observations[:-1] for episode in episodes])
     done = np.concatenate([episode.actions for episode in episodes])
     some = np.linspace(0, len(seen) - 1, min(len(seen), _MOST_JUDGED)).astype(int)
-    planned = Planner.for_reward(reward, diffuser)(seen[some])
+    planned = policy(seen[some])
     if diffuser.columns.choices:
         return float(np.mean(planned != decode(diffuser.columns, done[some])))
     scale = diffuser.action_normalizer.scale.cpu().numpy()

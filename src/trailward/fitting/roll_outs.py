@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from trailward.acting.planner import Planner
+from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
+from trailward.baselines.plain_clone import plain_clone
 from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
@@ -55,7 +56,7 @@ class RollOuts:
         *,
         seed: int = 0,
     ) -> dict[str, Any]:
-        """Returns of the planner, of the diffuser without the reward, and of the demonstrations.
+        """Returns of the planner, the diffuser without the reward, a clone, and the demonstrations.
 
         Episodes are cut after as many steps as the longest demonstration has.
 
@@ -69,9 +70,10 @@ class RollOuts:
         longest = max(len(episode) for episode in demonstrations)
         envs = [self.environment.make(episode_steps=longest) for _ in range(count)]
         starts = seeds(seed, "fit: starts", count)
-        policies = {
+        policies: dict[str, Policy] = {
             "unguided": Planner(diffuser, SAMPLING, seed=seed),
             "learnt": Planner.for_reward(reward, diffuser, seed=seed),
+            "clone": plain_clone(Dataset(demonstrations, {}, diffuser.columns), seed=seed),
         }
         returns = {}
         for who, policy in policies.items():
