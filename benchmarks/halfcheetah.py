@@ -148,8 +148,9 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> di
     found = replace(job, evaluation=judged).run(_silent)
     epochs = 1 if settings.evaluation != PRESETS["halfcheetah"].evaluation else 50
     policy = clone(read_dataset(demonstrations), seed=seed, num_epochs=epochs)
-    envs = [make_env(episode_steps=judged.episode_steps) for _ in range(judged.num_episodes)]
-    cloned = rollout(envs, policy, seeds=judged.starts, num_steps=judged.episode_steps)
+    steps = judged.steps_in(settings.environment)
+    envs = [make_env(episode_steps=steps) for _ in range(judged.num_episodes)]
+    cloned = rollout(envs, policy, seeds=judged.starts, num_steps=steps)
     figures = {
         "return": found["return"]["learnt"]["value"],
         "return_unguided": found["return"]["unguided"]["value"],

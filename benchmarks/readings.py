@@ -316,6 +316,7 @@ def planning_figures(
 ) -> dict[str, Any]:
     """The return of the planner, 0 being that of the unguided one and 1 the demonstrator's."""
     config = settings.evaluation.with_seed(seed)
+    steps = config.steps_in(settings.environment)
     envs = [make_env(task.maze) for _ in config.starts]
     policies = {
         "learnt": config.planner(diffuser, learnt, guided=True),
@@ -324,7 +325,7 @@ def planning_figures(
     }
     found = {}
     for name, policy in policies.items():
-        episodes = run_seeds(envs, task, policy, config.starts, config.episode_steps)
+        episodes = run_seeds(envs, task, policy, config.starts, steps)
         found[name] = Dataset(episodes).returns
     share = return_fraction(found["learnt"], found["unguided"], found["demonstrator"])
     return {"return_fraction": share.value}

@@ -235,18 +235,15 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, fl
         sampling=settings.sampling,
         config=replace(settings.learning, seed=seed),
     )
-    evaluation = world.evaluation
+    evaluation, steps = world.evaluation, world.episode_steps
     given = learnt.pessimistic() if benchmark.pessimistic else learnt
     policies: dict[str, Callable[[], Policy]] = {
-        "rl_on_learnt": lambda: train(place, given, training, evaluation.episode_steps, seed),
-        "rl_on_true": lambda: train(
-            place, world.task.transition_rewards, training, evaluation.episode_steps, seed
-        ),
+        "rl_on_learnt": lambda: train(place, given, training, steps, seed),
+        "rl_on_true": lambda: train(place, world.task.transition_rewards, training, steps, seed),
         "bc": lambda: clone(world.demonstrations, seed=seed, num_epochs=1 if quick else 50),
         "old_planner": lambda: evaluation.planner(world.diffuser, learnt, guided=True),
         "random": lambda: RandomPolicy(world.play.action_dim, seed),
     }
-    steps = evaluation.episode_steps
     returns, paths = {}, {}
     for each, make in policies.items():
         envs = [place.make_env(steps) for _ in evaluation.starts]

@@ -247,7 +247,9 @@ def _planned(world: World, learnt: LearntReward, seconds: float) -> Outcome:
 
 
 def _budget(problem: Problem, settings: Settings, rollout_steps: int) -> Budget:
-    steps = vars(settings.demonstrations)["episode_steps"] or settings.evaluation.episode_steps
+    steps = vars(settings.demonstrations)["episode_steps"] or settings.evaluation.steps_in(
+        settings.environment
+    )
     if problem.quick:
         return Budget(512, num_envs=2, rollout_steps=128, episode_steps=steps)
     num_env_steps = _ENV_STEPS[problem.environment]

@@ -140,14 +140,19 @@ class World:
         """The true reward."""
         return self.problem.true_task
 
+    @property
+    def episode_steps(self) -> int:
+        """Environment steps of a roll-out."""
+        return self.evaluation.steps_in(self.settings.environment)
+
     def make_env(self) -> gymnasium.Env:
         """A new simulator, whose episodes are as long as the evaluation's."""
-        return self.settings.environment.make(episode_steps=self.evaluation.episode_steps)
+        return self.settings.environment.make(episode_steps=self.episode_steps)
 
     def roll_out(self, policy: Policy) -> list[Episode]:
         """A policy's episodes from the evaluation's starts, with true rewards."""
-        num_steps = self.evaluation.episode_steps
-        found = rollout(self._envs, policy, seeds=self.evaluation.starts, num_steps=num_steps)
+        starts = self.evaluation.starts
+        found = rollout(self._envs, policy, seeds=starts, num_steps=self.episode_steps)
         return [replace(episode, rewards=self.task.step_rewards(episode)) for episode in found]
 
     @cached_property
@@ -165,12 +170,13 @@ def facts_of(problem: Problem) -> dict[str, Any]:
     """What all results on a problem depend on, whatever the method, as JSON values."""
     settings = problem.settings
     evaluation = settings.evaluation
+    steps = evaluation.steps_in(settings.environment)
     return {
         "play": _facts(problem, settings.play, _PLAY_SEED),
         "demonstrations": _facts(problem, settings.demonstrations),
         "num_judged": _NUM_JUDGED,
         "window": [settings.horizon, settings.stride],
-        "evaluation": [evaluation.num_episodes, evaluation.episode_steps, evaluation.seed],
+        "evaluation": [evaluation.num_episodes, steps, evaluation.seed],
         "policies": _policies(settings.environment.name),
     }
 

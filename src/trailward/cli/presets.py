@@ -75,7 +75,7 @@ class Settings:
             evaluation=replace(
                 self.evaluation,
                 num_episodes=2,
-                episode_steps=min(300, self.evaluation.episode_steps),
+                episode_steps=min(300, self.evaluation.steps_in(self.environment)),
                 num_plans=8,
                 num_windows=1000,
             ),
@@ -154,7 +154,7 @@ PRESETS: dict[str, Settings] = {
             selection=SelectionConfig(num_held_out=0, evaluate_every=50),
             fine_tuning=FineTuningConfig(num_steps=2000, action_weight=5.0),
         ),
-        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
+        evaluation=EvaluationConfig(num_episodes=10),
     ),
     "thesis-umaze": Settings(
         environment=PointMaze("umaze"),
@@ -196,7 +196,7 @@ PRESETS: dict[str, Settings] = {
             learning_rate=2e-3,
             planning=PlanningConfig(replan_every=1),
         ),
-        evaluation=EvaluationConfig(num_episodes=10, episode_steps=1000),
+        evaluation=EvaluationConfig(num_episodes=10),
     ),
 }
 """``umaze``, ``large`` and ``halfcheetah`` are ours; those of the thesis are the published ones, as

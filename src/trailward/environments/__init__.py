@@ -6,6 +6,7 @@ Gymnasium works without a line of code, by its id
 that implements :class:`Environment`: only ``name``, ``make`` and ``task`` have no default.
 """
 
+import contextlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from trailward.typing import Actions, Observations
 
 if TYPE_CHECKING:
     from trailward.environments.page import Exhibit, Ground
+
+_MOST_STEPS = 1000
 
 RewardFunction = Callable[[Observations, Actions, Observations], Float[np.ndarray, "batch"]]
 """Observations, actions and next observations (environment units) to the reward of each transition.
@@ -178,6 +181,13 @@ class Environment(ABC):
         Raises:
             DataError: if there is none of that name.
         """
+
+    @property
+    def episode_steps(self) -> int:
+        """Environment steps after which episodes are cut; 1,000 where it has no limit."""
+        with contextlib.closing(self.make()) as env:
+            limit = None if env.spec is None else env.spec.max_episode_steps
+        return limit or _MOST_STEPS
 
     def set_state(self, env: gymnasium.Env, observation: np.ndarray) -> None:
         """Put a simulator, which has been reset, into the state that an observation shows.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from trailward.acting.planner import Planner
 from trailward.data.episode import MAX_SEED, at_least, at_most
 from trailward.diffusion.diffuser import Diffuser
+from trailward.environments import Environment
 from trailward.learning.learnt_reward import LearntReward
 
 
@@ -14,7 +15,8 @@ class EvaluationConfig:
 
     Attributes:
         num_episodes: roll-outs of each policy, from the same starts.
-        episode_steps: environment steps after which a roll-out is cut, if it has not ended.
+        episode_steps: environment steps after which a roll-out is cut, if it has not ended; as many
+            as are usual in the environment if None.
         num_windows: play windows for ERC.
         num_transitions: play transitions for EPIC and the correlation of steps; all of them, if
             there are fewer.
@@ -24,17 +26,17 @@ class EvaluationConfig:
     """
 
     num_episodes: int = 20
-    episode_steps: int = 300
+    episode_steps: int | None = None
     num_windows: int = 2000
     num_transitions: int = 2000
     num_plans: int = 200
     seed: int = 1000
 
     def __post_init__(self) -> None:
-        at_least(1, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
-        at_least(1, self, "num_transitions")
-        at_most(10_000_000, self, "num_episodes", "episode_steps", "num_windows", "num_plans")
-        at_most(10_000_000, self, "num_transitions")
+        counts = ["num_episodes", "num_windows", "num_plans", "num_transitions"]
+        counts += [] if self.episode_steps is None else ["episode_steps"]
+        at_least(1, self, *counts)
+        at_most(10_000_000, self, *counts)
         at_most(MAX_SEED - 10_000_000, self, "seed")  # an episode has a seed of its own
 
     @property
@@ -45,6 +47,10 @@ class EvaluationConfig:
     def with_seed(self, seed: int) -> "EvaluationConfig":
         """The same for another seed of an experiment: a thousand starts further for each."""
         return replace(self, seed=self.seed + 1000 * seed)
+
+    def steps_in(self, environment: Environment) -> int:
+        """After how many environment steps a roll-out is cut there."""
+        return self.episode_steps or environment.episode_steps
 
     def planner(self, diffuser: Diffuser, learnt: LearntReward, *, guided: bool) -> Planner:
         """The planner of the reward, as it is deployed, or the unguided one beside it."""

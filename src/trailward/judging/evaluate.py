@@ -108,7 +108,9 @@ def evaluate(
     play = with_true_rewards(play, task)
     stage("roll-outs")
     reach = (diffuser.spec.horizon - 1) * diffuser.spec.stride
-    simulators = _Simulators(environment, task, config, max(config.episode_steps, reach))
+    steps = config.steps_in(environment)
+    config = replace(config, episode_steps=steps)
+    simulators = _Simulators(environment, task, config, steps, max(steps, reach))
     policies: dict[str, Policy] = {**_planners(learnt, diffuser, config)}
     demonstrator = demonstrator or task.demonstrator()
     if demonstrator is not None:
@@ -330,12 +332,14 @@ class _Simulators:
         environment: where policies act.
         task: gives the rewards.
         config: how much to run.
+        steps: environment steps of a roll-out.
         longest: environment steps of the longest run.
     """
 
     environment: Environment
     task: Task
     config: EvaluationConfig
+    steps: int
     longest: int
     made: list[gymnasium.Env] = field(default_factory=list)
 
@@ -343,11 +347,11 @@ class _Simulators:
     def are_whole(self) -> bool:
         """Whether roll-outs are cut where the environment itself would cut them."""
         spec = self.environment.make().spec
-        return spec is not None and spec.max_episode_steps == self.config.episode_steps
+        return spec is not None and spec.max_episode_steps == self.steps
 
     def run(self, policy: Policy) -> list[Episode]:
         """Whole episodes from the evaluation's starts, with true rewards."""
-        return self._run(policy, self.config.starts, self.config.episode_steps, None)
+        return self._run(policy, self.config.starts, self.steps, None)
 
     def run_from(
         self, policy: Policy, starts: Float[np.ndarray, "plan observation"], num_steps: int

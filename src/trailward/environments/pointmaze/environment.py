@@ -52,6 +52,11 @@ class PointMaze(Environment):
         """That of all mazes: which one it is, is a setting."""
         return "maze"
 
+    @property
+    def episode_steps(self) -> int:
+        """Episodes never end by themselves; 300 are enough in U-Maze."""
+        return 300
+
     @cached_property
     def map(self) -> Maze:
         """The walls and their geometry."""
