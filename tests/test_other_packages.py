@@ -23,6 +23,7 @@ from trailward.data.dataset import Dataset
 from trailward.data.episode import Columns, Episode
 from trailward.data.formats import Format
 from trailward.data.formats.rows import Recording
+from trailward.diffusion.guide import CleanGuide
 from trailward.environments import Environment, Recipe, Task
 from trailward.rewards import RewardModel, RewardSettings
 from trailward_benchmark.methods import Method, Outcome
@@ -123,8 +124,51 @@ def read(path, layout):
     return Recording([Episode(track[:, :1], track[:-1, 1:]) for track in tracks])
 
 
+class Half(CleanGuide):
+    """Half as strong as the guide that it is made from."""
+
+    def on_clean(self, clean_estimate, move):
+        return 0.5 * super().on_clean(clean_estimate, move)
+
+
 PAIRS = Format("pairs", lambda path: path.suffix == ".pairs", read)
 IDLE = Method("does nothing", lambda world, folder: Outcome(world.demonstrator))
+'''
+MODULE = '''
+"""Parts that are no package: a file in the folder where commands are run."""
+
+import foreign
+from torch import nn
+
+
+class Net(nn.Module):
+    """A plan to a plan, whatever the noise."""
+
+    def __init__(self, transition_dim, horizon, width):
+        super().__init__()
+        layers = nn.Linear(transition_dim, width), nn.SiLU(), nn.Linear(width, transition_dim)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, noisy, step):
+        return self.layers(noisy)
+
+
+class Line(foreign.Slope):
+    """A reward."""
+
+    class Settings(foreign.Slope.Settings):
+        """Of it."""
+
+
+class Guide(foreign.Half):
+    """A guide."""
+
+
+def gap(plans, demonstrations, mask=None):
+    return (plans - demonstrations).square().mean()
+
+
+Corridor, PAIRS = foreign.Corridor, foreign.PAIRS
 '''
 ENTRY_POINTS = """
 [trailward.rewards]
@@ -133,6 +177,8 @@ slope = foreign:Slope
 gap = foreign:Gap
 [trailward.environments]
 corridor = foreign:Corridor
+[trailward.guides]
+half = foreign:Half
 [trailward.formats]
 pairs = foreign:PAIRS
 [trailward.methods]
@@ -161,9 +207,10 @@ for command in sys.argv[1:]:
     if main(shlex.split(command)) != 0:
         sys.exit(command)
 """
-    paths = [str(site), str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(site), str(Path(__file__).parents[1] / "src")]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
     done = subprocess.run(
-        [sys.executable, "-c", code, *commands],
+        [sys.executable, "-P", "-c", code, *commands],  # the folder is not on the path
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
@@ -189,12 +236,14 @@ def test_a_package_adds_parts_that_the_command_line_uses(installed: Path, tmp_pa
         "train --play play --out diffuser --horizon 5 --stride 2 --training.num-steps 20 "
         "--training.num-inverse-dynamics-steps 20 --denoiser.width 16 --denoiser.depth 1",
         "learn --demonstrations shown.pairs --diffuser diffuser --out reward --objective gap "
-        "--reward.model slope --reward.shift 0.5 --learning.num-steps 4 --learning.batch-size 4 "
+        "--reward.model slope --reward.shift 0.5 --sampling.guide half "
+        "--learning.num-steps 4 --learning.batch-size 4 "
         "--learning.selection.evaluate-every 2",
     )
     learnt = json.loads((tmp_path / "reward/config.json").read_text())
     assert "slope" in json.dumps(learnt)
     assert learnt["provenance"]["objective"] == "gap"
+    assert learnt["sampling"]["guide"] == "half"
     printed = run(
         installed,
         tmp_path,
@@ -211,6 +260,39 @@ def test_a_package_adds_parts_that_the_command_line_uses(installed: Path, tmp_pa
     assert figures["return"]["learnt"]["count"] == 2
     assert "corridor" in (tmp_path / "report/index.html").read_text()
     assert (tmp_path / "reward.pt2").stat().st_size > 0
+
+
+def test_a_module_in_the_working_folder_has_parts_for_every_verb(
+    installed: Path, tmp_path: Path
+) -> None:
+    write_pairs(tmp_path / "shown.pairs")
+    (tmp_path / "mine.py").write_text(MODULE)
+    run(
+        installed,
+        tmp_path,
+        "collect --env mine:Corridor --what pushes --out play",
+        "train --play play --out diffuser --horizon 5 --stride 2 --training.num-steps 20 "
+        "--training.num-inverse-dynamics-steps 20 --denoiser.network mine:Net --denoiser.width 8",
+    )
+    of_rewards = "--reward reward --diffuser diffuser"
+    run(
+        installed,
+        tmp_path,
+        "learn --demonstrations shown.pairs --play play-v0 --format mine:PAIRS "
+        "--diffuser diffuser --out reward --objective mine:gap --reward.model mine:Line "
+        "--sampling.guide mine:Guide --learning.num-steps 4 --learning.batch-size 4 "
+        "--learning.selection.evaluate-every 2 --allow-import",
+        f"evaluate --env mine:Corridor {of_rewards} --play play-v0 --demonstrations shown.pairs "
+        "--format mine:PAIRS --out evaluation --evaluation.num-episodes 2 "
+        "--evaluation.num-windows 50 --allow-import",
+        "export --reward reward --out reward.pt2 --allow-import",
+        "plan --start 0.2 --diffuser diffuser --allow-import",
+    )
+    figures = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
+    assert figures["evaluation"]["episode_steps"] == 1000  # the simulator tells no limit
+    assert figures["return"]["learnt"]["count"] == 2
+    with pytest.raises(AssertionError, match="import mine first, or allow it, by --allow-import"):
+        run(installed, tmp_path, f"plan --start 0.2 {of_rewards}")
 
 
 @pytest.mark.slow

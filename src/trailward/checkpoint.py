@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from trailward.registry import UnknownPartError
 from trailward.running.files import StorageError, write_file, write_json
 from trailward.running.limits import AllocationLimit
 from trailward.running.logs import CurveLog
@@ -159,6 +160,8 @@ def readable(
         yield
     except (CheckpointError, StorageError):
         raise
+    except UnknownPartError as error:
+        raise CheckpointError(f"{place}: {error}") from None
     except Exception as error:  # noqa: BLE001 - a file may be wrong in every way
         msg = f"{place}: {wrong}: {_in_short(error)}; {remedy}"
         raise CheckpointError(msg) from None

@@ -6,10 +6,12 @@ installed packages, and last, if it is spelt ``module:Name``, in that module.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 
@@ -19,6 +21,20 @@ class UnknownPartError(ValueError):
 
 T = TypeVar("T")
 Part = TypeVar("Part")
+
+
+def import_named(module: str) -> ModuleType:
+    """Import a module that somebody named: an installed one, or else one in the working folder.
+
+    Raises:
+        ImportError: if it is not there.
+    """
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(here)
 
 
 class Registry(Mapping[str, T]):
@@ -77,11 +93,12 @@ class Registry(Mapping[str, T]):
         if not may_import and module not in sys.modules:
             msg = (
                 f"'{name}' names code of the module '{module}', which is not imported; loading a "
-                f"model imports nothing by itself: import {module} first, or allow it"
+                f"model imports nothing by itself: import {module} first, or allow it, by "
+                "--allow-import or allow_import=True"
             )
             raise UnknownPartError(msg)
         try:
-            found: Any = importlib.import_module(module)
+            found: Any = import_named(module)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:
@@ -89,14 +106,13 @@ class Registry(Mapping[str, T]):
             raise UnknownPartError(msg) from None
         return found
 
-    def name_of(self, part: T) -> str:
+    def name_of(self, part: Any) -> str:
         """How a part is named in files: as registered, or as ``module:Name``.
 
         Raises:
             UnknownPartError: if it has no name, such as a function inside a function.
         """
-        kind: Any = part
-        spelt = f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', '')}"
+        spelt = f"{getattr(part, '__module__', '')}:{getattr(part, '__qualname__', '')}"
         for name, registered in self._parts.items():
             if registered is part or registered == spelt:
                 return name

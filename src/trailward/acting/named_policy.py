@@ -1,6 +1,5 @@
 """Policies by name: a saved model of Stable-Baselines3, code of your own, or random actions."""
 
-import importlib
 import json
 import re
 import zipfile
@@ -17,6 +16,7 @@ from trailward.acting.planner import Policy
 from trailward.data.episode import DataError
 from trailward.data.formats.guard import check_size, readable
 from trailward.optional import import_extra
+from trailward.registry import import_named
 from trailward.typing import Actions, Observations
 
 _ACTORS = (
@@ -138,6 +138,11 @@ def _network(
             names += [last] if last else []
             layers = [(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in names]
             default = "relu" if squashed else "tanh"
+            given = len(layers[-1][0])
+            if given != space.shape[0]:
+                takes = f"the environment takes {space.shape[0]}"
+                msg = f"{path} gives actions of {given} entries, {takes}"
+                raise DataError(msg, place=str(path), value=given)
             facts = {"file": path.name, BOUNDS: [space.low.tolist(), space.high.tolist()]}
             return NetworkPolicy(layers, facts, _activation(about, default), squashed)
     msg = f"{path} holds no actor of dense layers; save a model of 'MlpPolicy'"
@@ -154,7 +159,7 @@ def _activation(about: dict[str, Any], default: str) -> str:
 def _imported(name: str) -> Policy:
     module, _, attribute = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_named(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:

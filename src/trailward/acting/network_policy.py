@@ -86,6 +86,11 @@ class NetworkPolicy:
     def __call__(self, observations: Observations) -> Actions:
         """One action for each environment, within the bounds if it is squashed."""
         activate = _ACTIVATIONS[self.activation]
+        wanted, found = self.layers[0][0].shape[1], observations.shape[-1]
+        if wanted != found:
+            what = self.facts.get("file", "the policy")
+            msg = f"{what} acts on observations of {wanted} entries, these have {found}"
+            raise DataError(msg, place=str(what), value=found)
         hidden = observations.astype(np.float32)
         for weights, bias in self.layers[:-1]:
             hidden = activate(hidden @ weights.T + bias)

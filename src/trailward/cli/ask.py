@@ -51,6 +51,8 @@ class Ask:
     """The share of answers that may be wrong."""
     seed: int = 0
     """Seed for the pieces that questions are made of."""
+    allow_import: bool = False
+    """Whether a part named module:Name in a folder may import its module, which executes it."""
     table: TableLayout = field(default_factory=TableLayout)
 
     def run(self, say: Say) -> Inquiry:
@@ -66,7 +68,7 @@ class Ask:
             return self._run(say)
 
     def _run(self, say: Say) -> Inquiry:
-        learnt = LearntReward.load(self.reward)
+        learnt = LearntReward.load(self.reward, allow_import=self.allow_import)
         play = read_for(self.play, learnt, self.table)
         inquiry = Inquiry(
             readings=learnt.readings,

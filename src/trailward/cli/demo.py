@@ -21,7 +21,7 @@ from trailward.cli.presets import (
 )
 from trailward.cli.report import Report
 from trailward.data.episode import DataError
-from trailward.environments import Recipe, find_environment
+from trailward.environments import Environment, Recipe, find_environment
 from trailward.objectives import find_objective
 from trailward.running.files import write_json
 from trailward.running.folders import own_folder
@@ -116,6 +116,7 @@ class Demo:
         settings = settings.quick() if self.quick else settings
         if self.environment is not None:
             environment = find_environment(self.environment)
+            _check_recipes(self.preset, environment)
             settings = replace(settings, environment=environment, packaged=None)
         if self.policies is not None:
             settings = replace(
@@ -124,6 +125,22 @@ class Demo:
                 demonstrations=_with_policies(settings.demonstrations, self.policies),
             )
         return settings
+
+
+def _check_recipes(preset: str, environment: Environment) -> None:
+    """Refuse a preset that records in a way that the environment does not know."""
+    offered = set(environment.recipes.values())
+    fit = [
+        name
+        for name, each in PRESETS.items()
+        if {type(each.play), type(each.demonstrations)} <= offered
+    ]
+    if preset not in fit:
+        remedy = (
+            f"choose one of {', '.join(fit)}" if fit else "collect, train and learn by themselves"
+        )
+        msg = f"preset '{preset}' does not know how to record in '{environment.name}'; {remedy}"
+        raise DataError(msg, place="--preset", value=preset, remedy=remedy)
 
 
 def _with_policies(recipe: Recipe, policies: Path) -> Recipe:

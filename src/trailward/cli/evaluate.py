@@ -59,7 +59,7 @@ class Evaluate:
     walls: Path | None = None
     """A CSV file of walls to draw, a row x0,y0,x1,y1 each; with environment none."""
     allow_import: bool = False
-    """Whether a reward of another package may import the module that it names."""
+    """Whether a part named module:Name in a folder may import its module, which executes it."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     table: TableLayout = field(default_factory=TableLayout)
 

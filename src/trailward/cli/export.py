@@ -20,7 +20,7 @@ class Export:
     pessimistic: bool = False
     """Write the form to train agents on: wherever there was no data, the least reward of it."""
     allow_import: bool = False
-    """Whether a reward of another package may import the module that it names."""
+    """Whether a part named module:Name in a folder may import its module, which executes it."""
 
     def run(self, say: Say) -> Path:
         """Write a learnt reward as one file.

@@ -61,6 +61,8 @@ class Learn:
     """The share of answers that may be wrong."""
     device: str = "cpu"
     """The device: cpu, cuda, cuda:1, mps."""
+    allow_import: bool = False
+    """Whether a part named module:Name in a folder may import its module, which executes it."""
     table: TableLayout = field(default_factory=TableLayout)
 
     def __post_init__(self) -> None:
@@ -73,7 +75,11 @@ class Learn:
 
     def _run(self, say: Say) -> LearntReward:
         objective = find_objective(self.objective)
-        diffuser = Diffuser.load(model_folder(self.diffuser), device=usable_device(self.device))
+        diffuser = Diffuser.load(
+            model_folder(self.diffuser),
+            device=usable_device(self.device),
+            allow_import=self.allow_import,
+        )
         demonstrations = read_for(self.demonstrations, diffuser, self.table)
         play = None if self.play is None else read_for(self.play, diffuser, self.table)
         given = {"the play data": diffuser.provenance.get("play") or {}}

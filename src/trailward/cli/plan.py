@@ -42,7 +42,7 @@ class Plan:
     seed: int = 0
     """Seed for the plans' noise."""
     allow_import: bool = False
-    """Whether a reward of another package may import the module that it names."""
+    """Whether a part named module:Name in a folder may import its module, which executes it."""
 
     def run(self, say: Say) -> list[list[list[float]]]:
         """Sample plans and say their observations as JSON."""
@@ -79,7 +79,7 @@ class Plan:
             return Planner.for_reward(learnt, diffuser, seed=self.seed)
         if self.diffuser is None:
             raise ValueError("give a reward, a diffuser, or both: --reward, --diffuser")
-        diffuser = Diffuser.load(model_folder(self.diffuser))
+        diffuser = Diffuser.load(model_folder(self.diffuser), allow_import=self.allow_import)
         sampling = SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
         return Planner(diffuser, sampling, seed=self.seed)
 

@@ -50,8 +50,8 @@ class DenoiserConfig:
     """Constructor arguments of a denoiser.
 
     Attributes:
-        network: ``transformer``, ``mlp`` or ``unet``; or ``module:Name``, a class that takes
-            ``(transition_dim, horizon)`` and, by name, any of the next three.
+        network: ``transformer``, ``mlp`` or ``unet``; or ``module:Name`` (in Python the class
+            itself), which takes ``(transition_dim, horizon)`` and, by name, any of the next three.
         width: width of the network.
         depth: layers of the transformer and the MLP; the U-Net's levels are its ``multipliers``.
         multipliers: channels of the U-Net's levels, in units of ``width``.
@@ -67,6 +67,8 @@ class DenoiserConfig:
     num_diffusion_steps: int = 64
 
     def __post_init__(self) -> None:
+        if not isinstance(self.network, str):
+            object.__setattr__(self, "network", NETWORKS.name_of(self.network))
         at_least(1, self, "width", "depth", "num_diffusion_steps")
         at_most(100_000, self, "num_diffusion_steps")
         at_most(1000, self, "depth")
@@ -120,6 +122,8 @@ class SamplingConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.guide, str):
+            object.__setattr__(self, "guide", GUIDES.name_of(self.guide))
         GUIDES.find(self.guide)
         parse_reverse_step(self.sampler)
         at_least(1, self, "num_steps", "repeats")

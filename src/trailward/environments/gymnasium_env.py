@@ -16,6 +16,7 @@ from trailward.data.choices import named_choices
 from trailward.data.episode import Columns, DataError, Episode
 from trailward.environments import Caption, Environment, Evaluation, Recipe, Row, Task, Trial
 from trailward.environments.recipes import ROLL_OUTS
+from trailward.registry import import_named
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,8 @@ def _names_of(space: gymnasium.Space, name: str = "") -> tuple[str, ...]:
 
 def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
     try:
+        if ":" in name:
+            import_named(name.partition(":")[0])
         return gymnasium.make(name, **options)
     except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
         msg = (

@@ -98,7 +98,9 @@ def load(folder: Path, *, device: str | torch.device, allow_import: bool) -> Lea
     if not place:
         return learnt
     place = folder / (place if isinstance(place, str) else FINE_TUNED)
-    return replace(learnt, fine_tuned=Diffuser.load(place, device=device))
+    return replace(
+        learnt, fine_tuned=Diffuser.load(place, device=device, allow_import=allow_import)
+    )
 
 
 def load_reward(
@@ -109,7 +111,8 @@ def load_reward(
     Args:
         folder: the reward's.
         diffuser: folder or packaged name; None for the one that the reward says it was learnt with.
-        allow_import: whether a reward of another package may import the module that it names.
+        allow_import: whether a part of another package, such as a reward or a network, may import
+            the module that it names.
 
     Raises:
         CheckpointError: if it was learnt with another diffuser, or that is not there.
@@ -119,7 +122,7 @@ def load_reward(
     if name is None:
         raise CheckpointError(f"the reward in {folder} names no diffuser; give it: --diffuser")
     try:
-        found = Diffuser.load(model_folder(str(name)))
+        found = Diffuser.load(model_folder(str(name)), allow_import=allow_import)
     except CheckpointError as error:
         if diffuser is not None:
             raise

@@ -61,7 +61,8 @@ def read_recording(
     Args:
         source: a file, a folder, or the id of a Minari dataset.
         layout: which columns are what; of tables only.
-        format: which it is: a format, its name, or ``module:Name``; told by the path if None.
+        format: which it is: a format, its name, or ``module:Name``; if None, that of the layout if
+            it or no other recognises the path, else told by the path.
 
     Raises:
         DataError: names the file, the field and the value that is wrong, and the remedy.
@@ -69,13 +70,16 @@ def read_recording(
         UnknownPartError: if there is no format of that name.
     """
     path = Path(source).expanduser()
-    format = format or layout.format  # noqa: A001
     if format is not None:
         found = FORMATS.find(format) if isinstance(format, str) else format
         return _read(found, path, layout)
-    for form in FORMATS.values():
+    # a flag is of all the data that a command is given, which may be of several formats
+    named = [] if layout.format is None else [FORMATS.find(layout.format)]
+    for form in (*named, *FORMATS.values()):
         if form.recognises(path):
             return _read(form, path, layout)
+    if named:
+        return _read(named[0], path, layout)
     if path.is_file():
         known = ", ".join(form.name for form in FORMATS.values())
         msg = f"{path} is of no known format ('{path.suffix}'); convert it to one of: {known}"
