@@ -56,6 +56,16 @@ def test_a_saved_model_acts_as_the_library_has_it(
     assert np.abs(expected).max() > 0.01
 
 
+def test_a_model_of_another_environment_is_refused(tmp_path: Path) -> None:
+    path, _ = trained("stable_baselines3", "TD3", tmp_path, policy_kwargs={"net_arch": [4]})
+    with pytest.raises(DataError) as found:
+        named_policy(str(path), Box(-1, 1, (5,)), seed=0)
+    assert found.value.value == SPACE.shape[0]
+    with pytest.raises(DataError) as found:
+        named_policy(str(path), SPACE, seed=0)(np.zeros((2, 7)))
+    assert found.value.value == 7
+
+
 def test_nothing_in_the_file_is_executed(tmp_path: Path) -> None:
     """The part that holds pickled objects is replaced by one that cannot be unpickled."""
     path, expected = trained("stable_baselines3", "PPO", tmp_path)

@@ -155,6 +155,7 @@ def test_training_goes_on_where_it_was(runs: Path) -> None:
         (["train", "--play={}/nothing", "--out={}/new"], "neither a folder"),
         (["demo", "--out={}/new", "--objective=kl"], "objective 'kl' is unknown"),
         (["demo", "--out={}/new", "--task=goal:0,0"], "not a free cell"),
+        (["demo", "--out={}/new", "--env=Hopper-v5"], "choose one of halfcheetah"),
         (["benchmark", "--out={}/new", "--seeds=-1"], "seeds are (-1,); they must be at least 0"),
         (["benchmark", "--out={}/new", "--cpus-per-cell=0"], "cpus_per_cell is 0.0; it must be"),
         (["learn", "--demonstrations={}/play", "--out={}/new", "--diffuser=no"], "neither a model"),

@@ -15,8 +15,10 @@ from trailward.acting.network_policy import BOUNDS, NetworkPolicy, save_ladder
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
 from trailward.data.episode import DataError, Episode
+from trailward.environments import find_environment
 from trailward.environments.gymnasium_env import GymnasiumEnvironment, flat
 from trailward.environments.recipes import ROLL_OUTS, OnePolicy
+from trailward.judging.config import EvaluationConfig
 
 FALLING = GymnasiumEnvironment(falling.ID)
 
@@ -151,6 +153,15 @@ def test_a_ladder_of_another_environment_is_refused(ladder: Path) -> None:
 def test_without_a_ladder_the_command_that_makes_one_is_named() -> None:
     with pytest.raises(DataError, match="trailward policies --env Hopper-v5"):
         ROLL_OUTS["play"]().record(GymnasiumEnvironment("Hopper-v5"), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("Hopper-v5", 1000), ("Pendulum-v1", 200), ("maze", 300)]
+)
+def test_roll_outs_are_as_long_as_episodes_usually_are(name: str, steps: int) -> None:
+    environment = find_environment(name)
+    assert EvaluationConfig().steps_in(environment) == steps
+    assert EvaluationConfig(episode_steps=7).steps_in(environment) == 7
 
 
 def test_episodes_that_never_end_need_a_limit() -> None:
