@@ -23,6 +23,35 @@ LOG = "fit.log"
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What is chosen by looking at the data, where it is not given here."""
+
+    time_step: float | None = None
+    """Time from one row to the next; the recordings' clock if not given."""
+    horizon: int | None = None
+    """Number of plan steps; chosen if not given, as are all these."""
+    stride: int | None = None
+    """Rows from one plan step to the next."""
+    add_rates: bool | None = None
+    """Whether rates of change are added as entries."""
+    hold_ends: bool | None = None
+    """Whether who has left is held where they left; not for tracks that are cut anywhere."""
+    unmoved: tuple[int, ...] | None = None
+    """Entries that nobody moves, by number from 0, such as the weather; found if not given. None of
+    them if no number follows."""
+    way: Literal["guide", "imitate", "choose", "improve", "alike"] | None = None
+    """How a planner is made: by guided plans of observations, or by fine-tuning a diffuser with
+    actions in one of four ways. If not given: guide, where demonstrators come to rest at one
+    place; else what does best when tried."""
+    most_steps: int | None = None
+    """Gradient steps of the diffuser, at most."""
+    weigh_by: Literal["track", "time"] | None = None
+    """Whether every track weighs alike, as chosen if not given, or every row."""
+    num_plans: int | None = None
+    """Plans from each row that the forecast is the mean of."""
+
+
+@dataclass(frozen=True)
 class Fit:
     """From recordings to a judged reward: everything is chosen, said, learnt, judged and shown."""
 
@@ -57,31 +86,9 @@ class Fit:
     """The map is drawn where somebody was within this distance; two pixels if not given."""
     y_down: bool = False
     """Whether the second entry of the map grows downwards, as in pictures."""
-    time_step: float | None = None
-    """Time from one row to the next; the recordings' clock if not given."""
-    horizon: int | None = None
-    """Number of plan steps; chosen if not given, as are the settings below."""
-    stride: int | None = None
-    """Rows from one plan step to the next."""
-    add_rates: bool | None = None
-    """Whether rates of change are added as entries."""
-    hold_ends: bool | None = None
-    """Whether who has left is held where they left; not for tracks that are cut anywhere."""
-    unmoved: tuple[int, ...] | None = None
-    """Entries that nobody moves, by number from 0, such as the weather; found if not given. None of
-    them if no number follows."""
-    way: Literal["guide", "imitate", "choose", "improve", "alike"] | None = None
-    """How a planner is made: by guided plans of observations, or by fine-tuning a diffuser with
-    actions in one of four ways. If not given: guide, where demonstrators come to rest at one
-    place; else what does best when tried."""
-    most_steps: int | None = None
-    """Gradient steps of the diffuser, at most."""
-    weigh_by: Literal["track", "time"] | None = None
-    """Whether every track weighs alike, as chosen if not given, or every row."""
-    num_plans: int | None = None
-    """Plans from each row that the forecast is the mean of."""
     seed: int = 0
     """Seed for all randomness."""
+    choices: Annotated[Chosen, tyro.conf.OmitArgPrefixes] = field(default_factory=Chosen)
     table: TableLayout = field(default_factory=TableLayout)
 
     def run(self, say: Say) -> Fitted:
@@ -91,9 +98,7 @@ class Fit:
 
     def _run(self, say: Say) -> Fitted:
         began = time.monotonic()
-        names = ("time_step", "horizon", "stride", "add_rates", "hold_ends", "most_steps",
-                 "num_plans", "unmoved", "way", "seed", "animal", "group_by",
-                 "weigh_by")  # fmt: skip
+        more = {"seed": self.seed, "animal": self.animal, "group_by": self.group_by}
         log = self.out / LOG
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
 
@@ -113,7 +118,7 @@ class Fit:
             minutes=self.minutes,
             test=None if self.test is None else read_dataset(self.test, self.table),
             walls=None if self.walls is None else read_walls(self.walls),
-            overrides={name: getattr(self, name) for name in names},
+            overrides=vars(self.choices) | more,
             place=self.place,
             pixels=self.pixels,
             near=self.near,
