@@ -25,8 +25,8 @@ def rollout(
     there is not used.
 
     Args:
-        envs: with flat observations. They are stepped one after the other, since both kinds of
-            ``gymnasium.vector`` are slower for those of MuJoCo (``benchmarks/vectorised.py``).
+        envs: with flat observations. They are stepped one after the other, since neither kind of
+            ``gymnasium.vector`` is faster for those of MuJoCo (``benchmarks/vectorised.py``).
         policy: is reset first; actions are clipped to the environments' bounds. Of discrete actions
             it gives whole numbers, or an entry for each, of which the largest counts; episodes
             hold them one-hot.
