@@ -23,6 +23,11 @@ if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)  # tests write files there, and wait less
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for a browser comes first: last, one worker would wait alone."""
+    items.sort(key=lambda item: "web" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _same_weights_every_time() -> None:
     torch.manual_seed(0)

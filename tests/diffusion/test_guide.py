@@ -16,10 +16,6 @@ def quadratic(plan: Tensor) -> Tensor:
     return -0.5 * plan.square().sum((1, 2))
 
 
-def test_a_guide_may_be_named_or_given() -> None:
-    assert SamplingConfig(guide=NoisyGuide) == SamplingConfig(guide="noisy")  # pyright: ignore
-
-
 def test_the_reward_gradient_of_a_quadratic_is_minus_the_plan() -> None:
     torch.testing.assert_close(reward_gradient(quadratic, PLANS), -PLANS)
 

@@ -20,6 +20,8 @@ from trailward.diffusion import training as diffusion_training
 from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.fitting import DivergedError
+from trailward.diffusion.guide import NoisyGuide
+from trailward.diffusion.networks import ResidualMLP
 from trailward.diffusion.training import (
     STATE,
     TrainingConfig,
@@ -50,6 +52,12 @@ def train(folder: Path | str, *, denoiser=DENOISER, config=CONFIG, **options) ->
     return train_diffuser(
         random_walks(), SPEC, folder, denoiser_config=denoiser, config=config, **options
     )
+
+
+def test_guides_and_networks_may_be_named_or_given() -> None:
+    assert SamplingConfig(guide=NoisyGuide) == SamplingConfig(guide="noisy")  # pyright: ignore
+    given = DenoiserConfig(network=ResidualMLP)  # pyright: ignore
+    assert given == DenoiserConfig(network="mlp")
 
 
 def test_a_finished_training_of_an_earlier_version_is_gone_on_from(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trailward.data.episode import Columns, DataError
 from trailward.data.plan import PlanSpec
 from trailward.environments import Environment, Task
 from trailward.environments.gymnasium_env import own_reward
+from trailward.fitting import acting, roll_outs
 from trailward.fitting.acting import WAYS, Judged, chances_of
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import Fitted, fit
@@ -85,7 +86,11 @@ def fitted_in(folder: Path) -> tuple[Fitted, list[str]]:
     torch.set_num_threads(1)
     where = RollOuts(LineEnvironment(), num_episodes=6)
     given = {"minutes": 1, "overrides": QUICK, "roll_outs": where}
-    return fit(PLAY, SHOWN, folder, **given, say=told.append), told
+    brief = partial(plain_clone, num_steps=300)
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (acting, roll_outs):
+            patched.setattr(module, "plain_clone", brief)
+        return fit(PLAY, SHOWN, folder, **given, say=told.append), told
 
 
 @pytest.fixture(scope="module")

@@ -108,9 +108,8 @@ def evaluate(
     play = with_true_rewards(play, task)
     stage("roll-outs")
     reach = (diffuser.spec.horizon - 1) * diffuser.spec.stride
-    steps = config.steps_in(environment)
-    config = replace(config, episode_steps=steps)
-    simulators = _Simulators(environment, task, config, steps, max(steps, reach))
+    config = replace(config, episode_steps=config.steps_in(environment))
+    simulators = _Simulators(environment, task, config, reach)
     policies: dict[str, Policy] = {**_planners(learnt, diffuser, config)}
     demonstrator = demonstrator or task.demonstrator()
     if demonstrator is not None:
@@ -332,16 +331,19 @@ class _Simulators:
         environment: where policies act.
         task: gives the rewards.
         config: how much to run.
-        steps: environment steps of a roll-out.
-        longest: environment steps of the longest run.
+        reach: environment steps that a plan reaches over.
     """
 
     environment: Environment
     task: Task
     config: EvaluationConfig
-    steps: int
-    longest: int
+    reach: int
     made: list[gymnasium.Env] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of a roll-out."""
+        return self.config.steps_in(self.environment)
 
     @property
     def are_whole(self) -> bool:
@@ -373,7 +375,7 @@ class _Simulators:
         start: Callable[[gymnasium.Env, int], np.ndarray] | None,
     ) -> list[Episode]:
         self.made += [
-            self.environment.make(episode_steps=self.longest)
+            self.environment.make(episode_steps=max(self.steps, self.reach))
             for _ in range(len(self.made), len(seeds))
         ]
         envs = self.made[: len(seeds)]
