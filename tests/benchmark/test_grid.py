@@ -149,6 +149,7 @@ def test_a_killed_run_keeps_what_is_done_and_goes_on(tmp_path: Path) -> None:
     assert len(read_results(results)) == 2
 
 
+@pytest.mark.slow
 def test_a_terminated_run_ends_its_cells_too(tmp_path: Path) -> None:
     command = quick(tmp_path, methods=("ours",))
     started = subprocess.Popen(
