@@ -43,6 +43,7 @@ from trailward import Dataset
 from trailward.acting.planner import Policy
 from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
+from trailward_benchmark.kept import kept
 
 ENV_ID, EPISODE_STEPS = "Pendulum-v1", 200
 NUM_EPISODES, FIRST_START = 50, 1000
@@ -221,9 +222,13 @@ def cell(
     method: str, demonstrations: Dataset, seed: int, benchmark: Benchmark, out: Path
 ) -> dict[str, Any]:
     """Train by both scripts and compare; kept as JSON once done."""
-    kept = out / f"{method}-{seed}-{benchmark.num_env_steps}.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
+    file = out / f"{method}-{seed}-{benchmark.num_env_steps}.json"
+    return kept(file, lambda: _trained(method, demonstrations, seed, benchmark))
+
+
+def _trained(
+    method: str, demonstrations: Dataset, seed: int, benchmark: Benchmark
+) -> dict[str, Any]:
     library, ours = METHODS[method]
     trainer = library(
         library_trajectories(demonstrations),
@@ -237,15 +242,12 @@ def cell(
         seed=seed,
         budget=Budget(benchmark.num_env_steps, NUM_ENVS, ROLLOUT_STEPS),
     )
-    found = {
+    return {
         "library_return": library_return(trainer),
         "wrapper_return": mean_return(result.policy),
         "identical_weights": identical(trainer, result),
         "env_steps": result.num_env_steps,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(found))
-    return found
 
 
 def library_trajectories(demonstrations: Dataset) -> list[Trajectory]:

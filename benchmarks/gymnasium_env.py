@@ -16,7 +16,6 @@ Finished parts are kept (``--out``).
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from trailward.cli.main import main as trailward
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset
 from trailward.environments import find_environment
+from trailward_benchmark.kept import kept, mean, spread
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 PRESET = "halfcheetah"
@@ -74,10 +74,10 @@ def main(benchmark: Benchmark) -> None:
         place = _prepare(benchmark, name, out / key)
         cells = found[key] = [_cell(benchmark, place, seed) for seed in seeds]
         more = sorted(set(cells[0]) - set(KEYS))
-        result[key] = {each: _mean([cell[each] for cell in cells]) for each in (*KEYS, *more)}
+        result[key] = {each: mean(cells, each) for each in (*KEYS, *more)}
         result[key]["by_seed"] = {each: [cell[each] for cell in cells] for each in KEYS}
     for key in KEYS:
-        table.add_row(key, *(_shown([cell[key] for cell in cells]) for cells in found.values()))
+        table.add_row(key, *(spread([cell[key] for cell in cells]) for cells in found.values()))
     Console(width=110).print(table)
     facts = {
         "num_demonstrations": benchmark.demonstrations,
@@ -152,9 +152,13 @@ def _cell(benchmark: Benchmark, place: Place, seed: int) -> dict[str, float]:
     """Learn, judge and report one reward."""
     count = benchmark.demonstrations
     folder, shown = place.folder / f"{count}-{seed}", place.folder / f"expert-{count}-{seed}-v0"
-    kept = folder / "cell.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
+    return kept(folder / "cell.json", lambda: _judged(benchmark, place, seed, folder, shown))
+
+
+def _judged(
+    benchmark: Benchmark, place: Place, seed: int, folder: Path, shown: Path
+) -> dict[str, float]:
+    count = benchmark.demonstrations
     _collect(place, "expert", shown, f"--num-episodes={count}", f"--seed={1 + seed}")
     given = [f"--demonstrations={shown}", f"--play={place.judged}", f"--diffuser={place.diffuser}"]
     reward, evaluation = f"--reward={folder}/reward", f"{folder}/evaluation"
@@ -173,7 +177,6 @@ def _cell(benchmark: Benchmark, place: Place, seed: int) -> dict[str, float]:
     figures = _figures(found) | {"bc_return": _cloned(place, shown, found, seed)}
     if benchmark.out_of_support:
         figures["best_play_return"] = float(read_dataset(place.runner_up).returns.mean())
-    kept.write_text(json.dumps(figures), encoding="utf-8")
     return figures
 
 
@@ -212,14 +215,6 @@ def _collect(place: Place, what: str, out: Path, *flags: str) -> None:
 def _run(*arguments: str) -> None:
     if trailward(arguments) != 0:
         raise SystemExit(f"trailward {' '.join(arguments)} failed; see above")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
-
-
-def _shown(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ made itself; a run that is interrupted goes on where it was (``--out``).
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,15 @@ from rich.table import Table
 from trailward.acting.network_policy import ladder_of
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
-from trailward.cli.collect import Collect
-from trailward.cli.presets import PRESETS, Settings, evaluate_command, learn_command
+from trailward.cli.presets import PRESETS, Settings
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import Episode
-from trailward.diffusion.diffuser import Diffuser
 from trailward.environments.halfcheetah.environment import ENV_ID, make_env
 from trailward.environments.recipes import ROLL_OUTS
 from trailward.judging.erc import episode_return_correlation
 from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.config import STARTS
-from trailward.pretrained import model_folder
+from trailward_benchmark.kept import Figures, Job, collected, kept
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ REGIMES = {
 }
 NUM_DEMONSTRATIONS = (5, 1)
 _SHORTEST, _LONGEST, _NUM_GLUED = 100, 300, 20
+_LADDER = {"ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID)]}
 _OF_MIXED = {"discount": 0.95, "sharpness": 0.07}
 """How fine-tuning weighs recordings that mix behaviours."""
 
@@ -112,58 +111,43 @@ def main(benchmark: Benchmark) -> None:
     print(json.dumps(result))
 
 
-def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> dict[str, float]:
-    """Learn and judge one reward, and clone; kept as JSON once done, anew if settings changed."""
-    regime, folder = REGIMES[name], out / f"{name}-{count}-{seed}"
+def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> Figures:
+    """Learn and judge one reward, and clone; kept once done, anew if settings changed."""
+    regime = REGIMES[name]
     if regime.glued:
         mixed = replace(settings.learning.fine_tuning, **_OF_MIXED)
         settings = replace(settings, learning=replace(settings.learning, fine_tuning=mixed))
-    kept, now = folder / "cell.json", _settings(settings, regime)
-    if kept.exists():
-        before = json.loads(kept.read_text(encoding="utf-8"))
-        if before["settings"] == now:
-            return before["figures"]
-        shutil.rmtree(folder)
-    play, demonstrations = _data(settings, regime, count, seed, out)
-    reward = folder / "reward"
-    job = learn_command(
-        settings,
-        str(demonstrations),
-        regime.diffuser,
-        reward,
-        play=str(_glued(play, out) if regime.glued else play),
-        objective=settings.objective,
-        seed=seed,
-    )
-    job.run(_silent)
-    job = evaluate_command(
-        settings,
-        reward,
-        folder,
-        regime.diffuser,
-        play=str(play),
-        demonstrations=str(demonstrations),
-    )
-    judged = job.evaluation.with_seed(seed)
-    found = replace(job, evaluation=judged).run(_silent)
+    play, shown = _data(settings, regime, count, seed, out)
+    learnt_from = _glued(play, out) if regime.glued else play
+    folder = out / f"{name}-{count}-{seed}"
+    job = Job(settings, regime.diffuser, learnt_from, shown, folder, seed)
+
+    def figures() -> Figures:
+        found = job.judge(play)
+        return {
+            "return": found["return"]["learnt"]["value"],
+            "return_unguided": found["return"]["unguided"]["value"],
+            "return_demonstrator": found["return"]["demonstrator"]["value"],
+            "return_fraction": found["return_fraction"]["value"],
+            "return_bc": _cloned(settings, shown, seed),
+            "erc": found["erc_episodes"]["distance"]["value"],
+            "erc_windows": found["erc_windows"]["distance"]["value"],
+            "learn_seconds": found["learnt"]["seconds"],
+            "decision_ms": found["decision_ms_together"],
+        }
+
+    return kept(folder / "cell.json", figures, job.depends_on | _LADDER)
+
+
+def _cloned(settings: Settings, shown: Path, seed: int) -> float:
+    """The return of behavioural cloning from the same starts."""
+    judged = settings.evaluation.with_seed(seed)
     epochs = 1 if settings.evaluation != PRESETS["halfcheetah"].evaluation else 50
-    policy = clone(read_dataset(demonstrations), seed=seed, num_epochs=epochs)
+    policy = clone(read_dataset(shown), seed=seed, num_epochs=epochs)
     steps = judged.steps_in(settings.environment)
     envs = [make_env(episode_steps=steps) for _ in range(judged.num_episodes)]
     cloned = rollout(envs, policy, seeds=judged.starts, num_steps=steps)
-    figures = {
-        "return": found["return"]["learnt"]["value"],
-        "return_unguided": found["return"]["unguided"]["value"],
-        "return_demonstrator": found["return"]["demonstrator"]["value"],
-        "return_fraction": found["return_fraction"]["value"],
-        "return_bc": float(np.mean([e.rewards.sum() for e in cloned if e.rewards is not None])),
-        "erc": found["erc_episodes"]["distance"]["value"],
-        "erc_windows": found["erc_windows"]["distance"]["value"],
-        "learn_seconds": found["learnt"]["seconds"],
-        "decision_ms": found["decision_ms_together"],
-    }
-    kept.write_text(json.dumps({"settings": now, "figures": figures}), encoding="utf-8")
-    return figures
+    return float(np.mean([e.rewards.sum() for e in cloned if e.rewards is not None]))
 
 
 def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
@@ -172,55 +156,31 @@ def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
     untuned = replace(settings.learning.fine_tuning, num_steps=0)
     learning = replace(settings.learning, starts=starts, fine_tuning=untuned)
     settings = replace(settings, learning=learning)
-    kept, now = folder / "cell.json", _settings(settings, regime)
-    if kept.exists():
-        before = json.loads(kept.read_text(encoding="utf-8"))
-        if before["settings"] == now:
-            return before["erc"]
-        shutil.rmtree(folder)
-    play, demonstrations = _data(settings, regime, 5, seed, out)
-    job = learn_command(
-        settings,
-        str(demonstrations),
-        regime.diffuser,
-        folder / "reward",
-        play=str(play),
-        objective=settings.objective,
-        seed=seed,
-    )
-    learnt, judged = job.run(_silent), read_dataset(play)
-    found = np.array([learnt.mean_reward(episode) for episode in judged.episodes])
-    true = judged.returns / [len(episode) for episode in judged.episodes]
-    erc = episode_return_correlation(found, true).distance.value
-    kept.write_text(json.dumps({"settings": now, "erc": erc}), encoding="utf-8")
-    return erc
+    play, shown = _data(settings, regime, 5, seed, out)
+    job = Job(settings, regime.diffuser, play, shown, folder, seed)
 
+    def figures() -> Figures:
+        learnt, judged = job.learn(), read_dataset(play)
+        found = np.array([learnt.mean_reward(episode) for episode in judged.episodes])
+        true = judged.returns / [len(episode) for episode in judged.episodes]
+        return {"erc": episode_return_correlation(found, true).distance.value}
 
-def _settings(settings: Settings, regime: Regime) -> dict[str, Any]:
-    """What a cell depends on, as JSON values."""
-    names = ("reward", "sampling", "learning", "evaluation")
-    now = {name: asdict(getattr(settings, name)) for name in names}
-    made_from = {
-        "diffuser": Diffuser.load(model_folder(regime.diffuser)).fingerprint,
-        "ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID)],
-    }
-    return json.loads(json.dumps(now | made_from))
+    return kept(folder / "cell.json", figures, job.depends_on | _LADDER)["erc"]
 
 
 def _data(
     settings: Settings, regime: Regime, count: int, seed: int, out: Path
 ) -> tuple[Path, Path]:
     """Play data that the diffuser has not seen, and demonstrations."""
-    play = out / f"{regime.play}-v0"
-    if not play.exists():
-        num_steps = min(200_000, vars(settings.play)["num_steps"])
-        recipe = ROLL_OUTS[regime.play](**{"num_steps": num_steps})
-        Collect(play, settings.environment, recipe, 77).run(_silent)
-    demonstrations = out / f"{regime.demonstrator}-{count}-{seed}-v0"
-    if not demonstrations.exists():
-        recipe = ROLL_OUTS[regime.demonstrator](**{"num_episodes": count})
-        Collect(demonstrations, settings.environment, recipe, 1 + seed).run(_silent)
-    return play, demonstrations
+    num_steps = min(200_000, vars(settings.play)["num_steps"])
+    play = ROLL_OUTS[regime.play](**{"num_steps": num_steps})
+    shown = ROLL_OUTS[regime.demonstrator](**{"num_episodes": count})
+    return (
+        collected(out / f"{regime.play}-v0", settings.environment, play, 77),
+        collected(
+            out / f"{regime.demonstrator}-{count}-{seed}-v0", settings.environment, shown, 1 + seed
+        ),
+    )
 
 
 def _glued(play: Path, out: Path) -> Path:
@@ -278,10 +238,6 @@ def _table(cells: dict[tuple[str, int], list[dict[str, float]]]) -> Table:
             key, *(f"{m:.{digits}f} [{a:.{digits}f}, {b:.{digits}f}]" for m, a, b in rows)
         )
     return table
-
-
-def _silent(line: str) -> None:
-    """Say nothing: the table says it all."""
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ preset ``large``. ``medium`` needs a diffuser (``trailward train``), since none 
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
 from trailward.randomness import numpy_generator
+from trailward_benchmark.kept import kept
 
 Cell = tuple[int, int]
 
@@ -67,6 +69,8 @@ class Benchmark:
 def main(benchmark: Benchmark) -> None:
     """Run every cell and print what they show."""
     seeds = benchmark.seeds[:1] if benchmark.quick else benchmark.seeds
+    if benchmark.quick:
+        shutil.rmtree(benchmark.out / "quick", ignore_errors=True)
     mazes = ("large",) if benchmark.medium is None else ("large", "medium")
     found: dict[str, dict[str, list[dict[str, Any]]]] = {"avoid": {}, "speed": {}}
     for seed in seeds:
@@ -89,9 +93,13 @@ def _run(
     """Demonstrate, learn, plan; kept as JSON once done."""
     out = benchmark.out / ("quick" if benchmark.quick else "full")
     told = f"{name}-{goal}-{cell}-{seed}".replace(" ", "").replace("(", "").replace(")", "")
-    kept = out / f"{told.replace(',', '-')}.json"
-    if kept.exists() and not benchmark.quick:
-        return json.loads(kept.read_text(encoding="utf-8"))
+    file = out / f"{told.replace(',', '-')}.json"
+    return kept(file, lambda: _walked(benchmark, name, goal, cell, seed))
+
+
+def _walked(
+    benchmark: Benchmark, name: str, goal: Cell, cell: Cell | None, seed: int
+) -> dict[str, Any]:
     maze, play = parse_maze(name), _play(name, quick=benchmark.quick)
     shown = demonstrations(maze, goal, cell, seed=seed)
     settings = PRESETS["large"].quick() if benchmark.quick else PRESETS["large"]
@@ -110,10 +118,7 @@ def _run(
     planner = Planner.for_reward(learnt, diffuser, seed=seed)
     steps = 60 if benchmark.quick else 1000 if cell else 1500
     walked = run_from([make_env(maze) for _ in starts], planner, starts, steps)
-    figures = _figures(maze, learnt, walked, goal, cell)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(figures), encoding="utf-8")
-    return figures
+    return _figures(maze, learnt, walked, goal, cell)
 
 
 def demonstrations(maze: Maze, goal: Cell, cell: Cell | None, *, seed: int) -> list[Episode]:

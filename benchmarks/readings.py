@@ -30,7 +30,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from trailward.cli.collect import Collect
 from trailward.cli.presets import PRESETS, Settings
 from trailward.data.dataset import Dataset, Windows, read_dataset
 from trailward.diffusion.diffuser import Diffuser
@@ -44,6 +43,7 @@ from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
 from trailward.randomness import numpy_generator
+from trailward_benchmark.kept import collected, kept, spread
 
 TASKS = (
     "umaze/corner",
@@ -112,12 +112,10 @@ def task_of(name: str) -> MazeTask:
 
 @cache
 def _play(maze: str, out: Path, num_episodes: int) -> Dataset:
-    folder = out / f"play-{maze}-v0"
-    if not folder.exists():
-        settings = PRESETS[maze]
-        recipe = replace(settings.play, **{"num_steps": 1000 * num_episodes})
-        Collect(folder, settings.environment, recipe, _PLAY_SEED).run(_silent)
-    return read_dataset(folder)
+    settings = PRESETS[maze]
+    recipe = replace(settings.play, **{"num_steps": 1000 * num_episodes})
+    place = out / f"play-{maze}-v0"
+    return read_dataset(collected(place, settings.environment, recipe, _PLAY_SEED))
 
 
 def learnt_from(name: str, out: Path, benchmark: Benchmark) -> Dataset:
@@ -181,11 +179,12 @@ def ways_to(maze: Maze, place: np.ndarray) -> Callable[[np.ndarray], np.ndarray]
 
 def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, Any]:
     """Learn, ask, plan; kept as JSON once done."""
-    settings, task = settings_of(name, quick=benchmark.quick), task_of(name)
     folder = out / f"{name}-{seed}".replace("/", "-").replace(":", "-").replace(",", "-")
-    kept = folder / "cell.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))
+    return kept(folder / "cell.json", lambda: _figures(name, seed, out, benchmark, folder))
+
+
+def _figures(name: str, seed: int, out: Path, benchmark: Benchmark, folder: Path) -> dict[str, Any]:
+    settings, task = settings_of(name, quick=benchmark.quick), task_of(name)
     steps = int(vars(settings.demonstrations)["episode_steps"])
     shown = collect_demonstrations(task, num_episodes=9, seed=1 + seed, episode_steps=steps)
     diffuser = Diffuser.load(model_folder(str(settings.packaged)))
@@ -202,9 +201,7 @@ def _cell(name: str, seed: int, out: Path, benchmark: Benchmark) -> dict[str, An
     )
     figures = {"learn_seconds": time.perf_counter() - began}
     figures |= reading_figures(learnt, task, play, judged(name, out, benchmark), benchmark, seed)
-    figures |= planning_figures(learnt, diffuser, task, settings, seed)
-    kept.write_text(json.dumps(figures), encoding="utf-8")
-    return figures
+    return figures | planning_figures(learnt, diffuser, task, settings, seed)
 
 
 def reading_figures(
@@ -390,14 +387,9 @@ def _cells_table(cells: dict[str, list[dict[str, Any]]]) -> Table:
     for label, value in rows.items():
         row = []
         for found in cells.values():
-            values = [value(each) for each in found]
-            row.append(f"{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
+            row.append(spread([value(each) for each in found]))
         table.add_row(label, *row)
     return table
-
-
-def _silent(line: str) -> None:
-    """Say nothing: the table says it all."""
 
 
 if __name__ == "__main__":

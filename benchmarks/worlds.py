@@ -40,6 +40,7 @@ from trailward.cli.presets import PRESETS
 from trailward.data.choices import named_choices
 from trailward.data.episode import Columns
 from trailward.fitting.roll_outs import RollOuts
+from trailward_benchmark.kept import kept
 
 NUM_PLAY, NUM_JUDGED = 150, 40
 
@@ -325,15 +326,13 @@ def main(benchmark: Benchmark) -> None:
 def judge(benchmark: Benchmark, name: str, seed: int) -> dict[str, Any]:
     """One fit, and what it leads to in the world."""
     folder = benchmark.out / ("quick" if benchmark.quick else "full") / f"{name}-{seed}"
-    kept = folder / "judged.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
+    judge = judge_stranger if name in STRANGERS else judge_world
     torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    if name in STRANGERS:
-        found = judge_stranger(name, seed, folder, 0.2 if benchmark.quick else 15.0)
-        kept.write_text(json.dumps(found))
-        return found
+    return kept(folder / "judged.json", lambda: judge(benchmark, name, seed, folder))
+
+
+def judge_world(benchmark: Benchmark, name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """One fit to recordings of a world, and what it leads to there."""
     world = WORLDS[name]
     play, shown = record(world, seed, 20 if benchmark.quick else NUM_PLAY)
     quick = {"most_steps": 20, "num_plans": 1, "most_rows": 500} if benchmark.quick else {}
@@ -351,18 +350,18 @@ def judge(benchmark: Benchmark, name: str, seed: int) -> dict[str, Any]:
     returns = {who: mean_return(world, policy, seed) for who, policy in policies.items()}
     floor = float(play.returns.mean())
     span = returns["demonstrator"] - floor
-    found = {
+    return {
         "return_fraction": (returns["learnt"] - floor) / span,
         "bc_return_fraction": (returns["bc"] - floor) / span,
         "minutes": spent,
         "returns": returns | {"play": floor},
     }
-    kept.write_text(json.dumps(found))
-    return found
 
 
-def judge_stranger(name: str, seed: int, folder: Path, minutes: float) -> dict[str, Any]:
+def judge_stranger(benchmark: Benchmark, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """One fit to data as a preset records it, but without the preset."""
+    minutes = 0.2 if benchmark.quick else 15.0
+    folder.mkdir(parents=True, exist_ok=True)
     preset, task = STRANGERS[name]
     settings = PRESETS[preset]
     recipe = (
