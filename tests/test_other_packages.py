@@ -296,8 +296,11 @@ def test_a_module_in_the_working_folder_has_parts_for_every_verb(
     figures = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
     assert figures["return"]["learnt"]["count"] == 2
     monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
     assert main(["plan", "--start", "0.2", *of_rewards.split()]) == 2
     assert "import mine first, or allow it, by --allow-import" in capsys.readouterr().err
+    assert "mine" not in sys.modules
+    assert sys.path == before
 
 
 @pytest.mark.slow

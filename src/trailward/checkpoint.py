@@ -161,7 +161,7 @@ def readable(
     except (CheckpointError, StorageError):
         raise
     except UnknownPartError as error:
-        raise CheckpointError(f"{place}: {error}") from None
+        raise CheckpointError(f"{place}: {error}") from error
     except Exception as error:  # noqa: BLE001 - a file may be wrong in every way
         msg = f"{place}: {wrong}: {_in_short(error)}; {remedy}"
         raise CheckpointError(msg) from None

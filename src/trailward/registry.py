@@ -6,11 +6,11 @@ installed packages, and last, if it is spelt ``module:Name``, in that module.
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
@@ -29,7 +29,12 @@ def import_named(module: str) -> ModuleType:
     Raises:
         ImportError: if it is not there.
     """
-    here = os.getcwd()
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        here = str(Path.cwd())
+        if error.name != module.partition(".")[0] or here in sys.path:
+            raise
     sys.path.append(here)
     try:
         return importlib.import_module(module)
@@ -117,7 +122,7 @@ class Registry(Mapping[str, T]):
             if registered is part or registered == spelt:
                 return name
         name = spelt
-        if not name.strip(":") or "<locals>" in name:
+        if not name.partition(":")[2] or "<locals>" in name:
             msg = f"{part} has no name to be saved by; define it at the top of a module"
             raise UnknownPartError(msg)
         return name

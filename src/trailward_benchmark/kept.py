@@ -80,8 +80,11 @@ class Job:
     @property
     def depends_on(self) -> Figures:
         """The settings that its figures depend on."""
-        names = ("reward", "sampling", "learning", "evaluation")
-        found = {name: asdict(getattr(self.settings, name)) for name in names}
+        evaluation = self.settings.evaluation
+        steps = evaluation.steps_in(self.settings.environment)
+        found = {name: asdict(getattr(self.settings, name)) for name in ("reward", "sampling")}
+        found["learning"] = asdict(self.settings.learning)
+        found["evaluation"] = asdict(replace(evaluation, episode_steps=steps))
         return found | {"diffuser": Diffuser.load(model_folder(self.diffuser)).fingerprint}
 
     def learn(self) -> LearntReward:

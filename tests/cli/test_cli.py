@@ -415,6 +415,21 @@ def test_output_that_nobody_reads_to_its_end_is_no_complaint() -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [("fit", False), ("fit --env maze", False), ("fit --help-all", True), ("collect", True)],
+)
+def test_help_shows_the_flags_that_matter_first(
+    command: str, shown: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command.split() + ([] if "--help-all" in command else ["--help"])
+    with pytest.raises(SystemExit):
+        main(arguments)
+    told = capsys.readouterr().out
+    assert ("--num-steps" in told or "--horizon" in told) == shown
+    assert ("--maze" in told) == ("maze" in command or command == "collect")
+
+
 def test_help_tells_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out

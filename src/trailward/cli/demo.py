@@ -22,6 +22,7 @@ from trailward.cli.presets import (
 from trailward.cli.report import Report
 from trailward.data.episode import DataError
 from trailward.environments import Environment, Recipe, find_environment
+from trailward.environments.recipes import ROLL_OUTS
 from trailward.objectives import find_objective
 from trailward.running.files import write_json
 from trailward.running.folders import own_folder
@@ -129,15 +130,15 @@ class Demo:
 
 def _check_recipes(preset: str, environment: Environment) -> None:
     """Refuse a preset that records in a way that the environment does not know."""
-    offered = set(environment.recipes.values())
+    offered = (*environment.recipes.values(), *ROLL_OUTS.values())
     fit = [
         name
         for name, each in PRESETS.items()
-        if {type(each.play), type(each.demonstrations)} <= offered
+        if all(isinstance(recipe, offered) for recipe in (each.play, each.demonstrations))
     ]
     if preset not in fit:
         remedy = (
-            f"choose one of {', '.join(fit)}" if fit else "collect, train and learn by themselves"
+            f"choose one of {', '.join(fit)}" if fit else "run collect, train and learn one by one"
         )
         msg = f"preset '{preset}' does not know how to record in '{environment.name}'; {remedy}"
         raise DataError(msg, place="--preset", value=preset, remedy=remedy)

@@ -1,7 +1,7 @@
 """The verb ``evaluate``: judge a learnt reward and its planner."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,10 @@ class Evaluate:
     def run(self, say: Say) -> dict[str, Any]:
         """Judge a reward; writes figures as JSON and arrays for the report."""
         environment = self.environment
-        settings = asdict(self.evaluation) | {
+        evaluation = self.evaluation
+        if environment is not None:
+            evaluation = replace(evaluation, episode_steps=evaluation.steps_in(environment))
+        settings = asdict(evaluation) | {
             "reward": fingerprint_of(self.reward),
             "diffuser": None if self.diffuser is None else Path(self.diffuser).name,
             "play data": Path(self.play).name,

@@ -22,6 +22,7 @@ from trailward.running.folders import own_folder
 LOG = "fit.log"
 
 
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
 @dataclass(frozen=True)
 class Chosen:
     """What is chosen by looking at the data, where it is not given here."""
@@ -88,7 +89,7 @@ class Fit:
     """Whether the second entry of the map grows downwards, as in pictures."""
     seed: int = 0
     """Seed for all randomness."""
-    choices: Annotated[Chosen, tyro.conf.OmitArgPrefixes] = field(default_factory=Chosen)
+    choices: Chosen = field(default_factory=Chosen)
     table: TableLayout = field(default_factory=TableLayout)
 
     def run(self, say: Say) -> Fitted:

@@ -202,8 +202,7 @@ def _essential(kind: type[Any]) -> tuple[type[Any], str]:
     import tyro
 
     hints = get_type_hints(kind, include_extras=True)
-    bare = {name: getattr(hint, "__origin__", hint) for name, hint in hints.items()}
-    groups = {name: hints[name] for name, hint in bare.items() if is_dataclass(hint)}
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     hidden = {name: Annotated[hint, tyro.conf.Suppress] for name, hint in groups.items()}
     space: dict[str, Any] = {"__annotations__": hidden, "__doc__": kind.__doc__}
     space |= {

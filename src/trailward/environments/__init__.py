@@ -184,9 +184,11 @@ class Environment(ABC):
 
     @property
     def episode_steps(self) -> int:
-        """Environment steps after which episodes are cut; 1,000 where it has no limit."""
+        """Environment steps after which episodes are cut; 1,000 if its simulators tell no limit."""
         with contextlib.closing(self.make()) as env:
             limit = None if env.spec is None else env.spec.max_episode_steps
+            with contextlib.suppress(AttributeError):
+                limit = limit or env.get_wrapper_attr("_max_episode_steps")
         return limit or _MOST_STEPS
 
     def set_state(self, env: gymnasium.Env, observation: np.ndarray) -> None:

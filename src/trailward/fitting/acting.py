@@ -50,7 +50,8 @@ class Way:
         leeway: its error is multiplied by this much before it is compared. Errors are measured
             where demonstrators went; who has learnt from whole episodes of others knows more
             states than these.
-        most_steps: gradient steps of fine-tuning, at most: what is drawn from play data bears more.
+        most_steps: gradient steps of fine-tuning, at most. With play data beside the few
+            demonstrations there can be more.
     """
 
     demonstration_share: float

@@ -190,7 +190,7 @@ def _roll_out_words(found: Mapping[str, Any]) -> str:
         f"{means['clone']:.4g}{shown}."
     )
     if means["clone"] >= means["learnt"]:
-        told += " The clone does as well, and takes seconds: here the reward is to be read."
+        told += " The clone takes seconds and does no worse: read the reward, act with the clone."
     return told
 
 

@@ -24,6 +24,7 @@ from trailward.diffusion.diffuser import Diffuser, sampling_from_config
 from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
+from trailward.registry import UnknownPartError
 from trailward.rewards.avoided import Avoided, TollReward
 from trailward.rewards.contract import from_config
 from trailward.rewards.known_region import KnownRegion
@@ -124,7 +125,7 @@ def load_reward(
     try:
         found = Diffuser.load(model_folder(str(name)), allow_import=allow_import)
     except CheckpointError as error:
-        if diffuser is not None:
+        if diffuser is not None or isinstance(error.__cause__, UnknownPartError):
             raise
         msg = f"{error}; the reward in {folder} was learnt with it: say where it is, --diffuser"
         raise CheckpointError(msg) from None

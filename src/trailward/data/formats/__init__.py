@@ -78,7 +78,7 @@ def read_recording(
     for form in (*named, *FORMATS.values()):
         if form.recognises(path):
             return _read(form, path, layout)
-    if named:
+    if named and path.exists():
         return _read(named[0], path, layout)
     if path.is_file():
         known = ", ".join(form.name for form in FORMATS.values())

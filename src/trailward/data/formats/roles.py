@@ -53,8 +53,8 @@ class TableLayout:
         gaps: what is done at gaps in time: cut ends the episode, keep joins the rows, interpolate
             fills in the missing rows.
         resample: new distance of rows, in the frame column's unit (seconds, if it holds dates).
-        format: the name of a format, or module:Name of one of your own; recognised by the path if
-            not given.
+        format: the name of a format, or module:Name of one of your own, for the data that it
+            recognises; other data is recognised by its path.
     """
 
     episode: Sequence[str] = ()
