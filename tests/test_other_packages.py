@@ -264,6 +264,7 @@ def test_a_package_adds_parts_that_the_command_line_uses(installed: Path, tmp_pa
     assert (tmp_path / "reward.pt2").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_module_in_the_working_folder_has_parts_for_every_verb(
     installed: Path,
     tmp_path: Path,

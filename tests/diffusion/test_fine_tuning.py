@@ -1,6 +1,7 @@
 """A diffuser tuned to a reward: what it is trained on, and that its plans become like it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 import tiny
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
+from trailward.diffusion import fine_tuning
 from trailward.diffusion.conditioning import condition_on
 from trailward.diffusion.denoiser import denoising_loss
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
@@ -190,12 +192,16 @@ def test_it_comes_to_know_what_the_reward_likes_and_leaves_the_other_as_it_was(
     assert tuned.fingerprint != diffuser.fingerprint
 
 
-def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: Path) -> None:
+def test_interrupted_it_goes_on_to_the_same_bits(
+    diffuser: Diffuser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = partial(fine_tuning.TrainingConfig, checkpoint_every=100)
+    monkeypatch.setattr(fine_tuning, "TrainingConfig", often)
     play, shown = tiny.random_walks(), tiny.random_walks(drift=0.5)
-    config = FineTuningConfig(num_steps=1100, batch_size=4)
+    config = FineTuningConfig(num_steps=140, batch_size=4)
 
     def stop(done: int, **figures: float) -> None:
-        if done > 1000:
+        if done > 120:
             raise KeyboardInterrupt
 
     whole = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "a", config=config)
@@ -203,10 +209,10 @@ def test_interrupted_it_goes_on_to_the_same_bits(diffuser: Diffuser, tmp_path: P
         fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config, report=stop)
     gone_on = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     assert torch.equal(weights_of(whole), weights_of(gone_on))
-    longer = replace(config, num_steps=1102, learning_rate=1e-4)
+    longer = replace(config, num_steps=142, learning_rate=1e-4)
     further = fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=longer)
     assert not torch.equal(weights_of(further), weights_of(gone_on))
-    with pytest.raises(ValueError, match=r"1102 steps done, .* num_steps 1100 instead of 1102"):
+    with pytest.raises(ValueError, match=r"142 steps done, .* num_steps 140 instead of 142"):
         fine_tune_diffuser(diffuser, drift, play, shown, tmp_path / "b", config=config)
     with pytest.raises(ValueError, match="was written with window weights"):
         fine_tune_diffuser(

@@ -81,6 +81,7 @@ def test_a_way_to_plan_is_refused_without_actions() -> None:
         choose(bare, bare, {"way": GUIDE})
 
 
+@pytest.mark.slow
 def test_the_planner_goes_to_where_they_rest_and_stays(folder: Path) -> None:
     fitted, told = fitted_in(folder)
     planner = Planner.for_reward(fitted.reward, fitted.prepared.diffuser)
@@ -95,6 +96,7 @@ def test_the_planner_goes_to_where_they_rest_and_stays(folder: Path) -> None:
     assert any("a reward was learnt through guided plans" in text for text in told)
 
 
+@pytest.mark.slow
 def test_the_reward_that_is_saved_is_the_one_that_plans_and_agrees_with_the_map(
     folder: Path,
 ) -> None:
@@ -113,6 +115,7 @@ def test_the_reward_that_is_saved_is_the_one_that_plans_and_agrees_with_the_map(
     assert set(loaded.provenance["learnt_from"]) == {each.fingerprint for each in SHOWN.episodes}
 
 
+@pytest.mark.slow
 def test_where_nobody_ever_stays_it_learns_without_a_value(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

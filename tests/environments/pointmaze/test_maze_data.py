@@ -1,10 +1,12 @@
 """Collectors: what they record, and that a seed decides it."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from tiny import tiny_diffuser
-from trailward.data.episode import DataError
+from trailward.data.episode import DataError, Episode
 from trailward.data.plan import PlanSpec
 from trailward.environments.pointmaze.controllers import TourController
 from trailward.environments.pointmaze.maze import make_env, parse_maze
@@ -20,8 +22,13 @@ UMAZE = parse_maze("umaze")
 CORNER = parse_task("corner", UMAZE)
 
 
+@cache
+def recorded() -> list[Episode]:
+    return collect_play(UMAZE, num_steps=20_000, seed=0)
+
+
 def test_play_visits_every_cell_and_never_leaves_the_corridors() -> None:
-    play = collect_play(UMAZE, num_steps=20_000, seed=0)
+    play = recorded()
     assert len(play) == 20
     assert all(len(episode) == 1000 for episode in play)
     positions = np.concatenate([episode.observations for episode in play])[:, :2]
@@ -32,8 +39,7 @@ def test_play_visits_every_cell_and_never_leaves_the_corridors() -> None:
 
 
 def test_play_is_aimless() -> None:
-    play = collect_play(UMAZE, num_steps=30_000, seed=1)
-    rewards = [CORNER.observation_rewards(episode.observations).mean() for episode in play]
+    rewards = [CORNER.observation_rewards(each.observations).mean() for each in recorded()]
     demonstrations = collect_demonstrations(CORNER, num_episodes=3, seed=1)
     assert max(rewards) < min(episode.rewards.mean() for episode in demonstrations)
 
@@ -46,11 +52,12 @@ def test_the_same_seed_records_the_same_play_and_another_does_not() -> None:
     assert not np.allclose(first.observations, other.observations)
 
 
-def test_play_goes_on_past_the_environments_made_at_once() -> None:
-    play = collect_play(UMAZE, num_steps=600, seed=0, episode_steps=10)
-    assert len(play) == 60
+def test_play_goes_on_past_the_environments_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trailward.environments.pointmaze.recipes._ENVS_AT_ONCE", 5)
+    play = collect_play(UMAZE, num_steps=120, seed=0, episode_steps=10)
+    assert len(play) == 12
     starts = np.stack([episode.observations[0] for episode in play])
-    assert len(np.unique(starts, axis=0)) == 60
+    assert len(np.unique(starts, axis=0)) == 12
 
 
 @pytest.mark.parametrize("name", ["corner", "goal:3,1", "goal:1,1"])
