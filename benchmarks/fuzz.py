@@ -57,9 +57,9 @@ from trailward.fitting.fit import _stages
 from trailward.judging.place_map import read_walls
 from trailward.learning.answers import Answer, Question, read_answers, write_answers
 from trailward.learning.config import LearningConfig, SelectionConfig
-from trailward.learning.learn_reward import STATE as LEARNING
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.run import STATE as LEARNING
 from trailward.rewards import AdditiveSettings
 from trailward.running.folders import own_folder
 from trailward.running.logs import read_curve

@@ -28,9 +28,9 @@ from .learning.config import LearningConfig as LearningConfig
 from .learning.config import PlanningConfig as PlanningConfig
 from .learning.config import SelectionConfig as SelectionConfig
 from .learning.config import ValueSchedule as ValueSchedule
-from .learning.learn_reward import LearningState as LearningState
 from .learning.learn_reward import learn_reward as learn_reward
 from .learning.learnt_reward import LearntReward as LearntReward
+from .learning.run import LearningState as LearningState
 from .objectives.matching import MSE as MSE
 from .objectives.matching import MMDGaussian as MMDGaussian
 from .objectives.matching import MMDMatern as MMDMatern

@@ -19,12 +19,13 @@ from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfi
 from trailward.diffusion.fitting import DivergedError
 from trailward.diffusion.training import logged_losses
 from trailward.judging.without_truth import held_out_demonstrations
-from trailward.learning import learn_reward as reward_learning
+from trailward.learning import finish, run
 from trailward.learning import problem as matching
 from trailward.learning.config import LearningConfig, SelectionConfig
-from trailward.learning.learn_reward import STATE, learn_reward
+from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem, matching_loss
+from trailward.learning.run import STATE
 from trailward.objectives.matching import MSE, OBJECTIVES
 from trailward.rewards import (
     REWARDS,
@@ -112,7 +113,7 @@ def small_value(monkeypatch: pytest.MonkeyPatch) -> None:
         ValueConfig, num_windows=60, num_prototypes=12, width=8, num_steps=20, batch_size=32
     )
     monkeypatch.setattr(matching, "ValueConfig", small)
-    monkeypatch.setattr(reward_learning, "Value", partial(Value, width=8))
+    monkeypatch.setattr(run, "Value", partial(Value, width=8))
 
 
 @pytest.fixture
@@ -338,7 +339,7 @@ def test_the_guide_is_scaled_for_the_discounted_value_not_the_reward(
 ) -> None:
     judged = []
     monkeypatch.setattr(
-        reward_learning, "best_sampling", lambda problem, model: judged.append(model) or SAMPLING
+        finish, "best_sampling", lambda problem, model: judged.append(model) or SAMPLING
     )
     learnt = learn(tmp_path, play=PLAY, discount=0.9)
     assert judged == [learnt.value]

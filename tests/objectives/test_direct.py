@@ -23,12 +23,13 @@ from trailward.diffusion.denoiser import add_noise, denoising_loss
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.schedule import Move, cosine_schedule
 from trailward.diffusion.training import TrainingConfig, train_diffuser
-from trailward.learning import learn_reward as reward_learning
 from trailward.learning import problem as matching
+from trailward.learning import run
 from trailward.learning.config import ExpertConfig, LearningConfig, SelectionConfig
-from trailward.learning.learn_reward import STATE, learn_reward
+from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem
+from trailward.learning.run import STATE
 from trailward.objectives import find_objective
 from trailward.objectives.direct import (
     DIRECT_OBJECTIVES,
@@ -429,7 +430,7 @@ def test_the_loss_is_of_the_reward_alone_and_the_judgement_of_reward_and_value(
     """In the second of two rounds."""
     small = ValueConfig(num_windows=60, num_prototypes=12, width=8, num_steps=20, batch_size=32)
     monkeypatch.setattr(matching, "ValueConfig", lambda seed: replace(small, seed=seed))
-    monkeypatch.setattr(reward_learning, "Value", lambda spec, **o: Value(spec, **o, width=8))
+    monkeypatch.setattr(run, "Value", lambda spec, **o: Value(spec, **o, width=8))
     learnt_by, judged_by = [], []
     loss, held_out_loss = MatchingProblem.loss, MatchingProblem.held_out_loss
     monkeypatch.setattr(

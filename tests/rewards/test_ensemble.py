@@ -31,12 +31,12 @@ from trailward.checkpoint import CheckpointError
 from trailward.cli.main import main
 from trailward.data.dataset import Windows, write_dataset
 from trailward.diffusion.fitting import DivergedError
-from trailward.learning import learn_reward as reward_learning
 from trailward.learning import problem as matching
+from trailward.learning import run
 from trailward.learning.disagreement import agreement, disagreement, members
-from trailward.learning.learn_reward import STATE
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem
+from trailward.learning.run import STATE
 from trailward.learning.selection import clip
 from trailward.objectives.matching import MSE, Apart, MMDGaussian
 from trailward.rewards import AdditiveReward, EnsembleSettings
@@ -229,7 +229,7 @@ def test_one_value_is_fitted_to_the_mean_and_guides_every_member(
         ValueConfig, num_windows=60, num_prototypes=12, width=8, num_steps=20, batch_size=32
     )
     monkeypatch.setattr(matching, "ValueConfig", small)
-    monkeypatch.setattr(reward_learning, "Value", partial(Value, width=8))
+    monkeypatch.setattr(run, "Value", partial(Value, width=8))
     guides, fitted = [], []
     loss, fit = MatchingProblem.loss, matching.fit_value
     monkeypatch.setattr(

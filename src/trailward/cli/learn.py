@@ -15,8 +15,9 @@ from trailward.data.statistics import uninformative
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.learning.answers import WRONG_SHARE, read_answers
 from trailward.learning.config import LearningConfig
-from trailward.learning.learn_reward import STATE, learn_reward
+from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.run import STATE
 from trailward.objectives import find_objective
 from trailward.pretrained import model_folder
 from trailward.progress import progress

@@ -18,9 +18,10 @@ import numpy as np
 from trailward.fitting.choices import GUIDE
 from trailward.fitting.fit import Fitted
 from trailward.learning.config import LearningConfig, ValueSchedule
-from trailward.learning.learn_reward import LearningState, learn_reward
+from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.places import LEARNING, SAMPLING
+from trailward.learning.run import LearningState
 from trailward.progress import Watch, unwatched
 from trailward.rewards import StagedSettings
 from trailward.rewards.value import NoValueError

@@ -21,8 +21,9 @@ from trailward.learning.config import (
     PlanningConfig,
     SelectionConfig,
 )
-from trailward.learning.learn_reward import LearningState, learn_reward
+from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.run import LearningState
 from trailward.rewards import AdditiveSettings
 from trailward.rewards.readings import AS_IS, DEFAULT
 from trailward.web.drawn import ANSWERS, Drawn

@@ -19,8 +19,9 @@ from trailward.environments import ENVIRONMENTS, Environment, find_environment
 from trailward.environments.film import Film, film_of, filming_env, radii_of, seconds_of_a_step
 from trailward.environments.page import Exhibit
 from trailward.learning.files import load_reward
-from trailward.learning.learn_reward import LearningState, learn_reward
+from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.run import LearningState
 from trailward.pretrained import model_folder
 from trailward.web.boards import SHOWN, Board, new_board
 from trailward.web.learning import planner
