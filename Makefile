@@ -10,18 +10,18 @@ TYPED := tests/contracts tests/acting tests/learning/test_oracle.py \
   $(addprefix tests/diffusion/test_,adjoint.py denoiser.py guide.py networks.py sampler.py schedule.py) \
   tests/objectives/test_matching.py tests/rewards/test_models.py
 
-.PHONY: demo test test-typed test-slow check sbom release audit try-release docs pretrained pretrained-maze pretrained-policies \
+.PHONY: demo test test-fast test-slow check sbom release audit try-release docs pretrained pretrained-maze pretrained-policies \
   pretrained-halfcheetah clean
 
 demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report/index.html
 	$(BIN)/trailward demo --out runs/demo
 
 test: .venv/.dev          ## every check: lint, types, import order, tests
-	$(MAKE) --jobs=2 --output-sync check test-typed
-	$(PYTEST) -m "not slow" $(TYPED:%=--ignore=%)
+	$(MAKE) --jobs=2 --output-sync=line check test-fast
 
-test-typed: .venv/.dev
+test-fast: .venv/.dev
 	$(PYTEST) -m "not slow" --jaxtyping-packages=trailward,beartype.beartype $(TYPED)
+	$(PYTEST) -m "not slow" $(TYPED:%=--ignore=%)
 
 test-slow: .venv/.dev     ## the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow

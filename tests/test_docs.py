@@ -29,8 +29,14 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 ALONE = ("README.md", "extending.md")
-LONG = ("README.md", "tracks.md", "baselines.md", "reward-learning.md")
-"""Pages that learn or train for ten seconds and more."""
+LONG = (
+    "README.md",
+    "tracks.md",
+    "baselines.md",
+    "reward-learning.md",
+    "what-demonstrations-cannot-tell.md",
+)
+"""Pages that learn or train for five seconds and more."""
 MACHINE_PATH = re.compile(r"/(?:work|home|root|tmp|Users|mnt|var)/|~/|[A-Z]:\\|\bfile://|localhost")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 

@@ -19,6 +19,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -52,7 +53,7 @@ class CheckpointError(ValueError):
 def provenance(seed: int | None = None, **facts: Any) -> dict[str, Any]:
     """Where something comes from: the command, the seed and the versions at work now."""
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {"command": command, "seed": seed, "versions": _versions(), **facts}
+    return {"command": command, "seed": seed, "versions": dict(_versions()), **facts}
 
 
 def save_model(
@@ -61,7 +62,7 @@ def save_model(
     """Write a model folder; each file is replaced in one move."""
     folder = Path(folder).expanduser()
     write_file(folder / WEIGHTS, save({k: v.contiguous() for k, v in weights.items()}))
-    write_json(folder / CONFIG, {**config, "versions": _versions()})
+    write_json(folder / CONFIG, {**config, "versions": dict(_versions())})
     return folder
 
 
@@ -235,7 +236,7 @@ def save_state(
             kept = {f"{name}.{index}.{k}": v.detach().cpu() for k, v in entries.items()}
             tensors |= {f"optimizer.{k}": v for k, v in kept.items()}
     tensors = {k: v.clone().contiguous() for k, v in tensors.items()}
-    told = {"identity": identity, "facts": facts, "versions": _versions()}
+    told = {"identity": identity, "facts": facts, "versions": dict(_versions())}
     metadata = {name: json.dumps(value) for name, value in told.items()}
     write_file(path, save(tensors, metadata=metadata))
 
@@ -340,7 +341,9 @@ def check_of_finished(
         raise CheckpointError(msg)
 
 
-def _versions() -> dict[str, str]:
+@cache
+def _versions() -> Mapping[str, str]:
+    """Asked for once a process: it takes as long as writing a small model."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -135,6 +135,7 @@ def test_the_expert_draws_too(visit: Visit) -> None:
     expect(visit.page.locator("#drawings li")).to_have_count(3)
 
 
+@pytest.mark.slow
 def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: Visit) -> None:
     page = visit.page
     for line in UPPER_LEFT[:1]:
