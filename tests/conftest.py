@@ -23,9 +23,13 @@ if os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)  # tests write files there, and wait less
 
 
+LONG = ("web", "cli", "fitting", "learning", "test_docs.py", "test_other_packages.py",
+        "test_pretrained.py")  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for a browser comes first: last, one worker would wait alone."""
-    items.sort(key=lambda item: "web" not in item.path.parts)
+    """Files that take long come first: last, one worker would be left alone with them."""
+    items.sort(key=lambda item: not any(part in LONG for part in item.path.parts))
 
 
 @pytest.fixture(autouse=True)
