@@ -45,7 +45,7 @@ def example(browser: Browser, served: Served) -> str:
     visit = Visit.to(browser, served.address + "/")
     visit.page.click("#example")
     visit.status("12 plans")
-    address = visit.page.url
+    address = re.sub("&start=[^&]*", "", visit.page.url)  # no plans before there is a click
     visit.page.context.close()
     assert visit.complaints == []
     return address
