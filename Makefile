@@ -19,7 +19,7 @@ demo: $(INSTALLED)        ## learn a reward on U-Maze and write runs/demo/report
 test: .venv/.dev          ## every check: lint, types, import order, tests
 	$(MAKE) --jobs=2 --output-sync=line check test-fast
 
-test-fast: .venv/.dev
+test-fast: .venv/.dev     ## the tests alone, but for those that take minutes
 	$(PYTEST) -m "not slow" --jaxtyping-packages=trailward,beartype.beartype $(TYPED)
 	$(PYTEST) -m "not slow" $(TYPED:%=--ignore=%)
 

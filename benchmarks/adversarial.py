@@ -43,7 +43,7 @@ from trailward import Dataset
 from trailward.acting.planner import Policy
 from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import AdversarialResult, Budget, airl, gail
-from trailward_benchmark.kept import kept
+from trailward_benchmark.jobs import kept
 
 ENV_ID, EPISODE_STEPS = "Pendulum-v1", 200
 NUM_EPISODES, FIRST_START = 50, 1000

@@ -31,7 +31,7 @@ from trailward.cli.main import main as trailward
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset
 from trailward.environments import find_environment
-from trailward_benchmark.kept import kept, mean, spread
+from trailward_benchmark.jobs import kept, mean, spread
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 PRESET = "halfcheetah"

@@ -40,7 +40,7 @@ from trailward.environments.recipes import ROLL_OUTS
 from trailward.judging.erc import episode_return_correlation
 from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.config import STARTS
-from trailward_benchmark.kept import Figures, Job, collected, kept
+from trailward_benchmark.jobs import Figures, Job, collected, kept
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ REGIMES = {
 }
 NUM_DEMONSTRATIONS = (5, 1)
 _SHORTEST, _LONGEST, _NUM_GLUED = 100, 300, 20
-_LADDER = {"ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID)]}
 _OF_MIXED = {"discount": 0.95, "sharpness": 0.07}
 """How fine-tuning weighs recordings that mix behaviours."""
 
@@ -136,7 +135,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> Fi
             "decision_ms": found["decision_ms_together"],
         }
 
-    return kept(folder / "cell.json", figures, job.depends_on | _LADDER)
+    return kept(folder / "cell.json", figures, job.depends_on | _ladder())
 
 
 def _cloned(settings: Settings, shown: Path, seed: int) -> float:
@@ -165,7 +164,12 @@ def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
         true = judged.returns / [len(episode) for episode in judged.episodes]
         return {"erc": episode_return_correlation(found, true).distance.value}
 
-    return kept(folder / "cell.json", figures, job.depends_on | _LADDER)["erc"]
+    return kept(folder / "cell.json", figures, job.depends_on | _ladder())["erc"]
+
+
+def _ladder() -> Figures:
+    """The policies that data is recorded with."""
+    return {"ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID)]}
 
 
 def _data(

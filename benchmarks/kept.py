@@ -35,7 +35,7 @@ from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
 from trailward.randomness import numpy_generator
-from trailward_benchmark.kept import kept
+from trailward_benchmark.jobs import kept
 
 Cell = tuple[int, int]
 

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from trailward.cli.presets import PRESETS, Settings
 from trailward.rewards.additive import AdditiveSettings
-from trailward_benchmark.kept import Figures, Job, collected, kept, mean, spread_table
+from trailward_benchmark.jobs import Figures, Job, collected, kept, mean, spread_table
 
 CORNER = "corner"
 GOALS = ("goal:5,4", "goal:3,2", "goal:5,8")

@@ -43,7 +43,7 @@ from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
 from trailward.randomness import numpy_generator
-from trailward_benchmark.kept import collected, kept, spread
+from trailward_benchmark.jobs import collected, kept, spread
 
 TASKS = (
     "umaze/corner",

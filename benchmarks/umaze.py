@@ -21,7 +21,7 @@ from rich.console import Console
 
 from trailward.cli.presets import PRESETS, Settings, train_command
 from trailward.environments import Recipe
-from trailward_benchmark.kept import Figures, Job, collected, kept, mean, silent, spread_table
+from trailward_benchmark.jobs import Figures, Job, collected, kept, mean, silent, spread_table
 
 OBJECTIVES = ("mse", "mmd_gaussian", "mmd_matern")
 

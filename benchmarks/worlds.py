@@ -40,7 +40,7 @@ from trailward.cli.presets import PRESETS
 from trailward.data.choices import named_choices
 from trailward.data.episode import Columns
 from trailward.fitting.roll_outs import RollOuts
-from trailward_benchmark.kept import kept
+from trailward_benchmark.jobs import kept
 
 NUM_PLAY, NUM_JUDGED = 150, 40
 

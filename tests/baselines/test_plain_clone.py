@@ -8,15 +8,20 @@ from trailward.data.dataset import Dataset
 from trailward.data.episode import Columns, Episode
 
 
+FAR = 6e6
+"""As far off as metres in a map's grid: 32 bits would make steps of half a metre of it."""
+
+
 @pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (1e4, -3e5)])
 def test_it_does_what_was_done_in_any_unit(unit: float, offset: float) -> None:
     draw, episodes = np.random.default_rng(0), []
     for _ in range(4):
         seen = draw.normal(size=(101, 2))
-        episodes.append(Episode(seen, offset + unit * np.sin(seen[:-1, :1])))
+        done = offset + unit * np.sin(seen[:-1, :1])
+        episodes.append(Episode(FAR + 0.01 * seen, done))
     policy = plain_clone(Dataset(episodes), num_steps=600)
     there = draw.normal(size=(50, 2))
-    wrong = (policy(there)[:, 0] - offset) / unit - np.sin(there[:, 0])
+    wrong = (policy(FAR + 0.01 * there)[:, 0] - offset) / unit - np.sin(there[:, 0])
     assert np.abs(wrong).mean() < 0.15
 
 

@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import gymnasium
@@ -182,7 +183,7 @@ class Environment(ABC):
             DataError: if there is none of that name.
         """
 
-    @property
+    @cached_property
     def episode_steps(self) -> int:
         """Environment steps after which episodes are cut; 1,000 if its simulators tell no limit."""
         with contextlib.closing(self.make()) as env:

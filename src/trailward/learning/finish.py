@@ -26,7 +26,19 @@ def finish(
     demonstrations: Dataset,
     on_step: Callable[[LearningState], bool | None],
 ) -> LearntReward:
-    """The reward with what planning needs: value, sampling, fine-tuned diffuser, known region."""
+    """The reward with what planning needs: value, sampling, fine-tuned diffuser, known region.
+
+    Args:
+        run: that has ended.
+        folder: gets the fine-tuned diffuser's checkpoint; None keeps none.
+        play: play data, environment units; without it there is nothing but the sampling.
+        demonstrations: that were learnt from, environment units.
+        on_step: told of each gradient step of fine-tuning.
+
+    Raises:
+        ValueError: if a reading is asked for that this reward does not have.
+        DivergedError: if fine-tuning diverges.
+    """
     began, problem, config = time.perf_counter(), run.problem, run.problem.config
     learnt = _read(run, run.learnt(), play, demonstrations)
     if config.value.discount:

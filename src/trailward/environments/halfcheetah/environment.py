@@ -7,6 +7,7 @@ relative to the strongest that each joint's motor can give.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
@@ -92,6 +93,11 @@ class HalfCheetah(Environment):
             height, width = render_size
             options = {"render_mode": "rgb_array", "height": height, "width": width}
         return make_env(episode_steps=episode_steps or EPISODE_STEPS, **options)
+
+    @cached_property
+    def episode_steps(self) -> int:
+        """As registered."""
+        return EPISODE_STEPS
 
     def task(self, name: str | None = None) -> Task:
         """The environment's own reward."""

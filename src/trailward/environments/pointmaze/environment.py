@@ -52,7 +52,7 @@ class PointMaze(Environment):
         """That of all mazes: which one it is, is a setting."""
         return "maze"
 
-    @property
+    @cached_property
     def episode_steps(self) -> int:
         """Episodes never end by themselves; 300 are enough in U-Maze."""
         return 300

@@ -45,7 +45,7 @@ def kept(
         before = json.loads(file.read_text(encoding="utf-8"))
         if now is None:
             return before
-        if before["settings"] == now and "figures" in before:
+        if before.get("settings") == now and "figures" in before:
             return before["figures"]
         shutil.rmtree(file.parent)
     figures = make()
