@@ -7,7 +7,6 @@ from trailward.baselines.plain_clone import plain_clone
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Columns, Episode
 
-
 FAR = 6e6
 """As far off as metres in a map's grid: 32 bits would make steps of half a metre of it."""
 
