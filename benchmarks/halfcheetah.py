@@ -10,7 +10,9 @@ episodes and by ERC over whole episodes of play data that the diffuser has not s
 behavioural cloning by the imitation library. Figures are means over seeds, with the 95% bootstrap
 interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 for the demonstrator.
 ``erc_by_starts`` tells what it matters where plans start while learning. Everything it reads it
-made itself; a run that is interrupted goes on where it was (``--out``).
+made itself; a run that is interrupted goes on where it was (``--out``). With ``--policies`` (a
+folder by ``trailward.acting.network_policy.save_ladder``) other policies are recorded, and
+diffusers are trained on what they did.
 
     .venv/bin/python benchmarks/halfcheetah.py                # the full thing, about 90 minutes
     .venv/bin/python benchmarks/halfcheetah.py --only glued   # one regime
@@ -32,7 +34,7 @@ from rich.table import Table
 from trailward.acting.network_policy import ladder_of
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
-from trailward.cli.presets import PRESETS, Settings
+from trailward.cli.presets import PRESETS, Settings, train_command
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import Episode
 from trailward.environments.halfcheetah.environment import ENV_ID, make_env
@@ -40,7 +42,7 @@ from trailward.environments.recipes import ROLL_OUTS
 from trailward.judging.erc import episode_return_correlation
 from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.config import STARTS
-from trailward_benchmark.jobs import Figures, Job, collected, kept
+from trailward_benchmark.jobs import Figures, Job, collected, kept, silent
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Benchmark:
     """Each of demonstrations, learning and evaluation."""
     only: tuple[str, ...] = ()
     """Regimes, such as glued; all, and erc_by_starts, if none is named."""
+    counts: tuple[int, ...] = NUM_DEMONSTRATIONS
+    """Numbers of demonstrations."""
+    policies: Path | None = None
+    """A ladder of policies in place of the packaged one."""
     quick: bool = False
     """One seed, few steps."""
 
@@ -90,19 +96,22 @@ def main(benchmark: Benchmark) -> None:
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
     ercs: dict[str, list[float]] = {}
     names = benchmark.only or tuple(REGIMES)
+    made = Made(settings, out, benchmark.policies)
     for seed in seeds:
-        for count in NUM_DEMONSTRATIONS:
+        for count in benchmark.counts:
             for name in names:
-                cells.setdefault((name, count), []).append(_cell(settings, name, count, seed, out))
+                cells.setdefault((name, count), []).append(_cell(made, name, count, seed))
         for starts in () if benchmark.only else STARTS:
-            ercs.setdefault(starts, []).append(_erc(settings, starts, seed, out))
+            ercs.setdefault(starts, []).append(_erc(made, starts, seed))
     console.print(_table(cells))
     every = [cell for found in cells.values() for cell in found]
     if ercs:
         console.print("ERC distance in mixture by where plans start:", _intervals(ercs))
     result = {
-        **{name: _summary(cells[name, 5]) for name in names},
-        "one_demonstration": {name: _summary(cells[name, 1]) for name in names},
+        **{name: _summary(found) for (name, count), found in cells.items() if count > 1},
+        "one_demonstration": {
+            name: _summary(found) for (name, count), found in cells.items() if count == 1
+        },
         "erc_by_starts": _intervals(ercs),
         "learn_seconds": float(np.mean([cell["learn_seconds"] for cell in every])),
         "decision_ms_10_envs": float(np.mean([cell["decision_ms"] for cell in every])),
@@ -110,16 +119,54 @@ def main(benchmark: Benchmark) -> None:
     print(json.dumps(result))
 
 
-def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> Figures:
+@dataclass(frozen=True)
+class Made:
+    """What is made once: data by recipes, and diffusers of data by policies that are given."""
+
+    settings: Settings
+    out: Path
+    policies: Path | None
+
+    def data(self, regime: Regime, count: int, seed: int) -> tuple[Path, Path]:
+        """Play data that the diffuser has not seen, and demonstrations."""
+        play = self._record(regime.play, 77, num_steps=min(200_000, self._num_steps))
+        who = regime.demonstrator
+        return play, self._record(who, 1 + seed, name=f"{who}-{count}-{seed}", num_episodes=count)
+
+    def diffuser(self, regime: Regime) -> str:
+        """The packaged one, or one that is trained on what the policies give."""
+        if self.policies is None:
+            return regime.diffuser
+        seen = self._record(regime.play, 0, name=f"{regime.play}-seen", num_steps=self._num_steps)
+        folder = self.out / f"{regime.play}-diffuser"
+        train_command(self.settings, str(seen), folder, seed=0).run(silent)
+        return str(folder)
+
+    def depends_on(self) -> Figures:
+        """The policies that data is recorded with."""
+        return {"ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID, self.policies)]}
+
+    @property
+    def _num_steps(self) -> int:
+        return vars(self.settings.play)["num_steps"]
+
+    def _record(self, what: str, seed: int, *, name: str | None = None, **sizes: int) -> Path:
+        recipe = ROLL_OUTS[what](**{"policies": self.policies, **sizes})
+        return collected(self.out / f"{name or what}-v0", self.settings.environment, recipe, seed)
+
+
+def _cell(made: Made, name: str, count: int, seed: int) -> Figures:
     """Learn and judge one reward, and clone; kept once done, anew if settings changed."""
-    regime = REGIMES[name]
+    settings, regime = made.settings, REGIMES[name]
     if regime.glued:
         mixed = replace(settings.learning.fine_tuning, **_OF_MIXED)
         settings = replace(settings, learning=replace(settings.learning, fine_tuning=mixed))
-    play, shown = _data(settings, regime, count, seed, out)
-    learnt_from = _glued(play, out) if regime.glued else play
-    folder = out / f"{name}-{count}-{seed}"
-    job = Job(settings, regime.diffuser, learnt_from, shown, folder, seed)
+    play, shown = made.data(regime, count, seed)
+    learnt_from = _glued(play, made.out) if regime.glued else play
+    folder = made.out / f"{name}-{count}-{seed}"
+    job = Job(
+        settings, made.diffuser(regime), learnt_from, shown, folder, seed, policies=made.policies
+    )
 
     def figures() -> Figures:
         found = job.judge(play)
@@ -135,7 +182,7 @@ def _cell(settings: Settings, name: str, count: int, seed: int, out: Path) -> Fi
             "decision_ms": found["decision_ms_together"],
         }
 
-    return kept(folder / "cell.json", figures, job.depends_on | _ladder())
+    return kept(folder / "cell.json", figures, job.depends_on | made.depends_on())
 
 
 def _cloned(settings: Settings, shown: Path, seed: int) -> float:
@@ -149,14 +196,15 @@ def _cloned(settings: Settings, shown: Path, seed: int) -> float:
     return float(np.mean([e.rewards.sum() for e in cloned if e.rewards is not None]))
 
 
-def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
+def _erc(made: Made, starts: str, seed: int) -> float:
     """ERC distance over whole episodes in mixture, with plans that start there while learning."""
-    regime, folder = REGIMES["mixture"], out / f"starts-{starts}-{seed}"
+    settings, regime = made.settings, REGIMES["mixture"]
+    folder = made.out / f"starts-{starts}-{seed}"
     untuned = replace(settings.learning.fine_tuning, num_steps=0)
     learning = replace(settings.learning, starts=starts, fine_tuning=untuned)
     settings = replace(settings, learning=learning)
-    play, shown = _data(settings, regime, 5, seed, out)
-    job = Job(settings, regime.diffuser, play, shown, folder, seed)
+    play, shown = made.data(regime, 5, seed)
+    job = Job(settings, made.diffuser(regime), play, shown, folder, seed)
 
     def figures() -> Figures:
         learnt, judged = job.learn(), read_dataset(play)
@@ -164,27 +212,7 @@ def _erc(settings: Settings, starts: str, seed: int, out: Path) -> float:
         true = judged.returns / [len(episode) for episode in judged.episodes]
         return {"erc": episode_return_correlation(found, true).distance.value}
 
-    return kept(folder / "cell.json", figures, job.depends_on | _ladder())["erc"]
-
-
-def _ladder() -> Figures:
-    """The policies that data is recorded with."""
-    return {"ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID)]}
-
-
-def _data(
-    settings: Settings, regime: Regime, count: int, seed: int, out: Path
-) -> tuple[Path, Path]:
-    """Play data that the diffuser has not seen, and demonstrations."""
-    num_steps = min(200_000, vars(settings.play)["num_steps"])
-    play = ROLL_OUTS[regime.play](**{"num_steps": num_steps})
-    shown = ROLL_OUTS[regime.demonstrator](**{"num_episodes": count})
-    return (
-        collected(out / f"{regime.play}-v0", settings.environment, play, 77),
-        collected(
-            out / f"{regime.demonstrator}-{count}-{seed}-v0", settings.environment, shown, 1 + seed
-        ),
-    )
+    return kept(folder / "cell.json", figures, job.depends_on | made.depends_on())["erc"]
 
 
 def _glued(play: Path, out: Path) -> Path:

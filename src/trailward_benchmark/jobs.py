@@ -67,6 +67,7 @@ class Job:
         folder: of the reward and the evaluation.
         seed: of learning and evaluation.
         objective: in place of the settings' one.
+        policies: the ladder that holds the demonstrator, if not the packaged one.
     """
 
     settings: Settings
@@ -76,6 +77,7 @@ class Job:
     folder: Path
     seed: int
     objective: str | None = None
+    policies: Path | None = None
 
     @property
     def depends_on(self) -> Figures:
@@ -110,7 +112,8 @@ class Job:
             play=str(play or self.play),
             demonstrations=str(self.demonstrations),
         )
-        return replace(command, evaluation=command.evaluation.with_seed(self.seed)).run(silent)
+        evaluation = command.evaluation.with_seed(self.seed)
+        return replace(command, evaluation=evaluation, policies=self.policies).run(silent)
 
 
 def mean(cells: Sequence[Mapping[str, Any]], key: str) -> float | None:

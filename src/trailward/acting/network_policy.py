@@ -22,6 +22,7 @@ KIND = "policies"
 BOUNDS = "bounds"
 """The fact that holds least and greatest actions, where they are not -1 and 1."""
 
+_FORM = ("activation", "squashed")
 _ACTIVATIONS = {"relu": lambda values: np.maximum(values, 0), "tanh": np.tanh}
 
 
@@ -116,12 +117,13 @@ class NetworkPolicy:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
     ) -> "NetworkPolicy":
-        """The inverse of :meth:`tensors`."""
+        """The inverse of :meth:`tensors`; the form of the network stands in the facts."""
         layers = [
             (tensors[f"{index}.weight"].numpy(), tensors[f"{index}.bias"].numpy())
             for index in range(len(tensors) // 2)
         ]
-        return cls(layers, facts)
+        known = {name: value for name, value in facts.items() if name not in _FORM}
+        return cls(layers, known, **{name: facts[name] for name in _FORM if name in facts})
 
 
 @dataclass
@@ -250,7 +252,10 @@ def save_ladder(
     config = {
         "kind": KIND,
         "environment": environment,
-        "policies": [dict(policy.facts) for policy in policies],
+        "policies": [
+            {**policy.facts, **{name: getattr(policy, name) for name in _FORM}}
+            for policy in policies
+        ],
         "provenance": dict(provenance),
     }
     return save_model(folder, weights, config)

@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import minari
@@ -159,6 +160,16 @@ def test_a_ladder_comes_back_in_order_of_return(tmp_path: Path) -> None:
     assert [each.mean_return for each in back] == [-100, 3000, 5000]
     observations = np.random.default_rng(0).standard_normal((3, 17))
     np.testing.assert_array_equal(back[2](observations), THREE[2](observations))
+
+
+def test_a_ladder_keeps_the_form_of_each_network(tmp_path: Path) -> None:
+    other = replace(THREE[1], activation="tanh", squashed=False)
+    save_ladder(tmp_path, [THREE[0], other], {}, environment=ENV_ID)
+    observations = np.random.default_rng(0).standard_normal((3, 17))
+    back = ladder(tmp_path)
+    for policy, wanted in zip(back, (THREE[0], other), strict=True):
+        np.testing.assert_array_equal(policy(observations), wanted(observations))
+        assert dict(policy.facts) == dict(wanted.facts)
 
 
 def test_a_folder_without_a_whole_ladder_is_refused(tmp_path: Path) -> None:
