@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 
 from trailward.cli.main import main
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.formats.table import TableLayout
+from trailward.errors import DataError
 
 ROWS, ENTRIES = 12, 2
 NAN, INF = float("nan"), float("inf")

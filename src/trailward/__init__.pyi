@@ -4,7 +4,6 @@ from .data.dataset import Dataset as Dataset
 from .data.dataset import Windows as Windows
 from .data.dataset import read_dataset as read_dataset
 from .data.dataset import write_dataset as write_dataset
-from .data.episode import DataError as DataError
 from .data.episode import Episode as Episode
 from .data.plan import PlanSpec as PlanSpec
 from .diffusion.diffuser import DenoiserConfig as DenoiserConfig
@@ -18,6 +17,8 @@ from .diffusion.training import train_diffuser as train_diffuser
 from .environments import Environment as Environment
 from .environments import Task as Task
 from .environments import find_environment as find_environment
+from .errors import DataError as DataError
+from .errors import SettingsError as SettingsError
 from .fitting.fit import fit as fit
 from .judging.config import EvaluationConfig as EvaluationConfig
 from .judging.evaluate import evaluate as evaluate

@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from trailward.errors import RefusedError
 from trailward.registry import UnknownPartError
 from trailward.running.files import StorageError, write_file, write_json
 from trailward.running.limits import AllocationLimit
@@ -46,7 +47,7 @@ _COUNTS = {"depth", "num_members", "length", "num_stages"}
 _ANEW = "give another folder to begin anew"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RefusedError):
     """A saved model or training state that cannot be read; the message names file and remedy."""
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
+from trailward.errors import RefusedError
 
-class UnknownPartError(ValueError):
+
+class UnknownPartError(RefusedError):
     """A name that no part has; the message lists those there are."""
 
 

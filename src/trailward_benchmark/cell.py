@@ -15,7 +15,7 @@ from filelock import FileLock
 from jaxtyping import Float
 
 from trailward.baselines.episode_reward import TransitionReward
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.judging.epic import draw_transitions, epic_distance, step_correlation
 from trailward.judging.erc import episode_return_correlation
 from trailward_benchmark.methods import METHODS, Outcome

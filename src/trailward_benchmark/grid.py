@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from trailward.data.episode import DataError, at_least
+from trailward.errors import DataError, at_least
 from trailward.optional import import_extra
 from trailward.progress import progress
 from trailward.running.files import write_arrays

@@ -26,8 +26,8 @@ from trailward.acting.network_policy import (
 )
 from trailward.acting.rollout import rollout
 from trailward.checkpoint import load_state, save_state
-from trailward.data.episode import DataError, at_least
 from trailward.environments import Environment
+from trailward.errors import DataError, at_least
 from trailward.optional import import_extra
 from trailward.progress import Report
 from trailward.running.interruption import Checkpoints

@@ -18,12 +18,13 @@ from trailward.baselines.episode_reward import TransitionReward
 from trailward.cli.collect import Collect
 from trailward.cli.presets import PRESETS, Settings
 from trailward.data.dataset import Dataset, dataset_folder, read_dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Recipe, Task
 from trailward.environments.halfcheetah.environment import FORWARD_VELOCITY
 from trailward.environments.pointmaze.environment import PointMaze, standing_states
 from trailward.environments.pointmaze.maze import parse_maze
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.epic import draw_transitions
 from trailward.pretrained import model_folder

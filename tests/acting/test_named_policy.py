@@ -13,8 +13,8 @@ from gymnasium.spaces import Box
 import falling
 from trailward.acting.named_policy import FunctionPolicy, RandomPolicy, named_policy
 from trailward.acting.planner import Policy
-from trailward.data.episode import DataError
 from trailward.environments.gymnasium_env import GymnasiumEnvironment
+from trailward.errors import DataError
 
 SPACE = Box(-2.0, 2.0, (1,), np.float32)
 SEEN = np.random.default_rng(0).standard_normal((20, 3))

@@ -11,10 +11,11 @@ from oracles import GaussianWorld
 from tiny import ToldReward, ToldWholeReward, given, seeded, tiny_diffuser, tiny_reward
 from trailward import randomness
 from trailward.acting.planner import PlanFollower, Planner, Policy
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.schedule import cosine_schedule
+from trailward.errors import DataError
 from trailward.learning.config import PlanningConfig
 from trailward.rewards.staged import Memory
 

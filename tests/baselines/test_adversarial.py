@@ -25,7 +25,8 @@ from trailward.baselines.adversarial import (
     Recipe,
 )
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 from trailward_benchmark.methods import METHODS as COMPARED
 from trailward_benchmark.problems import parse_problem

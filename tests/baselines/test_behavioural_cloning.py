@@ -10,7 +10,8 @@ from linear_world import linear_controller, linear_demonstrations
 from trailward.baselines.behavioural_cloning import clone
 from trailward.baselines.imitation_library import NetworkPolicy
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from linear_world import linear_demonstrations
 from trailward.baselines.nearest import NearestReward
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 
 DEMONSTRATIONS = linear_demonstrations(3, length=20)

@@ -9,7 +9,8 @@ from adversaries import demonstrations, trained
 from trailward.baselines.episode_reward import EpisodeReward, TransitionReward
 from trailward.baselines.nearest import NearestReward
 from trailward.baselines.optimal_transport import TransportReward
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
+from trailward.errors import DataError
 
 REWARDS: dict[str, Callable[[], EpisodeReward]] = {
     "gail": lambda: trained("gail", "maze").reward,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from trailward.cli.main import main
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward_benchmark import grid as grids
 from trailward_benchmark.cell import Cell, Result
 from trailward_benchmark.grid import RESULTS, Grid, read_results, run_grid

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from trailward.acting.network_policy import NetworkPolicy, ladder
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
-from trailward.data.episode import DataError
 from trailward.environments.halfcheetah.environment import HalfCheetah
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 from trailward_benchmark.policies import (
     STATE,

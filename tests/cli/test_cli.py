@@ -17,9 +17,10 @@ from trailward.cli.main import main
 from trailward.cli.preset_names import Preset
 from trailward.cli.presets import PRESETS
 from trailward.data.dataset import read_dataset, write_dataset
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments.halfcheetah import environment as halfcheetah
+from trailward.errors import DataError
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",

@@ -14,7 +14,7 @@ from tiny import tiny_diffuser, tiny_reward
 from trailward.acting.named_policy import RandomPolicy
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.environments import (
     ENVIRONMENTS,
@@ -28,6 +28,7 @@ from trailward.environments import (
 from trailward.environments.gymnasium_env import GymnasiumEnvironment
 from trailward.environments.halfcheetah.environment import HalfCheetah
 from trailward.environments.pointmaze.environment import PointMaze
+from trailward.errors import DataError
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 
 NAMES = ("maze", "HalfCheetah-v5", "Hopper-v5", falling.ID)

@@ -22,10 +22,11 @@ from trailward.data.dataset import (
     read_dataset,
     write_dataset,
 )
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.formats import minari_folder
 from trailward.data.normalizer import Normalizer, fit_limits
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 
 SPECS = [
     PlanSpec(horizon, stride, 2, 2, with_actions)

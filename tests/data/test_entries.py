@@ -12,8 +12,9 @@ from trailward.data.entries import (
     place_entries,
     rates_of_change,
 )
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.statistics import inspect_data, uninformative
+from trailward.errors import DataError
 
 UNITS = Columns(("place", "speed", "still", "twin"), units={"place": "m"})
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tiny import seeded
-from trailward.data.episode import DataError, Episode, check_array
+from trailward.data.episode import Episode, check_array
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 
 
 def test_an_episode_has_as_many_steps_as_actions() -> None:

@@ -14,8 +14,9 @@ from tiny import random_walks
 from trailward.cli.inspect import as_text, writable
 from trailward.cli.main import main
 from trailward.data.dataset import Dataset, check_time_steps, write_dataset
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.statistics import compare_support, describe, distances_to, inspect_data
+from trailward.errors import DataError
 from trailward.report.data_figures import entries_figure
 
 NAMES = Columns(("x", "y"), ("push",), {"x": "m"})

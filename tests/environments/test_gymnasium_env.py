@@ -14,10 +14,11 @@ from trailward.acting.named_policy import FunctionPolicy
 from trailward.acting.network_policy import BOUNDS, NetworkPolicy, save_ladder
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.environments import find_environment
 from trailward.environments.gymnasium_env import GymnasiumEnvironment, flat
 from trailward.environments.recipes import ROLL_OUTS, OnePolicy
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 
 FALLING = GymnasiumEnvironment(falling.ID)

@@ -15,10 +15,11 @@ from trailward import Dataset, Episode, LearntReward
 from trailward.acting.planner import Planner
 from trailward.baselines.plain_clone import plain_clone
 from trailward.data.dataset import Windows
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.data.plan import PlanSpec
 from trailward.environments import Environment, Task
 from trailward.environments.gymnasium_env import own_reward
+from trailward.errors import DataError
 from trailward.fitting import acting, roll_outs
 from trailward.fitting.acting import WAYS, Judged, chances_of
 from trailward.fitting.choices import choose

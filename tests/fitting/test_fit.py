@@ -11,8 +11,9 @@ import torch
 
 from trailward import Dataset, Episode, LearntReward
 from trailward.checkpoint import CheckpointError
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.data.tracks import TrackRows
+from trailward.errors import DataError
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import (
     STAGES,

@@ -14,8 +14,8 @@ import trailward.fitting.guiding as guiding_module
 from trailward import Dataset, Episode, LearntReward
 from trailward.acting.planner import Planner
 from trailward.data.entries import rates_of_change
-from trailward.data.episode import DataError
 from trailward.data.resting import resting_place, usual_changes
+from trailward.errors import DataError
 from trailward.fitting.choices import GUIDE, choose
 from trailward.fitting.fit import Fitted, fit
 from trailward.learning.config import LearningConfig

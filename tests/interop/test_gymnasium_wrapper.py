@@ -16,8 +16,9 @@ from walking import (
 )
 
 from tiny import tiny_diffuser, tiny_reward
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 from trailward.interop.running_reward import true_reward
 

@@ -12,8 +12,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from walking import ALONE, Walk, additive, several_actions, staged, whole_plans
 
 from tiny import random_walks, tiny_diffuser, tiny_reward
-from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.interop.imitation_reward import LearntRewardNet
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learning.learnt_reward import LearntReward

@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 from walking import REWARDS, Walk, additive, staged, whole_plans
 
 from tiny import tiny_diffuser, tiny_reward
-from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learning.learnt_reward import LearntReward

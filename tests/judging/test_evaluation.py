@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from tiny import random_walks, tiny_diffuser
 from trailward.acting.planner import Planner, Policy
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import DataError
 from trailward.judging.behaviour import return_fraction
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import dynamics_error, plan_observations, windows_of

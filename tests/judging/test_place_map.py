@@ -8,8 +8,8 @@ import torch
 
 from tiny import random_walks, shake, tiny_diffuser, tiny_reward
 from trailward.data.entries import observations_of
-from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.judging.place_map import map_arrays, read_walls, standing_plane
 from trailward.learning.disagreement import disagreement
 from trailward.learning.standing import standing_rewards

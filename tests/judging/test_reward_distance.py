@@ -9,9 +9,10 @@ from scipy import stats
 
 from tiny import STAGED, random_walks, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.environments import RewardFunction
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.epic import (
     Transitions,

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tiny import random_walks, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.cli.main import main
 from trailward.data.dataset import Dataset, Windows, write_dataset
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.forecast import FORECAST, HERE
 from trailward.judging.without_truth import (

@@ -10,9 +10,10 @@ import torch
 
 from tiny import seeded
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.learning.answers import (
     CHOICES,
     Answer,

@@ -12,12 +12,13 @@ from processes import run_python
 from tiny import corridor_walks, random_walks, seeded, shake, tiny_diffuser
 from trailward.checkpoint import CheckpointError
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.adjoint import checkpointed
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.fitting import DivergedError
 from trailward.diffusion.training import logged_losses
+from trailward.errors import DataError
 from trailward.judging.without_truth import held_out_demonstrations
 from trailward.learning import finish, run
 from trailward.learning import problem as matching

@@ -21,9 +21,10 @@ from tiny import (
 )
 from trailward.checkpoint import CheckpointError
 from trailward.data.dataset import Windows
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards import (
     AdditiveSettings,

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from tiny import ToldReward, ToldWholeReward, random_walks, seeded, shake, tiny_diffuser
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.networks.fourier_features import FourierFeatures
+from trailward.errors import DataError
 from trailward.rewards import LinearReward
 from trailward.rewards import value as value_module
 from trailward.rewards.staged import Memory

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tiny import tiny_diffuser, tiny_reward
-from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.web import running
 from trailward.web.boards import SHOWN, Board
 from trailward.web.worker import Control

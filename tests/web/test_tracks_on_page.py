@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.web import tracks
 from trailward.web.boards import Board, new_board
 from trailward.web.worker import Control

@@ -13,8 +13,8 @@ import numpy as np
 
 from trailward.acting.network_policy import BOUNDS, NetworkPolicy
 from trailward.acting.planner import Policy
-from trailward.data.episode import DataError
 from trailward.data.formats.guard import check_size, readable
+from trailward.errors import DataError
 from trailward.optional import import_extra
 from trailward.registry import import_named
 from trailward.typing import Actions, Observations

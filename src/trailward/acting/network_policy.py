@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trailward.acting.planner import Policy
 from trailward.checkpoint import load_model, readable, save_model, submodule
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.pretrained import model_folder, packaged
 from trailward.typing import Actions, Observations
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from trailward.data.angles import lift
 from trailward.data.choices import decode
-from trailward.data.episode import DataError, as_numbers
+from trailward.data.episode import as_numbers
 from trailward.data.plan import check_batch
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import DataError
 from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.validation import check_guided

@@ -22,7 +22,8 @@ from trailward.baselines.imitation_library import (
     trajectories,
 )
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode, at_least
+from trailward.data.episode import Episode
+from trailward.errors import DataError, at_least
 
 MakeEnv = Callable[[], gymnasium.Env]
 

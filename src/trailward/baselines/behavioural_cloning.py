@@ -15,7 +15,7 @@ from trailward.baselines.imitation_library import (
     trajectories,
 )
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 
 _BATCH_SIZE = 32
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.optional import import_extra
 from trailward.typing import Actions, Observations
 

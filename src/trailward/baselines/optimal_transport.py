@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode, at_least
+from trailward.data.episode import Episode
+from trailward.errors import DataError, at_least
 from trailward.optional import import_extra
 
 _MISSING = "OTR needs POT: pip install 'trailward[baselines]'"

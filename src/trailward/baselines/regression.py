@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import DataError, at_least
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.fitting import fit
+from trailward.errors import DataError, at_least
 from trailward.learning.config import LearningConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.problem import MatchingProblem

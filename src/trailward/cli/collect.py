@@ -10,9 +10,10 @@ import tyro
 from trailward.checkpoint import provenance
 from trailward.cli.flags import Say, flag_value, settings_of, with_environment
 from trailward.data.dataset import free_folder, write_dataset
-from trailward.data.episode import MAX_SEED, DataError, at_most
+from trailward.data.episode import MAX_SEED
 from trailward.data.formats.minari_folder import dataset_folder
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Recipe
+from trailward.errors import DataError, at_most
 from trailward.progress import progress
 from trailward.running.folders import own_file
 from trailward.running.limits import check_memory

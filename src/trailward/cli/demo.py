@@ -20,9 +20,9 @@ from trailward.cli.presets import (
     train_command,
 )
 from trailward.cli.report import Report
-from trailward.data.episode import DataError
 from trailward.environments import Environment, Recipe, find_environment
 from trailward.environments.recipes import ROLL_OUTS
+from trailward.errors import DataError
 from trailward.objectives import find_objective
 from trailward.running.files import write_json
 from trailward.running.folders import own_folder

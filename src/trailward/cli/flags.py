@@ -10,11 +10,11 @@ import tyro
 
 from trailward.data.angles import with_angles
 from trailward.data.dataset import Dataset, check_entries, read_dataset, with_choices
-from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
 from trailward.data.tracks import with_rates_like
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import ENVIRONMENTS, Environment, find_environment
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 
 Say = Callable[[str], None]

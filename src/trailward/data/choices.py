@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
+from trailward.errors import DataError
 
 MOST = 64
 """Choices at most; larger whole numbers are taken for amounts."""

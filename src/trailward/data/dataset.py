@@ -14,13 +14,14 @@ import torch
 from jaxtyping import Float
 
 from trailward.data.choices import named_choices
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.formats import Format, read_recording
 from trailward.data.formats.minari_folder import check_minari_name, dataset_folder, write_minari
 from trailward.data.formats.rows import Recording
 from trailward.data.formats.table import TableLayout
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.typing import PlanMask, Plans
 
 _SAME_STEP = 0.05

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError
 from trailward.data.normalizer import ROUNDING
+from trailward.errors import DataError
 
 _RATE, _SAME, _NUM_COMPARED, _FEWEST = 0.9, 0.9999, 20_000, 3
 _AXES = (("x", "y"), ("longitude", "latitude"), ("easting", "northing"), ("x", "z"))

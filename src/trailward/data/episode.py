@@ -10,54 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from trailward.errors import DataError
+
 LARGEST = 1e18
 """The largest value: the square of a larger one does not fit into models' 32-bit floats."""
-
-
-class DataError(ValueError):
-    """Data that cannot be used: it names the place, the value there and the remedy.
-
-    Args:
-        message: all of it in words; made of the other three if not given.
-        place: the file, field, row or argument.
-        value: what is there; text is taken as it is.
-        remedy: what to do about it.
-    """
-
-    def __init__(
-        self, message: str = "", *, place: str = "", value: object = None, remedy: str = ""
-    ) -> None:
-        super().__init__(message or f"{place} is {value}; {remedy}")
-        self.place, self.value, self.remedy = place, value, remedy
-
-    def within(self, place: object) -> "DataError":
-        """The same error, of something in this place, such as a file."""
-        own = f"{place}: {self.place}" if self.place else str(place)
-        return type(self)(f"{place}: {self}", place=own, value=self.value, remedy=self.remedy)
-
-
-def at_least(limit: int, settings: object, *names: str) -> None:
-    """Check numbers of a configuration.
-
-    Raises:
-        ValueError: names the first that is below the limit, or not a number.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if not value >= limit:
-            raise ValueError(f"{name} is {value}; it must be at least {limit}")
-
-
-def at_most(limit: int, settings: object, *names: str) -> None:
-    """Check numbers of a configuration, which may be None.
-
-    Raises:
-        ValueError: names the first that is above the limit.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not value <= limit:
-            raise ValueError(f"{name} is {value}; it must be at most {limit}")
 
 
 MAX_SEED = 2**32 - 1

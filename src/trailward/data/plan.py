@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trailward.data.episode import DataError, as_numbers, at_least, at_most, check_finite
+from trailward.data.episode import as_numbers, check_finite
+from trailward.errors import DataError, at_least, at_most
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from trailward.data.entries import (
     rates_of_change,
     rows_before_another,
 )
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 
 MOST_OUTSIDE = 0.05
 """Share of demonstrations' observations outside the play data from which on it is a finding."""

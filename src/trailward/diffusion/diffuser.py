@@ -22,7 +22,7 @@ from trailward.checkpoint import (
     size_limit,
     submodule,
 )
-from trailward.data.episode import Columns, at_least, at_most
+from trailward.data.episode import Columns
 from trailward.data.normalizer import Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.adjoint import Adjoint, full
@@ -33,6 +33,7 @@ from trailward.diffusion.inverse_dynamics import InverseDynamics
 from trailward.diffusion.networks import NETWORKS
 from trailward.diffusion.sampler import parse_reverse_step, sample
 from trailward.diffusion.schedule import Move, NoiseSchedule, cosine_schedule
+from trailward.errors import at_least, at_most
 from trailward.running.limits import check_memory
 from trailward.typing import PerPlan, Plans
 

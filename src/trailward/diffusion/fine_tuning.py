@@ -23,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import Episode, at_least
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.diffusion.training import MAY_CHANGE, Batches, TrainingConfig, train_denoiser
+from trailward.errors import at_least
 from trailward.progress import Report
 
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99

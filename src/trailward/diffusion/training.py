@@ -15,7 +15,7 @@ from torch import nn
 
 from trailward.checkpoint import RunFolder, check_of_finished
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import MAX_SEED, DataError, at_least, at_most
+from trailward.data.episode import MAX_SEED
 from trailward.data.normalizer import NORMALIZERS, Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.conditioning import condition_on
@@ -24,6 +24,7 @@ from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.fitting import check_finite
 from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.diffusion.schedule import NoiseSchedule
+from trailward.errors import DataError, at_least, at_most
 from trailward.progress import Report
 from trailward.randomness import generator
 from trailward.running.files import size_in_words

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from trailward.acting.planner import Policy
 from trailward.data.dataset import Dataset
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 from trailward.registry import Registry, UnknownPartError
 from trailward.typing import Actions, Observations

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from trailward.data.choices import named_choices
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.environments import Caption, Environment, Evaluation, Recipe, Row, Task, Trial
 from trailward.environments.recipes import ROLL_OUTS
+from trailward.errors import DataError
 from trailward.registry import import_named
 
 

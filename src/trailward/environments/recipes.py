@@ -13,8 +13,9 @@ from trailward.acting.network_policy import NetworkPolicy, NoisyPolicy, describe
 from trailward.acting.planner import Policy
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode, at_least
+from trailward.data.episode import Episode
 from trailward.environments import Environment, Recipe
+from trailward.errors import DataError, at_least
 
 Told = Callable[[int], None]
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from trailward.data.dataset import Dataset, check_time_steps
 from trailward.data.entries import entry_names, rates_of_change
-from trailward.data.episode import DataError
 from trailward.data.resting import resting_place, usual_changes
 from trailward.data.unmoved import unmoved_entries
+from trailward.errors import DataError
 
 _ANIMALS = ("animal", "animal_id", "individual", "individual-local-identifier", "subject", "file")
 _HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 0.75, 64, 2

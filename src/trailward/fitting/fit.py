@@ -21,11 +21,11 @@ from trailward.checkpoint import provenance, read_json, readable
 from trailward.data.angles import find_angles, with_angles
 from trailward.data.dataset import Dataset, Windows, with_choices
 from trailward.data.entries import place_entries
-from trailward.data.episode import DataError
 from trailward.data.plan import PlanSpec
 from trailward.data.tracks import TrackRows, hold_ends, rate_entries, with_rates
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import Batches, TrainingConfig, train_diffuser
+from trailward.errors import DataError
 from trailward.fitting.choices import GUIDE, Choices, choose
 from trailward.fitting.plausibility import compare_movement, warnings_of
 from trailward.fitting.roll_outs import RollOuts

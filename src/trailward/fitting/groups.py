@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from trailward.data.episode import DataError
 from trailward.environments.drawing import DEMONSTRATIONS, WALL
+from trailward.errors import DataError
 from trailward.fitting.fit import Fitted, judge_demonstrations
 from trailward.fitting.map import RewardMap, draw_map, find_place
 from trailward.fitting.outputs import write_map

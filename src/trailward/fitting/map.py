@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trailward.data.entries import entry_names, place_entries
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.fitting.fit import Fitted
 from trailward.fitting.plausibility import crosses
 from trailward.judging.place_map import Extent, Walls

@@ -11,9 +11,10 @@ from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
 from trailward.baselines.plain_clone import plain_clone
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import Environment
+from trailward.errors import DataError
 from trailward.judging.statistics import bootstrap_mean
 from trailward.learning.learnt_reward import LearntReward
 from trailward.randomness import seeds

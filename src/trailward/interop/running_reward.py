@@ -7,7 +7,8 @@ import gymnasium
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from trailward.data.episode import DataError, as_numbers
+from trailward.data.episode import as_numbers
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 from trailward.typing import Observations
 

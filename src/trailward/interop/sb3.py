@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.interop.running_reward import (
     NORMALISERS,
     RunningReward,

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 from trailward.acting.planner import Planner
-from trailward.data.episode import MAX_SEED, at_least, at_most
+from trailward.data.episode import MAX_SEED
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Environment
+from trailward.errors import at_least, at_most
 from trailward.learning.learnt_reward import LearntReward
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError
 from trailward.environments import RewardFunction
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.statistics import Estimate, bootstrap
 from trailward.learning.learnt_reward import LearntReward

@@ -50,10 +50,11 @@ from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import observations_of
-from trailward.data.episode import DataError, Episode, paths_of
+from trailward.data.episode import Episode, paths_of
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Environment, Evaluation, Task, Trial
+from trailward.errors import DataError
 from trailward.judging.behaviour import decision_ms, judge_behaviour
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import (

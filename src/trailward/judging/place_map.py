@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 
 from trailward.data.dataset import Dataset
 from trailward.data.entries import observations_of
-from trailward.data.episode import DataError, paths_of
+from trailward.data.episode import paths_of
 from trailward.data.statistics import distances_to
+from trailward.errors import DataError
 from trailward.learning.disagreement import can_disagree, disagreement
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards

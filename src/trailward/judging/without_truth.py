@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import entry_names, observations_of, place_entries, rates_of_change
-from trailward.data.episode import DataError
 from trailward.data.statistics import compare_support
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import Evaluation
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
 from trailward.judging.evaluate import facts_of

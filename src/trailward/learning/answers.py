@@ -26,10 +26,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.data.dataset import Windows
-from trailward.data.episode import DataError
 from trailward.data.formats.guard import readable
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.randomness import generator
 from trailward.rewards.readings import Readings
 from trailward.running.files import write_file

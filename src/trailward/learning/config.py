@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from trailward.data.episode import MAX_SEED, at_least, at_most
+from trailward.data.episode import MAX_SEED
 from trailward.diffusion.adjoint import parse_adjoint
 from trailward.diffusion.fine_tuning import FineTuningConfig
+from trailward.errors import at_least, at_most
 
 STARTS = ("demonstrations", "play", "both")
 """Where sampled plans start while a reward is learnt."""

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.entries import entry_numbers
-from trailward.data.episode import at_least
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.networks.fourier_features import RandomFourierFeatures
+from trailward.errors import at_least
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings
 from trailward.rewards.whole_plan import check_layers, mlp
 from trailward.typing import Plans, Scalar, StagesOfSteps, StepRewards

@@ -25,9 +25,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import DataError
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import DataError
 from trailward.randomness import generator
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.readings import Readings

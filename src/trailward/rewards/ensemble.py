@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.dataset import Dataset
-from trailward.data.episode import at_least, at_most
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import at_least, at_most
 from trailward.randomness import seeds
 from trailward.rewards.additive import AdditiveSettings
 from trailward.rewards.contract import (

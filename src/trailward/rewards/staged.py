@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from trailward.data.dataset import Dataset, Windows
-from trailward.data.episode import at_least
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import at_least
 from trailward.rewards.additive import AdditiveReward, AdditiveSettings
 from trailward.rewards.contract import REWARDS, RewardModel
 from trailward.typing import Past, Plans, Scalar, Stages, StagesOfSteps, StepRewards

@@ -28,11 +28,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from trailward.data.dataset import Windows
-from trailward.data.episode import DataError, at_least
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.fitting import fit
 from trailward.diffusion.networks.fourier_features import FourierFeatures
+from trailward.errors import DataError, at_least
 from trailward.randomness import generator
 from trailward.rewards.contract import RewardModel
 from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps, StepRewards

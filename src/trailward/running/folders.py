@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trailward.errors import RefusedError
 from trailward.running.files import StorageError, clear_staging, write_json
 
 try:
@@ -41,7 +42,7 @@ _SIGNS = {
 _held: set[tuple[int, Path]] = set()
 
 
-class FolderError(ValueError):
+class FolderError(RefusedError):
     """A folder that another process works in, or that holds something else."""
 
 

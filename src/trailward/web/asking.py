@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trailward.data.dataset import Windows
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.learning.answers import Answer, Inquiry, read_answers, write_answers
 from trailward.learning.learnt_reward import LearntReward
 from trailward.web.drawn import ANSWERS, Drawn

@@ -16,12 +16,13 @@ import torch
 
 from trailward.checkpoint import provenance
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import DenoiserConfig, Diffuser, SamplingConfig
 from trailward.diffusion.training import TrainingConfig, train_diffuser
 from trailward.environments import DEFAULT_ENVIRONMENT, ENVIRONMENTS, Environment
 from trailward.environments.page import Ground
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 from trailward.pretrained import model_folder
 from trailward.running.files import write_arrays

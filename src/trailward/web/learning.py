@@ -12,9 +12,10 @@ import numpy as np
 
 from trailward.acting.planner import Planner
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments.page import Ground
+from trailward.errors import DataError
 from trailward.judging.dynamics import plan_observations
 from trailward.learning.config import (
     LearningConfig,

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from trailward.acting.planner import Policy
-from trailward.data.episode import DataError
 from trailward.diffusion.diffuser import SamplingConfig
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import plan_observations
 from trailward.judging.evaluate import evaluate

@@ -13,11 +13,12 @@ from trailward.acting.network_policy import ladder_of, recorded_from
 from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
 from trailward.checkpoint import CheckpointError
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import ENVIRONMENTS, Environment, find_environment
 from trailward.environments.film import Film, film_of, filming_env, radii_of, seconds_of_a_step
 from trailward.environments.page import Exhibit
+from trailward.errors import DataError
 from trailward.learning.files import load_reward
 from trailward.learning.learn_reward import learn_reward
 from trailward.learning.learnt_reward import LearntReward

@@ -13,11 +13,12 @@ import numpy as np
 
 from trailward.data.dataset import Dataset, read_dataset
 from trailward.data.entries import entry_names, place_entries
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.formats.arrow import column_names
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import DataFacts, inspect_data
 from trailward.environments.page import levels_of
+from trailward.errors import DataError
 from trailward.fitting.fit import fit as fit_recordings
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.place_map import Walls, read_walls

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from trailward.checkpoint import CheckpointError
-from trailward.data.episode import DataError
 from trailward.diffusion.fitting import DivergedError
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 from trailward.web import asking, drawn, learning, planning, running, tracks
 from trailward.web.boards import UnknownBoardError

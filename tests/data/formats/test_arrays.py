@@ -11,9 +11,10 @@ import pytest
 
 from trailward.data.choices import decode, encode
 from trailward.data.dataset import Dataset, read_dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.formats import FORMATS, Format
 from trailward.data.formats.rows import Recording
+from trailward.errors import DataError
 
 ROWS = np.random.default_rng(0).standard_normal((12, 2))
 ENDS = np.isin(np.arange(12), [5, 11])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trailward.data.dataset import read_dataset
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 
 ENDS = {"terminals": [3], "timeouts": [8]}
 """Of eleven rows: an episode of four, one of five, and two rows that the file's end cuts off."""

@@ -14,8 +14,9 @@ import pytest
 from rows import ACTIONS, EPISODE, FRAME, OBSERVATIONS, REWARDS, WALKS, assert_same
 
 from trailward.data.dataset import Dataset, read_dataset
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.formats.table import TableLayout
+from trailward.errors import DataError
 
 FEATURES: dict[str, dict[str, Any]] = {
     "observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["hip", "knee"]}},

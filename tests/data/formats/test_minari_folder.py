@@ -13,8 +13,8 @@ from minari.data_collector import EpisodeBuffer
 from rows import WALKS, assert_same, assert_same_rewards
 
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
-from trailward.data.episode import DataError
 from trailward.data.formats import minari_folder
+from trailward.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is (set to )?None:UserWarning")
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trailward.data.episode import DataError
 from trailward.data.formats.rows import LARGEST, bounds_of, check_values, split_unit
+from trailward.errors import DataError
 
 
 @pytest.mark.parametrize(

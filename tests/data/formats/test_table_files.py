@@ -21,9 +21,10 @@ from rows import (
 )
 
 from trailward.data.dataset import read_dataset
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.data.formats.table import TableLayout
 from trailward.data.statistics import told_by
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 
 COLUMNS = {

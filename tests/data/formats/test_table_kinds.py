@@ -14,8 +14,8 @@ import pytest
 
 from trailward.data.choices import decode
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
-from trailward.data.episode import DataError
 from trailward.data.formats.table import TableLayout
+from trailward.errors import DataError
 
 PLACES = np.random.default_rng(0).standard_normal((12, 2)).round(3)
 IDS, FRAMES = np.repeat([0, 1], 6), np.tile(np.arange(6), 2)

@@ -25,7 +25,6 @@ from trailward.acting.planner import Policy
 from trailward.acting.rollout import rollout
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
-from trailward.data.episode import DataError
 from trailward.environments.halfcheetah.environment import (
     COLUMNS,
     ENV_ID,
@@ -36,6 +35,7 @@ from trailward.environments.halfcheetah.environment import (
     transition_rewards,
 )
 from trailward.environments.recipes import ROLL_OUTS, Told, silent
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 from trailward.pretrained import model_folder, packaged
 

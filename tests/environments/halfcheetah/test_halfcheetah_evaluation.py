@@ -18,7 +18,7 @@ from trailward.acting.network_policy import (
 )
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
 from trailward.environments import Evaluation
@@ -32,6 +32,7 @@ from trailward.environments.halfcheetah.environment import (
     reward_by_velocity,
 )
 from trailward.environments.recipes import ROLL_OUTS
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate, reward_pairs
 from trailward.learning.learnt_reward import LearntReward

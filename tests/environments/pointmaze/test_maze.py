@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from trailward.data.episode import DataError
 from trailward.environments.pointmaze.maze import Maze, make_env, parse_maze, set_state
 from trailward.environments.pointmaze.tasks import (
     CornerTask,
@@ -16,6 +15,7 @@ from trailward.environments.pointmaze.tasks import (
     best_position,
     parse_task,
 )
+from trailward.errors import DataError
 
 UMAZE = parse_maze("umaze")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tiny import tiny_diffuser
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.environments.pointmaze.controllers import TourController
 from trailward.environments.pointmaze.maze import make_env, parse_maze
@@ -17,6 +17,7 @@ from trailward.environments.pointmaze.recipes import (
     run_from,
 )
 from trailward.environments.pointmaze.tasks import OrderedTask, parse_task
+from trailward.errors import DataError
 
 UMAZE = parse_maze("umaze")
 CORNER = parse_task("corner", UMAZE)

@@ -10,7 +10,7 @@ import torch
 
 from tiny import STAGED, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
 from trailward.environments import Evaluation
@@ -24,6 +24,7 @@ from trailward.environments.pointmaze.environment import (
 from trailward.environments.pointmaze.pictures import error_map, reward_figure
 from trailward.environments.pointmaze.recipes import collect_demonstrations, collect_play
 from trailward.environments.pointmaze.tasks import parse_task
+from trailward.errors import DataError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
 from trailward.learning.config import PlanningConfig

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from trailward.data.episode import DataError
 from trailward.environments import find_environment
 from trailward.environments.page import levels_of
 from trailward.environments.pointmaze.environment import PointMaze
 from trailward.environments.pointmaze.page import MazeGround
+from trailward.errors import DataError
 
 GROUND = MazeGround(PointMaze("umaze"))
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trailward.data.episode import DataError
 from trailward.data.formats import d4rl, lerobot, minari_folder, npz, table
 from trailward.data.formats.guard import readable
 from trailward.data.formats.rows import Recording
 from trailward.data.formats.table import TableLayout
+from trailward.errors import DataError
 from trailward.registry import Registry
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
 from trailward.data.choices import one_hot
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.data.formats.rows import (
     Recording,
     Rows,
@@ -20,6 +20,7 @@ from trailward.data.formats.rows import (
     check_values,
     named_columns,
 )
+from trailward.errors import DataError
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from trailward.data.episode import DataError
 from trailward.data.formats.dialect import TextTable, is_text_table
 from trailward.data.formats.guard import check_size, readable
 from trailward.data.formats.rows import check_values
+from trailward.errors import DataError
 from trailward.optional import import_extra
 
 _DATE = re.compile(

@@ -10,7 +10,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from trailward.data.episode import DataError
 from trailward.data.formats.guard import check_hdf5, readable
 from trailward.data.formats.hdf5_episodes import (
     array_of,
@@ -26,6 +25,7 @@ from trailward.data.formats.rows import (
     check_count,
     check_values,
 )
+from trailward.errors import DataError
 
 _SUFFIXES = (".hdf5", ".h5")
 _AXES = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 
 SUFFIXES = (".csv", ".tsv")
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open}

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trailward.data.episode import DataError
+from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 
 _SMALL, _RATIO = 2**26, 1000

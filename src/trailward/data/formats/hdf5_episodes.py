@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from trailward.data.choices import one_hot
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.formats.rows import (
     Recording,
     Rows,
@@ -19,6 +19,7 @@ from trailward.data.formats.rows import (
     check_values,
     named_columns,
 )
+from trailward.errors import DataError
 
 _MOST_ENTRIES = 1_000
 """Most entries of an array of observations; with more it is pictures or clouds of points."""

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trailward.data.episode import DataError
 from trailward.data.formats.guard import readable
 from trailward.data.formats.roles import Roles, TableLayout
 from trailward.data.formats.rows import Recording
 from trailward.data.formats.table import read_files
+from trailward.errors import DataError
 
 _INFO = "meta/info.json"
 _VERSIONS = ("v2", "v3")

@@ -18,9 +18,10 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 
 from trailward.data.choices import named_choices
-from trailward.data.episode import Columns, DataError, Episode
+from trailward.data.episode import Columns, Episode
 from trailward.data.formats.guard import check_hdf5, readable
 from trailward.data.formats.rows import Recording, as_numbers, check_values
+from trailward.errors import DataError
 from trailward.running.files import new_folder
 
 _HUB = ("huggingface.co", 443)

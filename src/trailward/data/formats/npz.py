@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trailward.data.episode import DataError
 from trailward.data.formats.arrays import USED, recording_of_arrays
 from trailward.data.formats.guard import check_size, readable
 from trailward.data.formats.rows import Recording
+from trailward.errors import DataError
 
 _SUFFIXES = (".npz",)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from trailward.data.episode import DataError
 from trailward.data.formats.rows import split_unit
+from trailward.errors import DataError
 
 EPISODE = (
     "episode_index", "episode", "episode_id", "track_id", "trackid", "trajectory_id",

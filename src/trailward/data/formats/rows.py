@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from trailward.data.episode import LARGEST, Columns, DataError, Episode
+from trailward.data.episode import LARGEST, Columns, Episode
 from trailward.data.episode import as_numbers as numbers_of
+from trailward.errors import DataError
 
 _UNIT = re.compile(r"^(.*\S)\s*(?:\(([^()]+)\)|\[([^\[\]]+)\])$")
 

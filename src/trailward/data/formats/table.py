@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from trailward.data.choices import Choices, one_hot
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.data.formats import time
 from trailward.data.formats.arrow import ArrowFile, column_names, pyarrow, text_columns
 from trailward.data.formats.dialect import is_text_table
@@ -22,6 +22,7 @@ from trailward.data.formats.rows import (
     named_columns,
     split_unit,
 )
+from trailward.errors import DataError
 
 __all__ = ["Roles", "TableLayout", "read_files", "read_table", "recognises"]
 

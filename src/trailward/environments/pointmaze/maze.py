@@ -14,8 +14,9 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from trailward.data.episode import Columns, DataError
+from trailward.data.episode import Columns
 from trailward.environments.pointmaze.flat_maze import FlatMaze, import_robotics
+from trailward.errors import DataError
 
 COLUMNS = Columns(
     ("x", "y", "x velocity", "y velocity"),

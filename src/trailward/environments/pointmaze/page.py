@@ -10,12 +10,13 @@ import numpy as np
 
 from trailward.acting.planner import Policy
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.environments.page import Followed, Ground, Places, levels_of
 from trailward.environments.pointmaze.controllers import TourController
 from trailward.environments.pointmaze.environment import PointMaze, standing_states
 from trailward.environments.pointmaze.maze import Maze, make_env
 from trailward.environments.pointmaze.recipes import Demonstrations, Play, run_from
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.standing import standing_rewards
 from trailward.pretrained import packaged

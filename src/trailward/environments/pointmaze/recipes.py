@@ -10,13 +10,14 @@ import numpy as np
 from trailward.acting.planner import Planner, Policy
 from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
-from trailward.data.episode import DataError, Episode, at_least
+from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import Environment, Recipe
 from trailward.environments.pointmaze.controllers import Wanderer
 from trailward.environments.pointmaze.maze import COLUMNS, Maze, make_env, set_state
 from trailward.environments.pointmaze.tasks import CornerTask, MazeTask, parse_task
 from trailward.environments.recipes import silent
+from trailward.errors import DataError, at_least
 from trailward.pretrained import model_folder
 from trailward.rewards.true_reward import TrueReward
 

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trailward.acting.planner import Policy
-from trailward.data.episode import DataError, Episode
+from trailward.data.episode import Episode
 from trailward.environments import RewardFunction, Task
 from trailward.environments.pointmaze.controllers import TourController
 from trailward.environments.pointmaze.maze import Maze
+from trailward.errors import DataError
 from trailward.typing import Actions, Observations
 
 _Array = TypeVar("_Array", np.ndarray, Tensor)
