@@ -105,7 +105,11 @@ def _thesis(benchmark: Benchmark, play: Path, out: Path) -> dict[str, Any]:
     settings = PRESETS["thesis-umaze"]
     if benchmark.quick:
         settings = settings.quick()
-        settings = replace(settings, evaluation=replace(settings.evaluation, episode_steps=30))
+        settings = replace(
+            settings,
+            evaluation=replace(settings.evaluation, episode_steps=30),
+            denoiser=replace(settings.denoiser, width=8),
+        )
     train_command(settings, str(play), out / "thesis-diffuser", seed=0).run(silent)
     found = cell(settings, str(out / "thesis-diffuser"), "mmd_gaussian", 0, play, out)
     budget = {

@@ -122,3 +122,15 @@ def test_lines_of_code_are_counted_without_words_about_them() -> None:
 def test_no_module_has_a_name_that_says_nothing() -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "base", "misc", "core"}
     assert [path for path in SOURCE.rglob("*") if path.stem in vague] == []
+
+
+REFUSALS = (
+    "ValueError|DataError|SettingsError|CheckpointError|FolderError|UnknownPartError|NoValueError"
+)
+
+
+def test_tests_look_at_the_fields_of_an_error_not_at_its_sentence() -> None:
+    """``refused`` names place, value and remedy (``tests/refusals.py``)."""
+    pattern = re.compile(rf"raises\(\s*(?:{REFUSALS}),\s*match=")
+    tests = Path(__file__).parent.rglob("*.py")
+    assert [str(file) for file in tests if pattern.search(file.read_text())] == []

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from refusals import refused
 from trailward.acting.network_policy import ladder_of
 from trailward.acting.planner import Planner
 from trailward.checkpoint import WEIGHTS, CheckpointError
@@ -121,8 +122,8 @@ def test_guided_by_the_true_reward_it_demonstrates_as_well_as_the_waypoint_exper
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        CheckpointError,
-        match=r"neither a model folder nor packaged \(halfcheetah_mixture, .*umaze\)",
-    ):
+    with refused(
+        CheckpointError, place="atlantis", value=None, remedy="halfcheetah_mixture, "
+    ) as told:
         model_folder("atlantis")
+    assert told.value.remedy.endswith("umaze")

@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from trailward.errors import RefusedError
+from trailward.errors import DataError, RefusedError
 from trailward.registry import UnknownPartError
 from trailward.running.files import StorageError, write_file, write_json
 from trailward.running.limits import AllocationLimit
@@ -79,11 +79,12 @@ def load_model(folder: str | os.PathLike[str], kind: str) -> tuple[dict[str, Ten
     """
     folder = Path(folder).expanduser()
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{folder} holds no model: there is no {CONFIG} in it")
+        raise _no_model(folder, CONFIG)
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else config
-        raise CheckpointError(f"{folder} holds a model of kind '{found!s:.40}', not '{kind}'")
+        msg = f"{folder} holds a model of kind '{found!s:.40}', not '{kind}'"
+        raise CheckpointError(msg, place=str(folder), value=found)
     weights, _ = _read(folder / WEIGHTS)
     with readable(folder / CONFIG):
         _check_sizes(folder / CONFIG, config, weights)
@@ -99,15 +100,17 @@ def read_json(path: Path, *, remedy: str = "save it again") -> Any:
     try:
         size = path.stat().st_size
         if size > _LONGEST_JSON:
-            msg = f"{path} has {size} bytes, more than the {_LONGEST_JSON} allowed; {remedy}"
-            raise CheckpointError(msg)
+            msg = f"{path} has {size} bytes, more than the {_LONGEST_JSON} allowed"
+            raise CheckpointError(msg, place=str(path), value=size, remedy=remedy)
         return json.loads(path.read_text(encoding="utf-8"))
     except CheckpointError:
         raise
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; {remedy}") from None
+        raise CheckpointError(f"{path} is missing", place=str(path), remedy=remedy) from None
     except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{path} is not JSON: {_in_short(error)}; {remedy}") from None
+        told = _in_short(error)
+        msg = f"{path} is not JSON: {told}"
+        raise CheckpointError(msg, place=str(path), value=told, remedy=remedy) from None
 
 
 def read_arrays(path: Path, *, remedy: str = "save it again") -> dict[str, np.ndarray]:
@@ -120,7 +123,7 @@ def read_arrays(path: Path, *, remedy: str = "save it again") -> dict[str, np.nd
         with zipfile.ZipFile(path) as archive:
             claimed = sum(entry.file_size for entry in archive.infolist())
         if claimed > _LARGEST_RATIO * path.stat().st_size:
-            raise ValueError(f"it claims to hold {claimed} bytes")
+            raise DataError(f"it claims to hold {claimed} bytes", value=claimed)
         found = {}
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
@@ -138,7 +141,7 @@ def _check_array(entry: IO[bytes], size: int) -> None:
     }
     shape, _, kind = read[np.lib.format.read_magic(entry)](entry)
     if math.prod(shape) * kind.itemsize > size:
-        raise ValueError(f"an array of shape {shape} is said to be in {size} bytes")
+        raise DataError(f"an array of shape {shape} is said to be in {size} bytes", value=shape)
 
 
 @contextmanager
@@ -156,17 +159,21 @@ def readable(
         wrong: what goes wrong.
 
     Raises:
-        CheckpointError: if anything goes wrong.
+        CheckpointError: if anything goes wrong; its place and value are as near as they are told.
     """
     try:
         yield
     except (CheckpointError, StorageError):
         raise
     except UnknownPartError as error:
-        raise CheckpointError(f"{place}: {error}") from error
+        told = error.within(place)
+        raise CheckpointError(str(told), **vars(told)) from error
     except Exception as error:  # noqa: BLE001 - a file may be wrong in every way
-        msg = f"{place}: {wrong}: {_in_short(error)}; {remedy}"
-        raise CheckpointError(msg) from None
+        where, value = str(place), _in_short(error)
+        msg = f"{place}: {wrong}: {value}"
+        if isinstance(error, RefusedError):
+            where, value = f"{place}: {error.place}" if error.place else where, error.value
+        raise CheckpointError(msg, place=where, value=value, remedy=remedy) from None
 
 
 def size_limit(
@@ -183,9 +190,9 @@ def size_limit(
     def refused(shape: tuple[int, ...]) -> CheckpointError:
         msg = (
             f"{place}: the configuration asks for a tensor of shape {shape}, but the weights "
-            f"hold {held} numbers in all; save the model again"
+            f"hold {held} numbers in all"
         )
-        return CheckpointError(msg)
+        return CheckpointError(msg, place=str(place), value=shape, remedy="save the model again")
 
     return AllocationLimit(4 * held + 1_000_000, refused)
 
@@ -199,7 +206,12 @@ def fingerprint_of(folder: str | os.PathLike[str]) -> str:
     try:
         return hashlib.sha256((Path(folder) / WEIGHTS).read_bytes()).hexdigest()[:16]
     except OSError:
-        raise CheckpointError(f"{folder} holds no model: there is no {WEIGHTS} in it") from None
+        raise _no_model(folder, WEIGHTS) from None
+
+
+def _no_model(folder: str | os.PathLike[str], name: str) -> CheckpointError:
+    msg = f"{folder} holds no model: there is no {name} in it"
+    return CheckpointError(msg, place=str(Path(folder) / name))
 
 
 def submodule(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -266,14 +278,16 @@ def load_state(
     with readable(path, remedy=_ANEW):
         before, now = json.loads(metadata.get("identity", "{}")), json.loads(json.dumps(identity))
         if not isinstance(before, dict):
-            raise TypeError(f"the identity is {before!s:.40}")
+            raise DataError(place="identity", value=before)
     for name in before | now:
-        if before.get(name) != now.get(name):
-            msg = (
-                f"{path} was written with {name} {before.get(name)}, now it is {now.get(name)}; "
-                "to go on give the same settings, to begin anew another folder"
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            raise CheckpointError(
+                f"{path} was written with {name} {old}, now it is {new}",
+                place=f"{path}: {name}",
+                value=(old, new),
+                remedy="to go on give the same settings, to begin anew another folder",
             )
-            raise CheckpointError(msg)
     with readable(path, remedy=_ANEW):
         facts = json.loads(metadata["facts"])
         _check_facts(facts, {"step": 0, **(like or {})})
@@ -296,23 +310,27 @@ def _check_facts(facts: Any, like: Mapping[str, Any]) -> None:
             fits = is_number and value == value
         if not fits:
             told = "the number of steps done" if name == "step" else name
-            raise ValueError(f"{told} is {value!s:.40}")
+            raise DataError(f"{told} is {value!s:.40}", place=name, value=value)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, entries: Mapping[str, Tensor]) -> None:
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for place, value in entries.items():
-        index, _, entry = place.partition(".")
+    for name, value in entries.items():
+        index, _, entry = name.partition(".")
+        place = f"optimizer: {name}"
         shape = parameters[int(index)].shape
         if entry == "step" and not (value.numel() == 1 and value.item() >= 1):
-            raise ValueError(f"step {place} of the optimizer is not a number above 0")
+            first = value.flatten()[:2].tolist()
+            raise DataError(f"{place} is not a number above 0", place=place, value=first)
         if entry != "step" and value.shape != shape:
-            raise ValueError(f"{place} has shape {tuple(value.shape)}, not {tuple(shape)}")
+            msg = f"{place} has shape {tuple(value.shape)}, not {tuple(shape)}"
+            raise DataError(msg, place=place, value=tuple(value.shape))
         state.setdefault(int(index), {})[entry] = value
     kinds = {tuple(sorted(each)) for each in state.values()}
     if len(kinds) > 1:
-        raise ValueError("the optimizer's numbers are not all there")
+        msg = "the optimizer's numbers are not all there"
+        raise DataError(msg, place="optimizer", value=sorted(kinds))
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -332,14 +350,15 @@ def check_of_finished(
     Raises:
         CheckpointError: if they differ.
     """
-    changed = [name for name in before if name in now and before[name] != now[name]]
+    changed = {k: (before[k], now[k]) for k in before if k in now and before[k] != now[k]}
     if changed:
-        told = ", ".join(f"{name} {now[name]} instead of {before[name]}" for name in changed)
-        msg = (
-            f"{path} has {done} steps done, and nothing is left to do with {told}: give the same "
-            f"settings, {remedy} to go on, or another folder to begin anew"
+        told = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in changed.items())
+        raise CheckpointError(
+            f"{path} has {done} steps done, and nothing is left to do with {told}",
+            place=str(path),
+            value=changed,
+            remedy=f"give the same settings, {remedy} to go on, or another folder to begin anew",
         )
-        raise CheckpointError(msg)
 
 
 @cache
@@ -360,17 +379,19 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; the model was not saved whole") from None
+        msg = f"{path} is missing; the model was not saved whole"
+        raise CheckpointError(msg, place=str(path)) from None
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        msg = f"{path} is not a safetensors file or is damaged: {_in_short(error)}; save it again"
-        raise CheckpointError(msg) from None
+        told = _in_short(error)
+        msg = f"{path} is not a safetensors file or is damaged: {told}"
+        raise CheckpointError(msg, place=str(path), value=told, remedy="save it again") from None
     for name, tensor in tensors.items():
         # the place of a memory is infinitely far away until one is found
         bad = torch.isnan(tensor) if name.endswith(_PLACE) else ~torch.isfinite(tensor)
         if bad.any():
             value = tensor[bad].flatten()[0].item()
-            msg = f"{path}: {name} holds {value}; weights must be finite: save the model again"
-            raise CheckpointError(msg)
+            remedy = "weights must be finite: save the model again"
+            raise CheckpointError(place=f"{path}: {name}", value=value, remedy=remedy)
     return tensors, metadata
 
 
@@ -387,8 +408,10 @@ def _check_sizes(path: Path, config: Mapping[str, Any], weights: Mapping[str, Te
         for name, value in _numbers(config.get(section)):
             limit = count if name.rpartition(".")[2] in _COUNTS else _LARGEST
             if not abs(value) <= limit:
-                msg = f"{path}: {section}{name} is {value:.4g}, more than the {limit} that its "
-                raise CheckpointError(msg + "weights allow; save the model again")
+                place = f"{path}: {section}{name}"
+                told = f"{place} is {value:.4g}"
+                remedy = f"its weights allow at most {limit}: save the model again"
+                raise CheckpointError(told, place=place, value=value, remedy=remedy)
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

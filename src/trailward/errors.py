@@ -1,6 +1,8 @@
 """Errors that name the place, the value there and the remedy; checks of settings."""
 
-from typing import Self
+from typing import TypeVar
+
+Refused = TypeVar("Refused", bound="RefusedError")
 
 
 class RefusedError(ValueError):
@@ -21,7 +23,7 @@ class RefusedError(ValueError):
         super().__init__(message if known else f"{message}; {remedy}")
         self.place, self.value, self.remedy = place, value, remedy
 
-    def within(self, place: object) -> Self:
+    def within(self: Refused, place: object) -> Refused:
         """The same error, of something in this place, such as a file."""
         own = f"{place}: {self.place}" if self.place else str(place)
         return type(self)(f"{place}: {self}", place=own, value=self.value, remedy=self.remedy)
@@ -35,7 +37,7 @@ class SettingsError(RefusedError):
     """Settings or arguments that cannot be."""
 
 
-def at_least(limit: float, settings: object, *names: str) -> None:
+def at_least(limit: int, settings: object, *names: str) -> None:
     """Check numbers of a configuration.
 
     Raises:
@@ -47,7 +49,7 @@ def at_least(limit: float, settings: object, *names: str) -> None:
             raise SettingsError(place=name, value=value, remedy=f"it must be at least {limit}")
 
 
-def at_most(limit: float, settings: object, *names: str) -> None:
+def at_most(limit: int, settings: object, *names: str) -> None:
     """Check numbers of a configuration, which may be None.
 
     Raises:

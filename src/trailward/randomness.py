@@ -10,6 +10,8 @@ import hashlib
 import numpy as np
 import torch
 
+from trailward.errors import SettingsError
+
 
 def sequence(seed: int, purpose: str, *place: int) -> np.random.SeedSequence:
     """The seed sequence of one use.
@@ -20,10 +22,11 @@ def sequence(seed: int, purpose: str, *place: int) -> np.random.SeedSequence:
         place: where in it, such as the step, the member or the episode; each at least 0.
 
     Raises:
-        ValueError: if the seed or a place is negative.
+        SettingsError: if the seed or a place is negative.
     """
     if min(seed, *place, 0) < 0:
-        raise ValueError(f"seed is {seed} and place {place}; neither may be below 0")
+        msg, remedy = f"seed is {seed} and place {place}", "neither may be below 0"
+        raise SettingsError(msg, place="seed", value=(seed, *place), remedy=remedy)
     digest = hashlib.sha256(purpose.encode()).digest()
     return np.random.SeedSequence([seed, int.from_bytes(digest[:8], "little"), *place])
 

@@ -88,29 +88,33 @@ class Registry(Mapping[str, T]):
             return self._parts[name]
         if ":" in name:
             return self._of_module(name, may_import=may_import)
-        known = ", ".join(sorted(self))
-        msg = (
-            f"'{name}' is not among the {self.family}; choose one of {known}, or name a part of "
-            "your own as 'module:Name'"
+        raise UnknownPartError(
+            f"'{name}' is not among the {self.family}",
+            place=self.family,
+            value=name,
+            remedy=f"choose one of {', '.join(sorted(self))}, or name a part of your own as "
+            "'module:Name'",
         )
-        raise UnknownPartError(msg)
 
     def _of_module(self, name: str, *, may_import: bool) -> T:
         module, _, attribute = name.partition(":")
         if not may_import and module not in sys.modules:
-            msg = (
-                f"'{name}' names code of the module '{module}', which is not imported; loading a "
-                f"model imports nothing by itself: import {module} first, or allow it, by "
-                "--allow-import or allow_import=True"
+            raise UnknownPartError(
+                f"'{name}' names code of the module '{module}', which is not imported, and loading "
+                "a model imports nothing by itself",
+                place=self.family,
+                value=name,
+                remedy=f"import {module} first, or allow it, by --allow-import or "
+                "allow_import=True",
             )
-            raise UnknownPartError(msg)
         try:
             found: Any = import_named(module)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError) as error:
-            msg = f"'{name}' is not there ({error}); check the spelling and that it is installed"
-            raise UnknownPartError(msg) from None
+            remedy = "check the spelling and that it is installed"
+            msg = f"'{name}' is not there ({error})"
+            raise UnknownPartError(msg, place=self.family, value=name, remedy=remedy) from None
         return found
 
     def name_of(self, part: Any) -> str:
@@ -125,8 +129,8 @@ class Registry(Mapping[str, T]):
                 return name
         name = spelt
         if not name.partition(":")[2] or "<locals>" in name:
-            msg = f"{part} has no name to be saved by; define it at the top of a module"
-            raise UnknownPartError(msg)
+            msg, remedy = f"{part} has no name to be saved by", "define it at the top of a module"
+            raise UnknownPartError(msg, place=self.family, value=spelt, remedy=remedy)
         return name
 
     def __getitem__(self, name: str) -> T:

@@ -15,7 +15,7 @@ from filelock import FileLock
 from jaxtyping import Float
 
 from trailward.baselines.episode_reward import TransitionReward
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.judging.epic import draw_transitions, epic_distance, step_correlation
 from trailward.judging.erc import episode_return_correlation
 from trailward_benchmark.methods import METHODS, Outcome
@@ -33,7 +33,7 @@ class Cell:
     """A problem, a method and a seed.
 
     Raises:
-        DataError: if the method is unknown.
+        SettingsError: if the method is unknown.
     """
 
     problem: Problem
@@ -42,8 +42,9 @@ class Cell:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            msg = f"method '{self.method}' is unknown; choose one of {', '.join(METHODS)}"
-            raise DataError(msg)
+            msg = f"method '{self.method}' is unknown"
+            remedy = f"choose one of {', '.join(METHODS)}"
+            raise SettingsError(msg, place="method", value=self.method, remedy=remedy)
 
     @property
     def name(self) -> str:

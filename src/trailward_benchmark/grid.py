@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 from trailward.optional import import_extra
 from trailward.progress import progress
 from trailward.running.files import write_arrays
@@ -46,8 +46,9 @@ def read_results(*files: Path) -> dict[str, dict[str, Any]]:
                 result = json.loads(line)
                 found[result["key"]] = result
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                msg = f"{path}, line {number} is not a result ({error}); remove the line"
-                raise DataError(msg) from None
+                place, remedy = f"{path}, line {number}", "remove the line"
+                msg = f"{place} is not a result ({error})"
+                raise DataError(msg, place=place, value=line, remedy=remedy) from None
     return found
 
 
@@ -68,26 +69,29 @@ class Grid:
         """Seed by seed, so that an interrupted one has every method with the first seeds.
 
         Raises:
-            DataError: if a problem or method is unknown, there is none, a seed is below 0, what
-                a cell takes is not above 0, or ``num_jobs`` is given with ``ray``.
-            ValueError: if ``num_jobs`` is below 1.
+            SettingsError: if a problem or method is unknown, there is none, a seed is below 0, what
+                a cell takes is not above 0, ``num_jobs`` is below 1, or is given with ``ray``.
         """
         for name in ("problems", "methods", "seeds"):
             if not getattr(command, name):
-                raise DataError(f"{name} is empty; name at least one")
+                raise SettingsError(place=name, value="empty", remedy="name at least one")
         if command.num_jobs is not None:
             at_least(1, command, "num_jobs")
             if command.ray:
-                msg = (
+                raise SettingsError(
                     f"num_jobs is {command.num_jobs}, but it is of this machine, and ray names a "
-                    "cluster: leave one out; there --cpus-per-cell says how many cells fit"
+                    "cluster, where --cpus-per-cell says how many cells fit",
+                    place="num_jobs",
+                    value=command.num_jobs,
+                    remedy="leave num_jobs or ray out",
                 )
-                raise DataError(msg)
         if min(command.seeds) < 0:
-            raise DataError(f"seeds are {command.seeds}; they must be at least 0")
+            msg, remedy = f"seeds are {command.seeds}", "they must be at least 0"
+            raise SettingsError(msg, place="seeds", value=command.seeds, remedy=remedy)
         for name in ("cpus_per_cell", "memory_per_cell_gb"):
-            if not getattr(command, name) > 0:
-                raise DataError(f"{name} is {getattr(command, name)}; it must be above 0")
+            value = getattr(command, name)
+            if not value > 0:
+                raise SettingsError(place=name, value=value, remedy="it must be above 0")
         problems = [parse_problem(name, quick=command.quick) for name in command.problems]
         cells = [
             Cell(problem, method, seed)
@@ -143,12 +147,14 @@ def run_grid(grid: Grid, command: Benchmark, say: Say) -> None:
                 _log(grid, cell, found)
                 say(f"{cell.name} failed: {found.strip().splitlines()[-1]}")
     if failed:
-        names = ", ".join(cell.name for cell in failed[:5]) + (", ..." if len(failed) > 5 else "")
-        msg = (
-            f"{len(failed)} of {len(grid.cells)} cells failed ({names}); what went wrong is in "
-            f"{grid.folder / 'failures.log'}: run again to try just these"
+        names = [cell.name for cell in failed]
+        told, log = ", ".join(names[:5] + ["..."] * (len(names) > 5)), grid.folder / "failures.log"
+        raise DataError(
+            f"{len(names)} of {len(grid.cells)} cells failed ({told}); what went wrong is in {log}",
+            place=str(log),
+            value=names,
+            remedy="run again to try just these",
         )
-        raise DataError(msg)
 
 
 def _in_short(result: Result) -> str:

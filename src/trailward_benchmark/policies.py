@@ -27,7 +27,7 @@ from trailward.acting.network_policy import (
 from trailward.acting.rollout import rollout
 from trailward.checkpoint import load_state, save_state
 from trailward.environments import Environment
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 from trailward.optional import import_extra
 from trailward.progress import Report
 from trailward.running.interruption import Checkpoints
@@ -82,11 +82,8 @@ class PolicyTrainingConfig:
         at_least(1, self, "checkpoint_every", "num_envs", "num_updates", "batch_size", "width")
         at_least(1, self, "snapshot_every", "num_quantiles", "num_replay", "num_evaluated")
         if self.snapshot_every % self.num_envs:
-            msg = (
-                f"snapshot_every is {self.snapshot_every}; it must be a multiple of num_envs, "
-                f"{self.num_envs}"
-            )
-            raise ValueError(msg)
+            remedy = f"it must be a multiple of num_envs, {self.num_envs}"
+            raise SettingsError(place="snapshot_every", value=self.snapshot_every, remedy=remedy)
 
 
 def train_policies(
@@ -141,7 +138,8 @@ def snapshots(folder: str | os.PathLike[str]) -> list[NetworkPolicy]:
     """
     found = sorted((Path(folder) / SNAPSHOTS).glob("step_*[0-9]"))
     if not found:
-        raise DataError(f"{folder} holds no snapshots; make some with 'trailward policies'")
+        remedy = "make some with 'trailward policies'"
+        raise DataError(f"{folder} holds no snapshots", place=str(folder), remedy=remedy)
     return [policy for path in found for policy in ladder(path)]
 
 
@@ -193,8 +191,8 @@ def spread(policies: Sequence[NetworkPolicy], num: int) -> list[NetworkPolicy]:
         DataError: if there are fewer policies than that, or fewer than two are wanted.
     """
     if not 2 <= num <= len(policies):
-        msg = f"{num} of {len(policies)} snapshots cannot be chosen; choose 2 to {len(policies)}"
-        raise DataError(msg)
+        msg = f"{num} of {len(policies)} snapshots cannot be chosen"
+        raise DataError(msg, place="num", value=num, remedy=f"choose 2 to {len(policies)}")
     returns = np.array([policy.mean_return for policy in policies])
     best = int(returns[1:].argmax()) + 1
     chosen = [0, best]

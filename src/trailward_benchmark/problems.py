@@ -24,7 +24,7 @@ from trailward.environments import Recipe, Task
 from trailward.environments.halfcheetah.environment import FORWARD_VELOCITY
 from trailward.environments.pointmaze.environment import PointMaze, standing_states
 from trailward.environments.pointmaze.maze import parse_maze
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.epic import draw_transitions
 from trailward.pretrained import model_folder
@@ -85,7 +85,9 @@ def parse_problem(name: str, *, quick: bool = False) -> Problem:
     """A problem by name, such as ``umaze/corner`` or ``halfcheetah/mixture``.
 
     Raises:
-        DataError: if there is none of that name, or its true reward depends on what came before.
+        SettingsError: if there is none of that name, or its true reward depends on what came
+            before.
+        DataError: if its maze has no such task.
     """
     environment, _, task = name.partition("/")
     if environment == "halfcheetah" and task == "mixture":
@@ -95,9 +97,9 @@ def parse_problem(name: str, *, quick: bool = False) -> Problem:
         if problem.true_task.transition_rewards is not None:
             return problem
         msg = f"problem '{name}': the true reward of an ordered task is not one of single steps"
-        raise DataError(msg)
-    msg = f"problem '{name}' is unknown; choose umaze/TASK, large/TASK or halfcheetah/mixture"
-    raise DataError(msg)
+        raise SettingsError(msg, place="problem", value=name)
+    remedy = "choose umaze/TASK, large/TASK or halfcheetah/mixture"
+    raise SettingsError(f"problem '{name}' is unknown", place="problem", value=name, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def open_world(problem: Problem, seed: int, folder: Path) -> World:
         policies = ladder_of(settings.environment.name)
         demonstrator = recorded_from(demonstrations.provenance, policies)
     if demonstrator is None:
-        raise DataError("the demonstrations do not say which policy made them")
+        msg = "the demonstrations do not say which policy made them"
+        raise DataError(msg, place="demonstrations")
     return World(problem, seed, diffuser, play, demonstrations, demonstrator)
 
 

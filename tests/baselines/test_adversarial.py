@@ -16,6 +16,7 @@ import stable_baselines3
 import torch
 from adversaries import ENVIRONMENTS, METHODS, TINY, demonstrations, train, trained
 
+from refusals import refused
 from trailward.acting.rollout import rollout
 from trailward.baselines.adversarial import (
     AIRL_TUNED,
@@ -26,7 +27,7 @@ from trailward.baselines.adversarial import (
 )
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.optional import MissingExtraError
 from trailward_benchmark.methods import METHODS as COMPARED
 from trailward_benchmark.problems import parse_problem
@@ -156,18 +157,18 @@ def test_progress_is_told_and_nothing_else(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_budget_below_one_round_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"num_env_steps is 63, .* 64; give"):
+    with refused(SettingsError, place="num_env_steps", value=63, remedy="64"):
         replace(TINY, num_env_steps=63)
 
 
 @pytest.mark.parametrize("name", ["num_envs", "rollout_steps", "episode_steps"])
 def test_counts_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} is 0.*at least 1"):
+    with refused(SettingsError, place=name, value=0, remedy="at least 1"):
         replace(TINY, **{name: 0})
 
 
 def test_demonstrations_of_another_environment_are_refused() -> None:
-    with pytest.raises(DataError, match=r"shape \(17,\), those of the demonstrations \(4,\)"):
+    with refused(place="observations", value=(17,), remedy="(4,)"):
         METHODS["gail"](demonstrations("maze"), ENVIRONMENTS["halfcheetah"], seed=0, budget=TINY)
 
 
@@ -176,7 +177,7 @@ def test_demonstrations_of_several_lengths_need_a_length() -> None:
     first = data.episodes[0]
     shorter = Episode(first.observations[:31], first.actions[:30])
     mixed = Dataset([*data.episodes, shorter])
-    with pytest.raises(DataError, match=r"have 30 to 40 steps; say .*episode_steps"):
+    with refused(place="demonstrations", value=(30, 40), remedy="episode_steps"):
         METHODS["gail"](mixed, ENVIRONMENTS["maze"], seed=0, budget=TINY)
     METHODS["gail"](mixed, ENVIRONMENTS["maze"], seed=0, budget=replace(TINY, episode_steps=40))
 
@@ -197,7 +198,7 @@ class Fleeting(gymnasium.Env):
 
 @every_method
 def test_episodes_that_end_when_they_like_are_refused(method: str) -> None:
-    with pytest.raises(ValueError, match="differ in length, which would tell"):
+    with refused(SettingsError, place="make_env", value=None, remedy="never ends"):
         METHODS[method](demonstrations("maze"), Fleeting, seed=0, budget=TINY)
 
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from linear_world import linear_controller, linear_demonstrations
+from refusals import refused
 from trailward.baselines.behavioural_cloning import clone
 from trailward.baselines.imitation_library import NetworkPolicy
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.optional import MissingExtraError
 
 
@@ -75,26 +76,27 @@ def test_actions_stay_within_their_bounds() -> None:
 
 
 def test_actions_out_of_bounds_are_refused() -> None:
-    space = gymnasium.spaces.Box(-0.5, 0.5, (2,))
-    with pytest.raises(
-        DataError, match=r"actions\[\d+, \d\] is .*the bounds are -0.5 to 0.5; give"
-    ):
-        clone(linear_demonstrations(), seed=0, action_space=space)
+    space, data = gymnasium.spaces.Box(-0.5, 0.5, (2,)), linear_demonstrations()
+    actions = data.episodes[0].actions
+    time, entry = np.argwhere(abs(actions) > 0.5)[0]
+    place = f"episode 0: actions[{time}, {entry}]"
+    with refused(place=place, value=actions[time, entry], remedy="-0.5 to 0.5"):
+        clone(data, seed=0, action_space=space)
 
 
 def test_an_action_space_of_another_environment_is_refused() -> None:
     space = gymnasium.spaces.Box(-1, 1, (6,))
-    with pytest.raises(DataError, match=r"shape \(6,\), the actions have 2 entries"):
+    with refused(place="action_space", value=(6,), remedy="(2,)"):
         clone(linear_demonstrations(), seed=0, action_space=space)
 
 
 def test_less_than_a_batch_is_refused() -> None:
-    with pytest.raises(DataError, match="have 31 steps in all; a batch takes 32"):
+    with refused(place="demonstrations", value=31, remedy="32"):
         clone(linear_demonstrations(1, length=31), seed=0)
 
 
 def test_no_training_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_epochs is 0"):
+    with refused(SettingsError, place="num_epochs", value=0):
         clone(linear_demonstrations(), seed=0, num_epochs=0)
 
 

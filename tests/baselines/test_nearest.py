@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from linear_world import linear_demonstrations
+from refusals import refused
 from trailward.baselines.nearest import NearestReward
 from trailward.data.episode import Episode
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.optional import MissingExtraError
 
 DEMONSTRATIONS = linear_demonstrations(3, length=20)
@@ -54,12 +55,12 @@ def test_only_without_actions_may_actions_differ() -> None:
 )
 def test_numbers_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"{name} is {value}; it must be"):
+    with refused(SettingsError, place=name, value=value, remedy="it must be"):
         NearestReward(DEMONSTRATIONS, **wrong)
 
 
 def test_more_neighbours_than_transitions_are_refused() -> None:
-    with pytest.raises(DataError, match="num_neighbours is 61; the demonstrations have 60"):
+    with refused(place="num_neighbours", value=61, remedy="60"):
         NearestReward(DEMONSTRATIONS, num_neighbours=61)
 
 

@@ -6,9 +6,11 @@ import pytest
 from scipy.special import logsumexp
 
 from linear_world import linear_demonstrations
+from refusals import refused
 from trailward.baselines.optimal_transport import TransportReward
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
+from trailward.errors import SettingsError
 from trailward.optional import MissingExtraError
 
 DEMONSTRATIONS = linear_demonstrations(3, length=20)
@@ -100,7 +102,7 @@ def test_an_observation_at_the_origin_is_as_far_from_all() -> None:
 )
 def test_numbers_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"{name} is {value}; it must be"):
+    with refused(SettingsError, place=name, value=value, remedy="it must be"):
         TransportReward(DEMONSTRATIONS, **wrong)
 
 

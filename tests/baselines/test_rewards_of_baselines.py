@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from adversaries import demonstrations, trained
 
+from refusals import refused
 from trailward.baselines.episode_reward import EpisodeReward, TransitionReward
 from trailward.baselines.nearest import NearestReward
 from trailward.baselines.optimal_transport import TransportReward
 from trailward.data.episode import Episode
-from trailward.errors import DataError
 
 REWARDS: dict[str, Callable[[], EpisodeReward]] = {
     "gail": lambda: trained("gail", "maze").reward,
@@ -56,7 +56,10 @@ def test_only_some_judge_every_transition_by_itself(name: str) -> None:
         np.testing.assert_allclose(np.concatenate(alone), reward(asked), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["nearest", "transport"])
-def test_episodes_of_another_environment_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="use data of the same environment"):
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [("nearest", "observations and actions", (3, 2)), ("transport", "observations", 3)],
+)
+def test_episodes_of_another_environment_are_refused(name: str, place: str, value: object) -> None:
+    with refused(place=place, value=value, remedy="same environment"):
         REWARDS[name]()(episode(observation_dim=3))

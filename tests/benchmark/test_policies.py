@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from refusals import refused
 from trailward.acting.network_policy import NetworkPolicy, ladder
 from trailward.checkpoint import CONFIG, WEIGHTS, CheckpointError
 from trailward.environments.halfcheetah.environment import HalfCheetah
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.optional import MissingExtraError
 from trailward_benchmark.policies import (
     STATE,
@@ -93,14 +94,15 @@ def test_another_seed_trains_another_policy_and_leaves_the_callers_randomness(
 
 
 def test_a_folder_of_other_settings_is_refused(trained: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"with learning_rate 0\.001, now it is 0\.1"):
+    place = f"{trained / STATE}: learning_rate"
+    with refused(CheckpointError, place=place, value=(0.001, 0.1)):
         train_policies(CHEETAH, replace(TINY, learning_rate=0.1), trained)
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"snapshot_every is 81; .* multiple of num_envs"):
+    with refused(SettingsError, place="snapshot_every", value=81, remedy="num_envs, 2"):
         replace(TINY, snapshot_every=81)
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with refused(SettingsError, place="batch_size", value=0):
         replace(TINY, batch_size=0)
 
 
@@ -121,12 +123,12 @@ def test_the_ladder_is_spread_evenly_from_the_first_to_the_best() -> None:
 
 @pytest.mark.parametrize("num", [1, 5])
 def test_a_ladder_of_more_than_there_is_is_refused(num: int) -> None:
-    with pytest.raises(DataError, match=rf"{num} of 4 snapshots .* choose 2 to 4"):
+    with refused(place="num", value=num, remedy="2 to 4"):
         spread(named([1, 2, 3, 4]), num)
 
 
 def test_a_folder_without_snapshots_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no snapshots; make some with 'trailward policies'"):
+    with refused(place=str(tmp_path), value=None, remedy="'trailward policies'"):
         snapshots(tmp_path)
 
 

@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from refusals import refused
 from trailward.acting.planner import Planner
 from trailward.cli.demo import _claim
 from trailward.cli.main import main
@@ -20,7 +21,6 @@ from trailward.data.dataset import read_dataset, write_dataset
 from trailward.data.episode import Columns
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments.halfcheetah import environment as halfcheetah
-from trailward.errors import DataError
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
@@ -250,8 +250,8 @@ def test_data_of_other_names_than_the_rewards_is_refused(
     demonstrations = f"--demonstrations={runs}/demonstrations"
     assert main(["evaluate", "--env=none", *reward, *data, demonstrations]) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert f"turned-v0 are {', '.join(names[::-1])}; in what the reward was learnt from" in told
-    assert f"they are {', '.join(names)}: bring" in told
+    assert f"turned-v0 are {', '.join(names[::-1])};" in told
+    assert f"what the reward was learnt from: {', '.join(names)}" in told
     assert not (tmp_path / "new").exists()
 
 
@@ -305,7 +305,7 @@ def test_a_demo_whose_mark_was_cut_off_begins_anew(tmp_path: Path) -> None:
     settings = {"preset": "umaze", "seed": 0}
     _claim(tmp_path, settings)
     assert json.loads((tmp_path / "demo.json").read_text()) == settings
-    with pytest.raises(DataError, match="holds a demo with settings"):
+    with refused(place=str(tmp_path), value=settings, remedy="--out"):
         _claim(tmp_path, settings | {"seed": 1})
 
 

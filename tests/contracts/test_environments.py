@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 import falling
+from refusals import refused
 from tiny import tiny_diffuser, tiny_reward
 from trailward.acting.named_policy import RandomPolicy
 from trailward.acting.rollout import rollout
@@ -28,7 +29,6 @@ from trailward.environments import (
 from trailward.environments.gymnasium_env import GymnasiumEnvironment
 from trailward.environments.halfcheetah.environment import HalfCheetah
 from trailward.environments.pointmaze.environment import PointMaze
-from trailward.errors import DataError
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 
 NAMES = ("maze", "HalfCheetah-v5", "Hopper-v5", falling.ID)
@@ -121,7 +121,7 @@ class TestEnvironments:
     def test_a_task_is_found_by_its_name_and_another_refused(self, name: str) -> None:
         task = opened(name).task()
         assert opened(name).task(task.name).name == task.name
-        with pytest.raises(DataError, match="task 'juggle'"):
+        with refused(place="task", value="juggle"):
             opened(name).task("juggle")
 
     def test_recipes_are_settings_with_a_default_for_each(self, name: str) -> None:
@@ -194,12 +194,13 @@ def test_names_lead_to_the_classes_that_know_more() -> None:
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(DataError, match=r"'swamp' is not among the .*maze.*an id of Gymnasium"):
+    with refused(place="environment", value="swamp", remedy="maze") as caught:
         find_environment("swamp")
+    assert "Hopper-v5" in caught.value.remedy
 
 
 def test_a_class_of_ones_own_is_found_by_module_and_name() -> None:
     name = "trailward.environments.pointmaze.environment:PointMaze"
     assert find_environment(name) == PointMaze()
-    with pytest.raises(DataError, match="names code of the module 'nowhere'"):
+    with refused(place="environment", value="nowhere:Environment", remedy="import nowhere"):
         find_environment("nowhere:Environment", may_import=False)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from refusals import refused
 from tiny import seeded
 from trailward.data.normalizer import (
     NORMALIZERS,
@@ -10,6 +11,7 @@ from trailward.data.normalizer import (
     join_normalizers,
 )
 from trailward.data.plan import PlanSpec
+from trailward.errors import SettingsError
 
 DATA = torch.tensor([3.0, 0.01, 40.0]) * torch.rand((50, 3), generator=seeded()) - 1
 
@@ -95,7 +97,8 @@ def test_any_leading_axes_are_normalized_alike() -> None:
 
 @pytest.mark.parametrize("scale", [[1.0, 0.0], [1.0, -2.0], [1.0, float("nan")]])
 def test_a_scale_that_is_not_positive_is_refused(scale: list[float]) -> None:
-    with pytest.raises(ValueError, match="all must be above 0"):
+    low = pytest.approx(scale[1], nan_ok=True)
+    with refused(SettingsError, place="scale", value=low, remedy="above 0"):
         Normalizer(torch.zeros(2), torch.tensor(scale))
 
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from refusals import refused
 from tiny import seeded, tiny_reward
 from trailward.diffusion.adjoint import Adjoint, checkpointed, full, last, parse_adjoint
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import SettingsError
 
 NUM_STEPS = 5
 
@@ -93,12 +95,12 @@ def test_adjoints_are_found_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["", "half", "last", "last:", "last:x", "last:-1", "full:2"])
 def test_an_unknown_adjoint_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="choose full, checkpointed or last:K"):
+    with refused(SettingsError, place="adjoint", value=name, remedy="full, checkpointed or last:K"):
         parse_adjoint(name)
 
 
 def test_no_steps_to_differentiate_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 is needed to learn"):
+    with refused(SettingsError, place="num_steps", value=0, remedy="at least 1"):
         last(0)
-    with pytest.raises(ValueError, match="at least 1 is needed to learn"):
+    with refused(SettingsError, place="num_steps", value=0, remedy="at least 1"):
         parse_adjoint("last:0")

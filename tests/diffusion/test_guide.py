@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from refusals import refused
 from tiny import seeded
 from trailward.diffusion.diffuser import SamplingConfig
 from trailward.diffusion.guide import CleanGuide, NoGuide, NoisyGuide, reward_gradient
 from trailward.diffusion.schedule import Move, cosine_schedule
+from trailward.registry import UnknownPartError
 
 MOVE = Move(step=10, alpha_bar=0.5, alpha_bar_next=0.8)
 PLANS = torch.randn((3, 4, 2), generator=seeded())
@@ -113,5 +115,5 @@ def test_guides_are_built_from_their_settings() -> None:
 
 
 def test_an_unknown_guide_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'loud' is not .* choose one of clean, noisy"):
+    with refused(UnknownPartError, place="guides", value="loud", remedy="clean, noisy"):
         SamplingConfig(guide="loud").build_guide(quadratic)

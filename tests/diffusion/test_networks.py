@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from refusals import refused
 from tiny import seeded, shake
 from trailward.diffusion.networks import NETWORKS, ResidualMLP, TemporalTransformer, TemporalUnet
 from trailward.diffusion.networks.fourier_features import FourierFeatures, RandomFourierFeatures
 from trailward.diffusion.networks.step_embedding import StepEmbedding
+from trailward.errors import SettingsError
 
 STEPS = torch.tensor([0, 3, 63])
 
@@ -75,12 +77,13 @@ def test_the_transformer_knows_where_a_step_is() -> None:
 
 @pytest.mark.parametrize("width", [6, 7])
 def test_a_transformer_width_that_does_not_fit_is_refused(width: int) -> None:
-    with pytest.raises(ValueError, match=rf"width {width} .* even and a multiple of heads 4"):
+    remedy = "even and a multiple of heads 4"
+    with refused(SettingsError, place="width", value=width, remedy=remedy):
         TemporalTransformer(2, 5, width=width)
 
 
 def test_a_unet_width_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="width 12 must be a multiple of 8"):
+    with refused(SettingsError, place="width", value=12, remedy="multiple of 8"):
         TemporalUnet(2, 5, width=12)
 
 
@@ -100,7 +103,7 @@ def test_the_depth_of_the_mlp_is_the_number_of_its_layers(depth: int) -> None:
 
 @pytest.mark.parametrize("width", [7, 12])
 def test_an_mlp_width_that_does_not_fit_is_refused(width: int) -> None:
-    with pytest.raises(ValueError, match=f"width {width} must be a multiple of 8"):
+    with refused(SettingsError, place="width", value=width, remedy="multiple of 8"):
         ResidualMLP(2, 5, width=width)
 
 

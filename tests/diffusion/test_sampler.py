@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
+from refusals import refused
 from tiny import seeded
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.conditioning import Condition, condition_on
@@ -19,6 +20,7 @@ from trailward.diffusion.sampler import (
     sample,
 )
 from trailward.diffusion.schedule import Move, cosine_schedule
+from trailward.errors import SettingsError
 
 NUM_STEPS = 20
 SCHEDULE = cosine_schedule(NUM_STEPS)
@@ -231,7 +233,7 @@ def test_a_diffuser_samples_at_the_temperature_of_its_settings(diffuser: Diffuse
 
 
 def test_a_temperature_below_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"temperature is -0\.5.*at least 0"):
+    with refused(SettingsError, place="temperature", value=-0.5, remedy="at least 0"):
         SamplingConfig(temperature=-0.5)
 
 
@@ -281,7 +283,7 @@ def test_reverse_steps_are_found_by_name(eta: float) -> None:
     "name", ["", "euler", "ddpm:1", "ddim:", "ddim:1.5", "ddim:-1", "ddim:x", "ddim:.", "DDIM"]
 )
 def test_an_unknown_reverse_step_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="choose ddpm, ddim or ddim:ETA"):
+    with refused(SettingsError, place="sampler", value=name, remedy="ddpm, ddim or ddim:ETA"):
         parse_reverse_step(name)
 
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from diffusers import DDPMScheduler
 
+from refusals import refused
 from trailward.diffusion.schedule import Move, NoiseSchedule, cosine_schedule
+from trailward.errors import SettingsError
 
 
 @pytest.mark.parametrize("num_steps", [4, 20, 64, 256])
@@ -24,7 +26,7 @@ def test_a_schedule_of_one_step_is_allowed() -> None:
 
 
 def test_a_schedule_without_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 diffusion step, not 0"):
+    with refused(SettingsError, place="num_steps", value=0, remedy="at least 1"):
         cosine_schedule(0)
 
 
@@ -47,7 +49,7 @@ def test_as_many_moves_as_steps_visit_every_step() -> None:
 
 @pytest.mark.parametrize("num_moves", [0, -1, 21])
 def test_a_number_of_moves_outside_the_schedule_is_refused(num_moves: int) -> None:
-    with pytest.raises(ValueError, match=f"{num_moves} sampling steps .* allows 1 to 20"):
+    with refused(SettingsError, place="num_moves", value=num_moves, remedy="1 to 20"):
         cosine_schedule(20).moves(num_moves)
 
 

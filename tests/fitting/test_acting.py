@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from refusals import refused
 from trailward import Dataset, Episode, LearntReward
 from trailward.acting.planner import Planner
 from trailward.baselines.plain_clone import plain_clone
@@ -19,7 +20,6 @@ from trailward.data.episode import Columns
 from trailward.data.plan import PlanSpec
 from trailward.environments import Environment, Task
 from trailward.environments.gymnasium_env import own_reward
-from trailward.errors import DataError
 from trailward.fitting import acting, roll_outs
 from trailward.fitting.acting import WAYS, Judged, chances_of
 from trailward.fitting.choices import choose
@@ -164,7 +164,7 @@ def test_roll_outs_are_in_figures_and_words(folder: Path) -> None:
 
 def test_without_actions_nothing_is_rolled_out(tmp_path: Path) -> None:
     bare = Dataset([Episode(each.observations) for each in PLAY.episodes])
-    with pytest.raises(DataError, match="nothing can act in 'line'; give recordings with actions"):
+    with refused(place="play", value="no actions", remedy="leave environment 'line' out (--env)"):
         fit(bare, bare, tmp_path, roll_outs=RollOuts(LineEnvironment()))
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import trailward.fitting.guiding as guiding_module
+from refusals import refused
 from trailward import Dataset, Episode, LearntReward
 from trailward.acting.planner import Planner
 from trailward.data.entries import rates_of_change
 from trailward.data.resting import resting_place, usual_changes
-from trailward.errors import DataError
 from trailward.fitting.choices import GUIDE, choose
 from trailward.fitting.fit import Fitted, fit
 from trailward.learning.config import LearningConfig
@@ -77,7 +77,7 @@ def test_where_demonstrators_rest_plans_are_guided_and_the_way_can_be_another() 
 
 def test_a_way_to_plan_is_refused_without_actions() -> None:
     bare = Dataset([Episode(each.observations) for each in PLAY.episodes])
-    with pytest.raises(DataError, match="no actions were recorded, so there is nothing to plan"):
+    with refused(place="play", value="no actions", remedy="way"):
         choose(bare, bare, {"way": GUIDE})
 
 

@@ -11,9 +11,9 @@ from imitation.rewards.reward_wrapper import RewardVecEnvWrapper
 from stable_baselines3.common.vec_env import DummyVecEnv
 from walking import ALONE, Walk, additive, several_actions, staged, whole_plans
 
+from refusals import refused
 from tiny import random_walks, tiny_diffuser, tiny_reward
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
 from trailward.interop.imitation_reward import LearntRewardNet
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learning.learnt_reward import LearntReward
@@ -84,7 +84,7 @@ def test_what_it_cannot_tell_is_refused() -> None:
     ]:
         with pytest.raises(TypeError, match=words):
             network(learnt)
-    with pytest.raises(DataError, match=r"have shape \(2,\), .* learnt on \(3,\)"):
+    with refused(place="observations", value=(2,), remedy="learnt on (3,)"):
         network(tiny_reward(tiny_diffuser(PlanSpec(5, 2, 3, 2))))
 
 

@@ -10,9 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 from walking import REWARDS, Walk, additive, staged, whole_plans
 
+from refusals import refused
 from tiny import tiny_diffuser, tiny_reward
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
 from trailward.interop.gymnasium_wrapper import LearntRewardWrapper
 from trailward.interop.sb3 import LearntRewardVecEnv
 from trailward.learning.learnt_reward import LearntReward
@@ -91,7 +91,7 @@ def test_a_policy_trains_on_it_and_a_monitor_outside_tells_learnt_returns() -> N
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(TypeError, match="'mlp' reward is of whole plans"):
         LearntRewardVecEnv(vectorised(), whole_plans())
-    with pytest.raises(DataError, match=r"have shape \(2,\), .* learnt on \(3,\)"):
+    with refused(place="observations", value=(2,), remedy="learnt on (3,)"):
         LearntRewardVecEnv(vectorised(), tiny_reward(tiny_diffuser(PlanSpec(5, 2, 3, 2))))
 
 
@@ -108,10 +108,9 @@ def test_a_normaliser_belongs_outside() -> None:
     learnt = additive()
     normalised = lambda: gymnasium.wrappers.NormalizeObservation(Walk())
     for venv in (VecNormalize(DummyVecEnv([Walk] * 2)), DummyVecEnv([normalised] * 2)):
-        with pytest.raises(DataError) as found:
+        with refused(place="venv", remedy="around the reward's wrapper") as found:
             LearntRewardVecEnv(venv, learnt)
         assert "Normalize" in found.value.value
-        assert "around the reward's wrapper" in found.value.remedy
     LearntRewardVecEnv(VecNormalize(DummyVecEnv([Walk] * 2), norm_obs=False), learnt)
     plain, outside = (LearntRewardVecEnv(DummyVecEnv([Walk] * 2), learnt) for _ in range(2))
     outside = VecNormalize(outside, norm_reward=False)
@@ -134,5 +133,5 @@ def test_a_last_observation_that_is_missing_is_named() -> None:
     env.reset()
     moves = np.zeros((2, 2), np.float32)
     env.step(moves)
-    with pytest.raises(DataError, match="no 'terminal_observation'"):
+    with refused(place="infos[0]: terminal_observation", value=None):
         env.step(moves)

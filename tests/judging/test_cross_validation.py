@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
+from refusals import refused
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.data.tracks import TrackRows
@@ -49,7 +50,7 @@ def test_many_demonstrations_are_left_out_in_folds() -> None:
 
 
 def test_one_demonstration_cannot_be_left_out() -> None:
-    with pytest.raises(ValueError, match="give at least 2"):
+    with refused(place="the number of demonstrations", value=1, remedy="at least 2"):
         cross_validate([Nearness()], ROWS, [1], [2, 3])
 
 
@@ -58,7 +59,7 @@ def test_all_demonstrations_of_an_animal_are_left_out_together_and_count_as_one(
     found = cross_validate([judge], ROWS, [6, 7, 8, 9], [0, 1], animals=["a", "b", "a", "c"])
     assert judge.shown == [[7, 9], [6, 8, 9], [6, 7, 8]]
     assert found.chances["whole"]["near"].count == 3
-    with pytest.raises(ValueError, match="there is 1 animal that demonstrates"):
+    with refused(place="the number of animals that demonstrate", value=1):
         cross_validate([judge], ROWS, [6, 7], [0, 1], animals=["a", "a"])
 
 

@@ -6,12 +6,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from refusals import refused
 from tiny import random_walks, tiny_diffuser
 from trailward.acting.planner import Planner, Policy
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.errors import DataError
 from trailward.judging.behaviour import return_fraction
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.dynamics import dynamics_error, plan_observations, windows_of
@@ -64,9 +64,9 @@ def test_experiments_with_different_seeds_share_no_start() -> None:
 
 
 def test_no_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="no samples"):
+    with refused(place="the number of samples", value=0):
         bootstrap(np.mean, np.zeros(0))
-    with pytest.raises(ValueError, match="no samples"):
+    with refused(place="the number of samples", value=0):
         bootstrap_mean(np.zeros(0))
 
 
@@ -106,7 +106,7 @@ def test_the_scale_is_resampled_with_the_returns() -> None:
 
 
 def test_a_scale_without_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="both return 2: there is no scale"):
+    with refused(place="unguided and demonstrator", value=2):
         return_fraction(np.ones(2), np.array([1.0, 3.0]), np.array([3.0, 1.0]))
 
 
@@ -217,10 +217,10 @@ def test_windows_repeat_with_the_seed() -> None:
 def test_play_episodes_shorter_than_a_plan_are_refused_before_anything_is_judged() -> None:
     play = random_walks([5, 7])
     check_long_enough(play, PlanSpec(8, 1, 2, 2))
-    with pytest.raises(DataError, match=r"spans 9 .* has 8; give"):
+    with refused(place="the longest play episode", value=8, remedy="spans 9"):
         check_long_enough(play, PlanSpec(9, 1, 2, 2))
 
 
 def test_windows_longer_than_every_episode_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"windows of 11 .* has 10"):
+    with refused(place="the longest episode", value=10, remedy="11"):
         windows_of(random_walks([9, 4]).episodes, length=11, count=1, seed=0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from refusals import refused
 from tiny import random_walks, shake, tiny_diffuser, tiny_reward
 from trailward.data.entries import observations_of
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
 from trailward.judging.place_map import map_arrays, read_walls, standing_plane
 from trailward.learning.disagreement import disagreement
 from trailward.learning.standing import standing_rewards
@@ -46,13 +46,14 @@ def test_walls_are_read_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "found"),
-    [("0,0,1", r"shape \(1, 3\)"), ("0,0,nan,1", "value of nan"), ("0,0,up,1", "up")],
+    [("0,0,1", "(1, 3)"), ("0,0,nan,1", "nan"), ("0,0,up,1", "'up'")],
 )
 def test_a_wall_that_is_not_four_numbers_is_refused(rows: str, found: str, tmp_path: Path) -> None:
     file = tmp_path / "walls.csv"
     file.write_text(f"x0,y0,x1,y1\n{rows}\n")
-    with pytest.raises(DataError, match=f"walls.csv.*{found}.*x0,y0,x1,y1"):
+    with refused(place=str(file), remedy="x0,y0,x1,y1") as caught:
         read_walls(file)
+    assert found in str(caught.value.value)
 
 
 def test_the_map_is_the_reward_of_staying() -> None:

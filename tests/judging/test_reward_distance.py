@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from refusals import refused
 from tiny import STAGED, random_walks, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.environments import RewardFunction
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.epic import (
     Transitions,
@@ -201,7 +202,7 @@ def test_intervals_contain_the_value_count_episodes_and_repeat_with_the_seed() -
 
 
 def test_no_pairs_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"num_canonical is 0.*at least 1"):
+    with refused(SettingsError, place="num_canonical", value=0, remedy="at least 1"):
         canonical_rewards(curved, GAUSSIAN, num_canonical=0)
 
 
@@ -238,7 +239,7 @@ def test_a_constant_step_reward_correlates_with_nothing(constant: float) -> None
 
 
 def test_no_steps_are_refused() -> None:
-    with pytest.raises(DataError, match="there are no steps to correlate"):
+    with refused(place="the number of steps", value=0):
         step_correlation(np.zeros(0), np.zeros(0), np.zeros(0, int))
 
 
@@ -275,18 +276,19 @@ def test_rewards_are_drawn_only_if_all_episodes_have_them() -> None:
 
 def test_episodes_without_steps_have_no_transitions() -> None:
     still = Dataset([Episode(np.zeros((1, 2)), np.zeros((0, 2)))])
-    with pytest.raises(DataError, match="there are no transitions; give at least one"):
+    with refused(place="the number of transitions", value=0, remedy="at least one"):
         draw_transitions(still, count=3, seed=0)
 
 
 @pytest.mark.usefixtures("without_type_checks")
 def test_transitions_of_unequal_numbers_or_none_are_refused() -> None:
     parts = GAUSSIAN.observations, GAUSSIAN.actions, GAUSSIAN.next_observations
-    with pytest.raises(DataError, match="one of each part; there are"):
+    count, place = len(GAUSSIAN.episode), "parts of transitions"
+    with refused(place=place, value=[count, count, count, count - 1], remedy="one of each"):
         Transitions(*parts, GAUSSIAN.episode[1:])
-    with pytest.raises(DataError, match="one of each part; there are"):
+    with refused(place=place, value=[count, count, count, count, 3], remedy="one of each"):
         replace(GAUSSIAN, rewards=np.zeros(3))
-    with pytest.raises(DataError, match="there are no transitions"):
+    with refused(place="the number of transitions", value=0):
         Transitions(*(part[:0] for part in parts), GAUSSIAN.episode[:0])
 
 
@@ -320,7 +322,7 @@ def test_steps_are_correlated_with_the_rewards_of_the_play_data() -> None:
     assert found["epic"]["value"] == pytest.approx(0, abs=1e-6)
     assert found["step_pearson"]["value"] == pytest.approx(-1)
     bare = Dataset([Episode(e.observations, e.actions) for e in play.episodes])
-    with pytest.raises(DataError, match="needs play data with rewards"):
+    with refused(place="rewards of the play data", value=None, remedy="true reward"):
         transition_figures(learnt, learnt.transition_rewards, bare, CONFIG)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from refusals import refused
 from tiny import seeded
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.learning.answers import (
     CHOICES,
     Answer,
@@ -182,38 +183,43 @@ def test_answers_go_to_a_file_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "value"),
     [
         (lambda facts: facts.pop("first"), "'first'"),
-        (lambda facts: facts.update(answer="both"), "'both'; it can be first, second, equal"),
-        (lambda facts: facts["second"].update(window=[[0.0, 1.0]]), "shape"),
-        (lambda facts: facts["second"]["window"][0].__setitem__(0, float("nan")), "finite"),
+        (lambda facts: facts.update(answer="both"), "both"),
+        (lambda facts: facts["second"].update(window=[[0.0, 1.0]]), (1, 2)),
+        (lambda facts: facts["second"]["window"][0].__setitem__(0, float("nan")), (4, 2)),
     ],
 )
-def test_a_line_that_is_no_answer_is_named(tmp_path: Path, change, reason: str) -> None:
+def test_a_line_that_is_no_answer_is_named(tmp_path: Path, change, value: object) -> None:
     answer = Answer(question=question(at(0, 0), at(1, 1)), choice="first")
     good = {"answer": answer.choice, **answer.question.to_config()}
     bad = json.loads(json.dumps(good))
     change(bad)
     file = tmp_path / "answers.jsonl"
     file.write_text(f"{json.dumps(good)}\n\n{json.dumps(bad)}\n")
-    with pytest.raises(DataError, match=rf"line 3: this is no answer: .*{reason}"):
+    with refused(place=f"{file}, line 3", value=value, remedy="ask again"):
         read_answers(file, SPEC)
+
+
+def test_an_answer_that_is_no_choice_is_refused() -> None:
+    with refused(place="answer", value="both", remedy="first, second, equal"):
+        Answer(question=question(at(0, 0), at(1, 1)), choice="both")
 
 
 def test_pieces_of_other_plans_are_refused() -> None:
     longer = torch.zeros((7, 2))
     answer = Answer(question=question(longer, longer), choice="equal")
-    with pytest.raises(DataError, match=r"answer 0 is about pieces of shape \(7, 2\)"):
+    with refused(place="answer 0", value=(7, 2)):
         weigh(readings(), IDENTITY, [answer])
 
 
 def test_a_share_of_wrong_answers_of_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"wrong_share is 1.0.*at least 0 and below 1"):
+    with refused(SettingsError, place="wrong_share", value=1.0, remedy="at least 0 and below 1"):
         weigh(readings(), IDENTITY, [], wrong_share=1.0)
 
 
 def test_play_shorter_than_a_plan_gives_no_questions() -> None:
     short = Windows(Dataset([episode(np.zeros((3, 2)))]), SPEC)
-    with pytest.raises(DataError, match="no play episode is as long as a plan"):
+    with refused(place="play", value=None, remedy="longer"):
         Inquiry(readings=readings(), normalizer=IDENTITY, play=short)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from refusals import refused
 from tiny import ToldWholeReward, given, random_walks, seeded, shake, tiny_diffuser
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import SettingsError
 from trailward.learning.config import STARTS, LearningConfig, SelectionConfig, ValueSchedule
 from trailward.learning.problem import MatchingProblem, matching_loss
 from trailward.learning.selection import best_sampling
@@ -151,7 +153,7 @@ def test_a_guide_without_weights_cannot_be_learnt() -> None:
     windows = Windows(DEMONSTRATIONS, SPEC)
     idle = ToldWholeReward(lambda plan: plan.sum((1, 2)), SPEC)
     picks, options = torch.tensor([0]), OPTIONS | {"noise": seeded()}
-    with pytest.raises(ValueError, match="no differentiated step is guided; give adjoint"):
+    with refused(SettingsError, place="stop_step", value=0, remedy="give adjoint"):
         matching_loss(tiny_diffuser(SPEC), idle, windows, picks, **options)
     with torch.no_grad():
         assert matching_loss(tiny_diffuser(SPEC), idle, windows, picks, **options) > 0
@@ -257,20 +259,20 @@ def test_the_loss_of_given_starts_is_that_of_plans_from_there() -> None:
 
 def test_a_reward_that_remembers_is_learnt_from_where_demonstrations_start() -> None:
     options = OPTIONS | {"noise": seeded(), "starts": torch.zeros(1, 2)}
-    with pytest.raises(ValueError, match="that remembers needs plans to start as demonstrations"):
+    with refused(SettingsError, place="starts", value=(1, 2)):
         matching_loss(tiny_diffuser(SPEC), staged(), walks(PASSING), torch.tensor([0]), **options)
-    with pytest.raises(ValueError, match="that remembers needs plans to start as demonstrations"):
+    with refused(SettingsError, place="starts", value=(7, 2)):
         problem(starts="both").loss(staged(), 0)
 
 
 def test_an_unknown_start_is_refused() -> None:
-    with pytest.raises(ValueError, match="starts is 'goal'; choose demonstrations, play, both"):
+    with refused(SettingsError, place="starts", value="goal", remedy="demonstrations, play, both"):
         LearningConfig(starts="goal")
 
 
 @pytest.mark.parametrize("starts", ["play", "both"])
 def test_plans_compared_one_by_one_start_at_their_demonstrations(starts: str) -> None:
-    with pytest.raises(ValueError, match=f"starts is '{starts}', but 'mse' compares each plan"):
+    with refused(SettingsError, place="starts", value=starts, remedy="another objective"):
         check_combination(REWARD.build(SPEC), MSE(), LearningConfig(starts=starts))
 
 
@@ -312,17 +314,24 @@ def test_without_held_out_demonstrations_guidance_stays_as_it_is() -> None:
 
 
 def test_a_stop_step_below_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"stop_steps are \(0, -1\); none may be below 0"):
+    with refused(SettingsError, place="stop_steps", value=(0, -1), remedy="below 0"):
         SelectionConfig(stop_steps=(0, -1))
+
+
+@pytest.mark.parametrize("factors", [(), (1.0, 0.0)], ids=str)
+def test_factors_of_the_scale_are_above_zero_and_at_least_one(factors: tuple[float, ...]) -> None:
+    with refused(SettingsError, place="scale_factors", value=factors, remedy="above 0"):
+        SelectionConfig(scale_factors=factors)
 
 
 @pytest.mark.parametrize("discount", [-0.1, 1.0, 1.5, float("nan")])
 def test_a_discount_that_is_none_is_refused(discount: float) -> None:
-    with pytest.raises(ValueError, match=r"discount is .*.*at least 0 and below"):
+    value, limits = pytest.approx(discount, nan_ok=True), "at least 0 and below 1"
+    with refused(SettingsError, place="discount", value=value, remedy=limits):
         ValueSchedule(discount=discount)
 
 
 def test_a_discounted_value_and_one_of_rounds_are_refused_together() -> None:
-    with pytest.raises(ValueError, match=r"num_rounds is 2 and discount 0\.9: the value of"):
+    with refused(SettingsError, place="num_rounds and discount", value=(2, 0.9)):
         ValueSchedule(num_rounds=2, discount=0.9)
     assert ValueSchedule(num_rounds=2).discount == 0

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from refusals import refused
 from tiny import random_walks, tiny_diffuser
 from trailward.acting.planner import Planner
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.diffuser import SamplingConfig
+from trailward.errors import SettingsError
 from trailward.judging.readings import kept_figures
 from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learn_reward import learn_reward
@@ -72,9 +74,10 @@ def test_where_they_do_not_rest_the_reward_is_read_as_it_is_and_guides() -> None
 
 def test_a_reading_can_be_asked_for_and_what_is_not_there_is_refused() -> None:
     assert learnt(reading="link:2").reading == "link:2"
-    with pytest.raises(ValueError, match="reading 'place:7' is not there"):
+    with refused(SettingsError, place="reading", value="place:7"):
         learnt(reading="place:7")
-    with pytest.raises(ValueError, match="demonstrations still move at their end"):
+    why = "demonstrations still move at their end"
+    with refused(SettingsError, place="reading", value="place:1", remedy=why):
         learnt(RESTLESS, reading="place:1")
 
 
@@ -82,9 +85,9 @@ def test_a_reading_can_be_asked_for_and_what_is_not_there_is_refused() -> None:
 def test_without_play_and_of_whole_plans_there_is_one_reading(given: dict[str, Any]) -> None:
     found = learnt(**given)
     assert found.reading == "as-is"
-    with pytest.raises(ValueError, match="can be read in one way only"):
+    with refused(place="readings", value=None, remedy="additive"):
         _ = found.readings
-    with pytest.raises(ValueError, match="this reward can be read as it is only"):
+    with refused(SettingsError, place="reading", value="link:1", remedy="give play data"):
         learnt(reading="link:1", **given)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import tiny
+from refusals import refused
 from trailward.cli.main import main
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
@@ -140,7 +141,7 @@ def test_learning_with_play_data_leaves_a_known_region(tmp_path: Path) -> None:
     assert learn(PLAY, "linear").known_region is None
     with pytest.raises(TypeError, match="of whole plans"):
         learn(PLAY, "linear").pessimistic()
-    with pytest.raises(ValueError, match=r"learnt without play data.*--play"):
+    with refused(place="known_region", value=None, remedy="--play"):
         learn(None).pessimistic()
 
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from refusals import refused
 from tiny import ToldReward, corridor_walks, given, random_walks, seeded
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.guide import reward_gradient
+from trailward.errors import SettingsError
 from trailward.rewards import staged as memory
 from trailward.rewards.staged import (
     Memory,
@@ -349,5 +351,5 @@ def test_no_more_places_are_tried_than_asked_for(
 
 @pytest.mark.parametrize("name", ["num_windows", "num_candidates", "num_neighbours"])
 def test_a_search_over_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} is 0.*at least 1"):
+    with refused(SettingsError, place=name, value=0, remedy="at least 1"):
         MemoryConfig(**{name: 0})

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from refusals import refused
 from tiny import seeded, shake
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import SettingsError
 from trailward.rewards import AdditiveReward, AdditiveSettings, EnsembleSettings, StagedSettings
 from trailward.rewards.contract import RewardModel, from_config
 from trailward.rewards.readings import (
@@ -150,7 +152,7 @@ def test_choosing_a_reading_leaves_the_one_before_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("readings", "reason"),
     [
-        (lambda: found(INSIDE, rest=0), "5 of 5 demonstrations still move at their end"),
+        (lambda: found(INSIDE, rest=0), "5 of 5 demonstrations still move"),
         (lambda: found(INSIDE, base=StagedSettings(hidden=(4,)).build(SPEC)), "what came before"),
     ],
 )
@@ -160,7 +162,7 @@ def test_there_is_no_place_where_nobody_rests_and_the_reason_is_told(
     left = readings()
     assert left.names == (AS_IS, "link:0.5", "link:1", "link:2", "link:4")
     assert left.chosen == AS_IS
-    with pytest.raises(ValueError, match=reason):
+    with refused(SettingsError, place="reading", value="place:1", remedy=reason):
         left.read("place:1")
 
 
@@ -220,5 +222,5 @@ def test_depth_is_zero_at_the_edge_and_a_half_in_the_middle() -> None:
 
 
 def test_an_unknown_reading_is_refused() -> None:
-    with pytest.raises(ValueError, match="reading 'plcae:1' is not there; choose one of as-is"):
+    with refused(SettingsError, place="reading", value="plcae:1", remedy="as-is"):
         found(INSIDE).read("plcae:1")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from refusals import refused
+from trailward.errors import SettingsError
 from trailward.web.jobs import LOST, NOTE, BusyError, Job, JobError, Jobs, Limits
 
 HERE = Path(__file__).parent
@@ -207,5 +209,5 @@ def test_what_a_library_prints_is_no_answer(play: Callable[..., Any]) -> None:
 
 
 def test_limits_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"max_jobs is 0.*at least 1"):
+    with refused(SettingsError, place="max_jobs", value=0, remedy="at least 1"):
         Limits(max_jobs=0)

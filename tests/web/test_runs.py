@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from refusals import refused
 from tiny import tiny_diffuser, tiny_reward
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
 from trailward.web import running
 from trailward.web.boards import SHOWN, Board
 from trailward.web.worker import Control
@@ -76,9 +76,9 @@ def test_a_saved_reward_is_shown_where_its_environment_renders(shown: tuple[Cont
 def test_only_what_the_server_was_given_is_shown(shown: tuple[Control, Path]) -> None:
     control, _ = shown
     for name in ("../bright", str(shown[1].parent / "bright"), "dark"):
-        with pytest.raises(DataError, match="serve --show"):
+        with refused(place="shown", value=name, remedy="serve --show"):
             running.show(control, "", shown=name)
-    with pytest.raises(DataError, match="no environment"):
+    with refused(place="environment", value="Dimmer-v0"):
         running.show(control, "", environment="Dimmer-v0")
 
 
@@ -87,5 +87,5 @@ def test_a_reward_that_names_code_imports_nothing(shown: tuple[Control, Path]) -
     config = root.parent / "bright" / "config.json"
     config.write_text(config.read_text().replace("Dimmer-v0", "antigravity:Dimmer-v0"))
     board = running.show(control, "", shown="bright")["board"]
-    with pytest.raises(DataError, match="does not import"):
+    with refused(place="environment", value="antigravity:Dimmer-v0"):
         running.race(control, board)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trailward.errors import DataError
+from refusals import refused
 from trailward.web import tracks
 from trailward.web.boards import Board, new_board
 from trailward.web.worker import Control
@@ -80,7 +80,7 @@ def test_everything_can_be_taken_away_and_nothing_else(fitted: tuple[Any, Board,
         assert "reward/config.json" in archive.namelist()
     assert json.loads((board.folder / "fit/fit.json").read_text())["peak"]
     for name in ("../board.json", "board.json", "fit.log"):
-        with pytest.raises(DataError, match="there is no"):
+        with refused(place="what", value=name):
             tracks.download(control, board.name, name)
 
 
@@ -88,9 +88,9 @@ def test_what_changes_the_data_makes_the_fit_void(tmp_path: Path) -> None:
     board = new_board(tmp_path, "tracks", {"files": {}, "layout": {}, "picked": []})
     (board.folder / "fit").mkdir()
     board.write("page.json", {})
-    with pytest.raises(DataError, match="drop a file"):
+    with refused(place="everybody", value=None, remedy="drop a file"):
         tracks.wall(Control(tmp_path, lambda message: None), board.name, [[0, 0, 1, 1]])
     assert not (board.folder / "fit").exists()
     assert board.read("page.json") is None
-    with pytest.raises(DataError, match="four numbers"):
+    with refused(place="walls", value=[[0, 0, 1]], remedy="both its ends"):
         tracks.wall(Control(tmp_path, lambda message: None), board.name, [[0, 0, 1]])

@@ -46,11 +46,11 @@ def named_policy(name: str, space: gymnasium.spaces.Box, *, seed: int) -> Policy
         return read_sb3_policy(Path(name), space)
     if re.fullmatch(r"[\w.]+:[\w.]+", name):
         return _imported(name)
-    msg = (
-        f"'{name}' names no policy; give 'random', a .zip file of Stable-Baselines3, or "
-        "'module:name' of a function from observations to actions"
+    remedy = (
+        "give 'random', a .zip file of Stable-Baselines3, or 'module:name' of a function from "
+        "observations to actions"
     )
-    raise DataError(msg)
+    raise DataError(f"'{name}' names no policy", place="policy", value=name, remedy=remedy)
 
 
 @dataclass
@@ -70,7 +70,8 @@ class RandomPolicy:
 
     def __post_init__(self) -> None:
         if not self.space.is_bounded():
-            raise DataError(f"actions in {self.space} have no bounds to draw between; clip them")
+            msg = f"actions in {self.space} have no bounds to draw between"
+            raise DataError(msg, place="actions", value=self.space, remedy="clip them")
         self._num_resets = 0
         self.reset()
 
@@ -145,8 +146,8 @@ def _network(
                 raise DataError(msg, place=str(path), value=given)
             facts = {"file": path.name, BOUNDS: [space.low.tolist(), space.high.tolist()]}
             return NetworkPolicy(layers, facts, _activation(about, default), squashed)
-    msg = f"{path} holds no actor of dense layers; save a model of 'MlpPolicy'"
-    raise DataError(msg)
+    msg, remedy = f"{path} holds no actor of dense layers", "save a model of 'MlpPolicy'"
+    raise DataError(msg, place=str(path), value=sorted(weights), remedy=remedy)
 
 
 def _activation(about: dict[str, Any], default: str) -> str:
@@ -163,7 +164,8 @@ def _imported(name: str) -> Policy:
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        msg = f"policy '{name}' is not there ({error}); check the spelling and the import path"
-        raise DataError(msg) from None
+        msg = f"policy '{name}' is not there ({error})"
+        remedy = "check the spelling and the import path"
+        raise DataError(msg, place="policy", value=name, remedy=remedy) from None
     found = found() if isinstance(found, type) else found
     return found if isinstance(found, Policy) else FunctionPolicy(found)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trailward.acting.planner import Policy
 from trailward.checkpoint import load_model, readable, save_model, submodule
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 from trailward.pretrained import model_folder, packaged
 from trailward.typing import Actions, Observations
 
@@ -37,7 +37,7 @@ class NetworkPolicy:
         squashed: whether the output passes through tanh and is stretched to the bounds.
 
     Raises:
-        ValueError: if there is no layer, one does not fit the one before, or the activation is
+        SettingsError: if there is no layer, one does not fit the one before, or the activation is
             unknown.
     """
 
@@ -48,18 +48,16 @@ class NetworkPolicy:
 
     def __post_init__(self) -> None:
         if self.activation not in _ACTIVATIONS:
-            known = " or ".join(_ACTIVATIONS)
-            raise ValueError(f"activation is '{self.activation}'; it can be {known}")
+            remedy = f"choose {' or '.join(_ACTIVATIONS)}"
+            raise SettingsError(place="activation", value=self.activation, remedy=remedy)
         if not self.layers:
-            raise ValueError("the policy has no layers")
+            raise SettingsError("the policy has no layers", place="layers", value=())
         entries = self.layers[0][0].shape[1]
         for index, (weights, bias) in enumerate(self.layers):
             if weights.shape != (len(bias), entries):
-                msg = (
-                    f"layer {index} has weights {weights.shape} and {len(bias)} biases; "
-                    f"expected ({len(bias)}, {entries})"
-                )
-                raise ValueError(msg)
+                msg = f"layer {index} has weights {weights.shape} and {len(bias)} biases"
+                place, remedy = f"layer {index}", f"the weights must be {(len(bias), entries)}"
+                raise SettingsError(msg, place=place, value=weights.shape, remedy=remedy)
             entries = len(bias)
 
     @property
@@ -219,21 +217,20 @@ def ladder_of(environment: str, folder: Path | None = None) -> list[NetworkPolic
     if folder is not None:
         found = load_model(folder, KIND)[1].get("environment", environment)
         if found != environment:
-            msg = (
-                f"the policies in {folder} are of '{found}', not of '{environment}'; name the "
-                "ladder of this environment"
-            )
-            raise DataError(msg)
+            msg = f"the policies in {folder} are of '{found}'"
+            remedy = f"name the ladder of '{environment}'"
+            raise DataError(msg, place=str(folder), value=found, remedy=remedy)
         return ladder(folder)
     for name in packaged(KIND):
         place = model_folder(name, KIND)
         if load_model(place, KIND)[1].get("environment") == environment:
             return ladder(place)
-    msg = (
-        f"there is no packaged ladder of policies of '{environment}'; train one with 'trailward "
-        f"policies --env {environment}', and give its folder 'ladder' as --policies"
+    msg = f"there is no packaged ladder of policies of '{environment}'"
+    remedy = (
+        f"train one with 'trailward policies --env {environment}', and give its folder 'ladder' as "
+        "--policies"
     )
-    raise DataError(msg)
+    raise DataError(msg, place="policies", remedy=remedy)
 
 
 def save_ladder(
@@ -279,8 +276,9 @@ def recorded_from(
     for policy in policies:
         if policy.facts["step"] == named[0]["step"]:
             return policy
+    there = [policy.facts["step"] for policy in policies]
     msg = (
         f"the demonstrations are of the policy of step {named[0]['step']}; the ladder has steps "
-        f"{[policy.facts['step'] for policy in policies]}: name theirs with --policies"
+        f"{there}"
     )
-    raise DataError(msg)
+    raise DataError(msg, place="policies", value=there, remedy="name theirs with --policies")

@@ -14,7 +14,7 @@ from trailward.data.choices import decode
 from trailward.data.episode import as_numbers
 from trailward.data.plan import check_batch
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.validation import check_guided
@@ -58,7 +58,7 @@ class Planner:
         pace: faster plans are slowed to it; None for any pace.
 
     Raises:
-        ValueError: if ``replan_every`` is longer than a plan reaches.
+        SettingsError: if ``replan_every`` is longer than a plan reaches.
     """
 
     diffuser: Diffuser
@@ -73,14 +73,12 @@ class Planner:
         spec, every = self.diffuser.spec, self.planning.replan_every
         reach = spec.num_observations - 1
         if reach < 1:
-            raise ValueError("plans of one observation lead nowhere; use a horizon of at least 2")
+            msg, remedy = "plans of one observation lead nowhere", "use a horizon of at least 2"
+            raise SettingsError(msg, place="horizon", value=spec.horizon, remedy=remedy)
         self._replan_every = spec.stride if every is None else every
         if not 1 <= self._replan_every <= reach:
-            msg = (
-                f"replan_every is {self._replan_every} environment steps; "
-                f"a plan reaches over {reach}, so choose 1 to {reach}"
-            )
-            raise ValueError(msg)
+            remedy = f"choose 1 to {reach} environment steps, as far as a plan reaches"
+            raise SettingsError(place="replan_every", value=self._replan_every, remedy=remedy)
         self.reset()
 
     @classmethod
@@ -104,8 +102,8 @@ class Planner:
             seed: for the plans' noise.
 
         Raises:
-            ValueError: if the reward was learnt with another diffuser, or ``replan_every`` is
-                longer than a plan reaches.
+            DataError: if the reward was learnt with another diffuser.
+            SettingsError: if ``replan_every`` is longer than a plan reaches.
         """
         check_guided(diffuser, learnt.diffuser_fingerprint)
         planning = learnt.planning if planning is None else planning
@@ -166,22 +164,24 @@ class Planner:
             and the state.
 
         Raises:
-            ValueError: if the observation has another shape than the diffuser was trained on, or a
+            DataError: if the observation has another shape than the diffuser was trained on, or a
                 dictionary no such entry.
         """
         if isinstance(observation, Mapping):
             if "observation" not in observation:
                 found = ", ".join(f"'{entry}'" for entry in observation)
-                raise ValueError(f"the observation has no entry 'observation', only {found}")
+                msg = f"the observation has no entry 'observation', only {found}"
+                raise DataError(msg, place="observation", value=list(observation))
             observation = observation["observation"]
         values = lift(self.diffuser.columns, as_numbers("observation", observation))
         expected = self.diffuser.spec.observation_dim
         if values.ndim not in (1, 2) or values.shape[-1] != expected:
-            msg = (
-                f"the observation has shape {values.shape}; the diffuser was trained on "
-                f"{expected} entries: give ({expected},), or (environments, {expected})"
+            msg = f"the observation has shape {values.shape}"
+            remedy = (
+                f"the diffuser was trained on {expected} entries: give ({expected},), or "
+                f"(environments, {expected})"
             )
-            raise ValueError(msg)
+            raise DataError(msg, place="observation", value=values.shape, remedy=remedy)
         observations = np.atleast_2d(values)
         if episode_start is not None and np.any(episode_start):
             self._follower = None
@@ -281,11 +281,9 @@ class PlanFollower:
         if chunks is not None:
             return chunks[:, min(step, spec.horizon - 1), offset]
         if inverse_dynamics is None:
-            msg = (
-                "the diffuser was trained without actions, so its plans cannot be executed: look "
-                "at them with plan(), or train it on data with actions"
-            )
-            raise ValueError(msg)
+            msg = "the diffuser was trained without actions, so its plans cannot be executed"
+            remedy = "look at them with plan(), or train it on data with actions"
+            raise DataError(msg, place="actions", remedy=remedy)
         target = observations[:, min(step + 1, spec.horizon - 1)]
         left = torch.full((len(now),), float(spec.stride - offset), device=now.device)
         return inverse_dynamics(now, target, left)

@@ -23,7 +23,7 @@ from trailward.baselines.imitation_library import (
 )
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 
 MakeEnv = Callable[[], gymnasium.Env]
 
@@ -80,7 +80,7 @@ class Budget:
         episode_steps: after which episodes are cut; those of the demonstrations if None.
 
     Raises:
-        ValueError: if a count is below 1 or the steps do not make a round.
+        SettingsError: if a count is below 1 or the steps do not make a round.
     """
 
     num_env_steps: int
@@ -93,12 +93,9 @@ class Budget:
         if self.episode_steps is not None:
             at_least(1, self, "episode_steps")
         if self.num_env_steps < self.round_steps:
-            msg = (
-                f"num_env_steps is {self.num_env_steps}, a round takes {self.num_envs} x "
-                f"{self.rollout_steps} = {self.round_steps}; give more of it, or fewer num_envs or "
-                "rollout_steps"
-            )
-            raise ValueError(msg)
+            round_steps = f"{self.num_envs} x {self.rollout_steps} = {self.round_steps}"
+            remedy = f"give at least {round_steps}, one round, or fewer num_envs or rollout_steps"
+            raise SettingsError(place="num_env_steps", value=self.num_env_steps, remedy=remedy)
 
     @property
     def round_steps(self) -> int:
@@ -208,7 +205,7 @@ def gail(
         MissingExtraError: if the library is not installed.
         DataError: if the demonstrations are not of this environment, or differ in length and no
             ``episode_steps`` is given.
-        ValueError: if the environment's episodes differ in length.
+        SettingsError: if the environment's episodes differ in length.
     """
     return _train(recipe, demonstrations, make_env, seed, budget, progress)
 
@@ -244,7 +241,7 @@ def airl(
         MissingExtraError: if the library is not installed.
         DataError: if the demonstrations are not of this environment, or differ in length and no
             ``episode_steps`` is given.
-        ValueError: if the environment's episodes differ in length.
+        SettingsError: if the environment's episodes differ in length.
     """
     return _train(recipe, demonstrations, make_env, seed, budget, progress)
 
@@ -325,9 +322,10 @@ def _run(trainer: Any, budget: Budget, progress: Callable[[int], None]) -> None:
             raise
         msg = (
             "episodes of the environment differ in length, which would tell the discriminator the "
-            "outcome; make one that never ends by itself"
+            "outcome"
         )
-        raise ValueError(msg) from error
+        remedy = "make one that never ends by itself"
+        raise SettingsError(msg, place="make_env", remedy=remedy) from error
 
 
 @contextlib.contextmanager
@@ -341,20 +339,22 @@ def _side_by_side(make_env: MakeEnv, budget: Budget, episode_steps: int) -> Iter
 
 
 def _common_length(demonstrations: Dataset) -> int:
-    lengths = {len(episode) for episode in demonstrations.episodes}
-    if len(lengths) > 1:
-        msg = (
-            f"demonstrations have {min(lengths)} to {max(lengths)} steps; say after how many the "
-            "environment's episodes are cut: Budget(..., episode_steps=...)"
+    lengths = [len(episode) for episode in demonstrations.episodes]
+    least, most = min(lengths), max(lengths)
+    if least < most:
+        raise DataError(
+            f"demonstrations have {least} to {most} steps",
+            place="demonstrations",
+            value=(least, most),
+            remedy="say after how many the environment's episodes are cut: "
+            "Budget(..., episode_steps=...)",
         )
-        raise DataError(msg)
-    return lengths.pop()
+    return most
 
 
 def _check_observations(demonstrations: Dataset, space: gymnasium.Space) -> None:
-    if space.shape != (demonstrations.observation_dim,):
-        msg = (
-            f"the environment's observations have shape {space.shape}, those of the demonstrations "
-            f"({demonstrations.observation_dim},); use demonstrations of the same environment"
-        )
-        raise DataError(msg)
+    shown = (demonstrations.observation_dim,)
+    if space.shape != shown:
+        msg = f"the environment's observations have shape {space.shape}"
+        remedy = f"use demonstrations of the same environment, not of observations of shape {shown}"
+        raise DataError(msg, place="observations", value=space.shape, remedy=remedy)

@@ -15,7 +15,7 @@ from trailward.baselines.imitation_library import (
     trajectories,
 )
 from trailward.data.dataset import Dataset
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 
 _BATCH_SIZE = 32
 
@@ -50,18 +50,17 @@ def clone(
     Raises:
         MissingExtraError: if the library is not installed.
         DataError: if the demonstrations are too short or an action is out of bounds.
-        ValueError: if there is no epoch or the width is below 1.
+        SettingsError: if there is no epoch or the width is below 1.
     """
     if num_epochs < 1:
-        raise ValueError(f"num_epochs is {num_epochs}; it must be at least 1")
+        raise SettingsError(place="num_epochs", value=num_epochs, remedy="it must be at least 1")
     if width is not None and width < 1:
-        raise ValueError(f"width is {width}; it must be at least 1")
-    if demonstrations.num_steps < _BATCH_SIZE:
-        msg = (
-            f"the demonstrations have {demonstrations.num_steps} steps in all; "
-            f"a batch takes {_BATCH_SIZE}: record more"
-        )
-        raise DataError(msg)
+        raise SettingsError(place="width", value=width, remedy="it must be at least 1")
+    count = demonstrations.num_steps
+    if count < _BATCH_SIZE:
+        msg = f"the demonstrations have {count} steps in all"
+        remedy = f"record at least {_BATCH_SIZE}, as many as a batch takes"
+        raise DataError(msg, place="demonstrations", value=count, remedy=remedy)
     actions = action_space or gymnasium.spaces.Box(-1.0, 1.0, (demonstrations.action_dim,))
     observations = gymnasium.spaces.Box(-np.inf, np.inf, (demonstrations.observation_dim,))
     with contained(seed) as logger:

@@ -76,22 +76,23 @@ def trajectories(demonstrations: Dataset, action_space: gymnasium.spaces.Box) ->
     """
     types = library("imitation.data.types")
     if action_space.shape != (demonstrations.action_dim,):
-        msg = (
-            f"the action space has shape {action_space.shape}, the actions have "
-            f"{demonstrations.action_dim} entries; give the space that they were recorded with"
+        msg = f"the action space has shape {action_space.shape}"
+        remedy = (
+            "give the space that the actions were recorded with, of shape "
+            f"({demonstrations.action_dim},)"
         )
-        raise DataError(msg)
+        raise DataError(msg, place="action_space", value=action_space.shape, remedy=remedy)
     for index, episode in enumerate(demonstrations.episodes):
         actions = episode.actions.astype(action_space.dtype)
         outside = (actions < action_space.low) | (actions > action_space.high)
         if outside.any():
             time, entry = np.argwhere(outside)[0]
             low, high = action_space.low[entry], action_space.high[entry]
-            msg = (
-                f"episode {index}: actions[{time}, {entry}] is {episode.actions[time, entry]}, the "
-                f"bounds are {low} to {high}; give the space that they were recorded with"
+            raise DataError(
+                place=f"episode {index}: actions[{time}, {entry}]",
+                value=float(episode.actions[time, entry]),
+                remedy=f"give the space that it was recorded with, not one of {low} to {high}",
             )
-            raise DataError(msg)
     return [
         types.Trajectory(episode.observations, episode.actions, infos=None, terminal=True)
         for episode in demonstrations.episodes

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 from trailward.optional import import_extra
 
 _MISSING = "SEABO needs scipy: pip install 'trailward[baselines]'"
@@ -38,7 +38,7 @@ class NearestReward:
     Raises:
         MissingExtraError: if scipy is not installed.
         DataError: if the demonstrations have fewer transitions than neighbours are asked for.
-        ValueError: if a number is not positive.
+        SettingsError: if a number is not positive.
     """
 
     demonstrations: Dataset
@@ -51,14 +51,13 @@ class NearestReward:
     def __post_init__(self) -> None:
         at_least(1, self, "num_neighbours")
         for name in ("scale", "sharpness"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if self.demonstrations.num_steps < self.num_neighbours:
-            msg = (
-                f"num_neighbours is {self.num_neighbours}; the demonstrations have "
-                f"{self.demonstrations.num_steps} transitions, so choose at most that"
-            )
-            raise DataError(msg)
+            value = getattr(self, name)
+            if not value > 0:
+                raise SettingsError(place=name, value=value, remedy="it must be positive")
+        most = self.demonstrations.num_steps
+        if self.num_neighbours > most:
+            remedy = f"choose at most {most}, as many transitions as the demonstrations have"
+            raise DataError(place="num_neighbours", value=self.num_neighbours, remedy=remedy)
         points = [self._points(*e.transitions) for e in self.demonstrations.episodes]
         self._tree = import_extra("scipy.spatial", _MISSING).KDTree(np.concatenate(points))
 
@@ -78,9 +77,10 @@ class NearestReward:
         if got != expected:
             msg = (
                 f"observations and actions have {got} entries, those of the demonstrations "
-                f"{expected}; use data of the same environment"
+                f"{expected}"
             )
-            raise DataError(msg)
+            remedy = "use data of the same environment"
+            raise DataError(msg, place="observations and actions", value=got, remedy=remedy)
         points = self._points(observations, actions, next_observations)
         distances, _ = self._tree.query(points, k=[self.num_neighbours])
         return self.scale * np.exp(-self.sharpness * distances[:, 0] / actions.shape[1])

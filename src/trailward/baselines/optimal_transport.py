@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 from trailward.optional import import_extra
 
 _MISSING = "OTR needs POT: pip install 'trailward[baselines]'"
@@ -43,7 +43,7 @@ class TransportReward:
 
     Raises:
         MissingExtraError: if POT is not installed.
-        ValueError: if a number is not positive.
+        SettingsError: if a number is not positive.
     """
 
     demonstrations: Dataset
@@ -56,8 +56,9 @@ class TransportReward:
     def __post_init__(self) -> None:
         at_least(1, self, "num_iterations")
         for name in ("scale", "sharpness", "entropy"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+            value = getattr(self, name)
+            if not value > 0:
+                raise SettingsError(place=name, value=value, remedy="it must be positive")
         self._transport = import_extra("ot", _MISSING)
 
     def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:
@@ -70,9 +71,10 @@ class TransportReward:
         if entries != self.demonstrations.observation_dim:
             msg = (
                 f"observations have {entries} entries, those of the demonstrations "
-                f"{self.demonstrations.observation_dim}; use data of the same environment"
+                f"{self.demonstrations.observation_dim}"
             )
-            raise DataError(msg)
+            remedy = "use data of the same environment"
+            raise DataError(msg, place="observations", value=entries, remedy=remedy)
         candidates = [self._rewards(episode, each) for each in self.demonstrations.episodes]
         return max(candidates, key=np.sum)
 

@@ -132,17 +132,16 @@ def _additive(settings: RewardSettings) -> AdditiveSettings:
 
 def _standardised(labels: Sequence[np.ndarray], play: Dataset) -> Tensor:
     lengths = [len(episode) for episode in play.episodes]
-    if [len(each) for each in labels] != lengths:
-        msg = (
-            f"labels have lengths {[len(each) for each in labels][:5]}..., the play episodes "
-            f"{lengths[:5]}... environment steps; give one label a step"
-        )
-        raise DataError(msg)
+    given = [len(each) for each in labels]
+    if given != lengths:
+        msg = f"labels have lengths {given[:5]}..."
+        remedy = f"give one a step of the play episodes, whose lengths are {lengths[:5]}..."
+        raise DataError(msg, place="labels", value=given, remedy=remedy)
     flat = np.concatenate(labels)
     if not np.isfinite(flat).all() or flat.std() == 0:
-        raise DataError(
-            f"labels range from {flat.min()} to {flat.max()}; there is nothing to learn from them"
-        )
+        low, high = float(flat.min()), float(flat.max())
+        msg = f"labels range from {low} to {high}; there is nothing to learn from them"
+        raise DataError(msg, place="labels", value=(low, high))
     return torch.as_tensor((flat - flat.mean()) / flat.std(), dtype=torch.float32)
 
 

@@ -12,6 +12,7 @@ from trailward.cli.flags import Say, read_for
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.entries import observations_of
 from trailward.data.formats.table import TableLayout
+from trailward.errors import DataError
 from trailward.judging.readings import drawn_entries
 from trailward.learning.answers import (
     CHOICES,
@@ -62,7 +63,7 @@ class Ask:
         or q. The end of the input is ``quit``.
 
         Raises:
-            ValueError: if the reward has no readings, or an answer is none of these in ``json``.
+            DataError: if the reward has no readings, or an answer is none of these in ``json``.
         """
         with own_file(self.out):
             return self._run(say)
@@ -119,7 +120,8 @@ class Ask:
             if choice in _KEYS.values():
                 return choice
             if self.show == "json":
-                raise ValueError(f"the answer '{typed}' is none of {', '.join(_KEYS.values())}")
+                msg, remedy = f"the answer is '{typed}'", f"it can be {', '.join(_KEYS.values())}"
+                raise DataError(msg, place="answer", value=typed, remedy=remedy)
 
     def _conclude(self, inquiry: Inquiry, say: Say) -> None:
         weights = inquiry.weights.tolist()

@@ -87,8 +87,8 @@ def kind_for(
     recipes = given["environment"].recipes
     what = flag_value(arguments, "--what")
     if what is not None and what not in recipes:
-        known = ", ".join(recipes)
-        raise DataError(f"what is '{what}'; with environment '{name}' it can be {known}")
+        remedy = f"with environment '{name}' it can be {', '.join(recipes)}"
+        raise DataError(place="--what", value=what, remedy=remedy)
     recipe = recipes[what or next(iter(recipes))]
     told = " ".join(
         f"{each}: {(made.__doc__ or '').split('.')[0]}." for each, made in recipes.items()
@@ -119,5 +119,6 @@ def check_made_for(provenance: Mapping[str, Any], what: str, **wanted: Any) -> N
     """
     for name, value in wanted.items():
         if provenance.get(name, value) != value:
-            msg = f"{what}: {name} is {provenance[name]}, not {value}; give --{name} to match"
-            raise DataError(msg)
+            place, found, remedy = f"{what}: {name}", provenance[name], f"give --{name} to match"
+            msg = f"{place} is {found}, not {value}"
+            raise DataError(msg, place=place, value=found, remedy=remedy)

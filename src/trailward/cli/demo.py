@@ -140,14 +140,14 @@ def _check_recipes(preset: str, environment: Environment) -> None:
         remedy = (
             f"choose one of {', '.join(fit)}" if fit else "run collect, train and learn one by one"
         )
-        msg = f"preset '{preset}' does not know how to record in '{environment.name}'; {remedy}"
+        msg = f"preset '{preset}' does not know how to record in '{environment.name}'"
         raise DataError(msg, place="--preset", value=preset, remedy=remedy)
 
 
 def _with_policies(recipe: Recipe, policies: Path) -> Recipe:
     if "policies" not in vars(recipe):
-        msg = f"the preset's recipe '{type(recipe).__name__}' takes no policies; leave them out"
-        raise DataError(msg)
+        msg = f"the preset's recipe '{type(recipe).__name__}' takes no policies"
+        raise DataError(msg, place="--policies", value=str(policies), remedy="leave them out")
     return replace(recipe, **{"policies": policies})
 
 
@@ -163,7 +163,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         with contextlib.suppress(CheckpointError):  # one that was cut off claims nothing
             found = read_json(mark)
     if found is not None and found != settings:
-        msg = f"{folder} holds a demo with settings {found}; choose another --out, or remove it"
-        raise DataError(msg)
+        msg = f"{folder} holds a demo with settings {found}"
+        remedy = "choose another --out, or remove it"
+        raise DataError(msg, place=str(folder), value=found, remedy=remedy)
     if found is None:
         write_json(mark, settings)

@@ -20,6 +20,7 @@ from trailward.cli.preset_names import Preset
 from trailward.data.dataset import Dataset, agreed_columns, check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Evaluation
+from trailward.errors import SettingsError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
 from trailward.judging.place_map import read_walls
@@ -100,7 +101,8 @@ class Evaluate:
             test = None if self.test is None else read_for(self.test, learnt, self.table)
             return judge_without_truth(*judged, test=test, walls=walls, stage=stage)
         if self.test is not None:
-            raise ValueError("--test is for --env none: in an environment roll-outs are judged")
+            msg = "--test is for --env none: in an environment roll-outs are judged"
+            raise SettingsError(msg, place="--test", value=self.test)
         shown = demonstrations.provenance
         task = self.environment.task(self.task or shown.get("task"))
         wanted = settings_of(self.environment) | {"environment": self.environment.name}

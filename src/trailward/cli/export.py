@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trailward.cli.flags import Say
+from trailward.errors import DataError, SettingsError
 from trailward.interop.exported import export_reward
 from trailward.learning.learnt_reward import LearntReward
 from trailward.running.folders import own_file
@@ -26,14 +27,18 @@ class Export:
         """Write a learnt reward as one file.
 
         Raises:
-            ValueError: if it cannot be told step by step.
+            SettingsError: if it cannot be told step by step.
+            DataError: if it cannot be pessimistic, for no play data was there.
         """
         learnt = LearntReward.load(self.reward, allow_import=self.allow_import)
         try:
             learnt.check_of_transitions()
             learnt = learnt.pessimistic() if self.pessimistic else learnt
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{self.reward}: {error}") from None
+        except DataError as error:
+            raise error.within(self.reward) from None
+        except TypeError as error:
+            msg = f"{self.reward}: {error}"
+            raise SettingsError(msg, place="--reward", value=str(self.reward)) from None
         with own_file(self.out):
             path = export_reward(learnt, self.out)
         say(f"exported reward -> {path}")

@@ -14,7 +14,7 @@ from trailward.data.formats.table import TableLayout
 from trailward.data.tracks import with_rates_like
 from trailward.diffusion.diffuser import Diffuser
 from trailward.environments import ENVIRONMENTS, Environment, find_environment
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 from trailward.learning.learnt_reward import LearntReward
 
 Say = Callable[[str], None]
@@ -74,13 +74,14 @@ def usable_device(name: str) -> str:
     """The name of a device, if PyTorch can use it here.
 
     Raises:
-        ValueError: if it cannot.
+        SettingsError: if it cannot.
     """
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device '{name}' cannot be used here: {reason}") from None
+        msg = f"device '{name}' cannot be used here: {reason}"
+        raise SettingsError(msg, place="--device", value=name) from None
     return name
 
 
@@ -101,5 +102,5 @@ def read_for(source: str, made: Diffuser | LearntReward, layout: TableLayout) ->
         dataset = with_choices(dataset, spec.action_dim)
         check_entries(dataset, spec)
     except DataError as error:
-        raise DataError(f"{source}: {error}") from None
+        raise error.within(source) from None
     return dataset

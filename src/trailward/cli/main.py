@@ -18,6 +18,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any, get_type_hints
 
+from trailward.errors import SettingsError
+
 VERBS = {
     "demo": "The whole job in one environment: data, diffuser, reward, evaluation, report.",
     "fit": "From recordings to a judged reward: everything is chosen, said and shown.",
@@ -124,11 +126,10 @@ def _run(verb: str, arguments: list[str], *, at_once: bool) -> int:
 
 def _expected() -> tuple[type[Exception], ...]:
     """Errors that say what is wrong with the input; any other is a mistake of ours."""
-    from trailward.checkpoint import CheckpointError
     from trailward.diffusion.fitting import DivergedError
     from trailward.optional import MissingExtraError
 
-    return (CheckpointError, DivergedError, MissingExtraError, ValueError, OSError)
+    return (DivergedError, MissingExtraError, ValueError, OSError)
 
 
 def _parse(verb: str, arguments: list[str]) -> Any:
@@ -185,15 +186,13 @@ def _module(verb: str) -> str:
     """The module of the dataclass whose fields are the verb's flags.
 
     Raises:
-        ValueError: if the verb is of a package that is not installed.
+        SettingsError: if the verb is of a package that is not installed.
     """
     module = _ELSEWHERE.get(verb, f"trailward.cli.{verb}")
     if importlib.util.find_spec(module.partition(".")[0]) is None:
-        msg = (
-            f"'trailward {verb}' is not part of the installed package; run it in a clone of the "
-            "repository, after pip install -e '.[dev]' there"
-        )
-        raise ValueError(msg)
+        msg = f"'trailward {verb}' is not part of the installed package"
+        remedy = "run it in a clone of the repository, after pip install -e '.[dev]' there"
+        raise SettingsError(msg, place="verb", value=verb, remedy=remedy)
     return module
 
 

@@ -15,6 +15,7 @@ from trailward.data.choices import decode
 from trailward.data.tracks import added_rates
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments import find_environment
+from trailward.errors import DataError, SettingsError
 from trailward.judging.dynamics import plan_observations
 from trailward.learning.files import load_reward
 from trailward.pretrained import model_folder
@@ -56,7 +57,7 @@ class Plan:
             start = np.concatenate([start, np.zeros(num_rates)])  # at rest
         if len(start) != expected:
             msg = f"start has {len(start)} entries; the diffuser's observations have {expected}"
-            raise ValueError(msg)
+            raise SettingsError(msg, place="start", value=len(start))
         diffuser.check_memory(self.num_plans * planner.planning.num_candidates)
         plans = planner.plan(np.tile(start, (self.num_plans, 1)))
         points = plan_observations(diffuser, plans)
@@ -66,7 +67,8 @@ class Plan:
             units = diffuser.action_normalizer.unnormalize(actions).cpu().numpy()
             found["actions"] = decode(diffuser.columns, units.astype(np.float64)).tolist()
         if not np.isfinite(points).all():
-            raise ValueError(f"the plans of {self.diffuser} are not finite; train it again")
+            place = f"a plan of {self.diffuser or self.reward}"
+            raise DataError(place=place, value="not finite", remedy="train it again")
         say(json.dumps(found, allow_nan=False))
         return found["plans"]
 
@@ -78,7 +80,8 @@ class Plan:
             )
             return Planner.for_reward(learnt, diffuser, seed=self.seed)
         if self.diffuser is None:
-            raise ValueError("give a reward, a diffuser, or both: --reward, --diffuser")
+            msg, remedy = "there is nothing to plan by", "give --reward, --diffuser, or both"
+            raise SettingsError(msg, place="--diffuser", remedy=remedy)
         diffuser = Diffuser.load(model_folder(self.diffuser), allow_import=self.allow_import)
         sampling = SamplingConfig(num_steps=min(8, diffuser.schedule.num_steps))
         return Planner(diffuser, sampling, seed=self.seed)
@@ -87,7 +90,8 @@ class Plan:
         if self.start is not None:
             return np.array(self.start)
         if self.environment is None:
-            raise ValueError("there is no start; give --start, or an environment as --env")
+            remedy = "give --start, or an environment as --env"
+            raise SettingsError("there is no start", place="--start", remedy=remedy)
         env = find_environment(self.environment).make()
         try:
             return np.array(env.reset(seed=self.seed)[0], dtype=np.float64)

@@ -11,8 +11,10 @@ from filelock import FileLock, Timeout
 
 from trailward.checkpoint import CONFIG
 from trailward.cli.flags import Say
+from trailward.errors import DataError
 from trailward.optional import import_extra
 from trailward.running.files import write_json
+from trailward.running.folders import FolderError
 from trailward.web.boards import SHOWN
 from trailward.web.jobs import Limits
 
@@ -43,7 +45,8 @@ class Serve:
         Raises:
             MissingExtraError: if Starlette or uvicorn is not installed.
             OSError: if the port is taken.
-            ValueError: if another server uses the folder, or one to show is none of a reward.
+            FolderError: if another server uses the folder.
+            DataError: if a folder to show is none of a reward.
         """
         extra = "the page needs Starlette and uvicorn: pip install 'trailward[web]'"
         uvicorn = import_extra("uvicorn", extra)
@@ -75,8 +78,10 @@ class Serve:
                 )  # fmt: skip
                 uvicorn.Server(config).run(sockets=[bound])
         except Timeout:
-            msg = f"another server uses {self.out}; open its page, or choose another --out"
-            raise ValueError(msg) from None
+            place, user = str(self.out), "another server"
+            remedy = "open its page, or choose another --out"
+            msg = f"{user} uses {place}"
+            raise FolderError(msg, place=place, value=user, remedy=remedy) from None
         finally:
             bound.close()
 
@@ -86,7 +91,8 @@ def _reward(folder: Path) -> Path:
     for place in (folder, folder / "reward"):
         if (place / CONFIG).is_file():
             return place.resolve()
-    raise ValueError(f"--show {folder}: no learnt reward is there; name the folder of one")
+    msg = f"--show {folder}: no learnt reward is there"
+    raise DataError(msg, place="--show", value=str(folder), remedy="name the folder of one")
 
 
 def _bind(host: str, port: int) -> socket.socket:

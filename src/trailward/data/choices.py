@@ -71,7 +71,7 @@ def one_hot(
             "write a one-hot column for each; if amounts, give them a second axis: "
             "actions[:, None]"
         )
-        msg = f"{place} has shape {actions.shape}, one {actions.dtype} a step; {remedy}"
+        msg = f"{place} has shape {actions.shape}, one {actions.dtype} a step"
         raise DataError(msg, place=place, value=actions.shape, remedy=remedy)
     return None
 

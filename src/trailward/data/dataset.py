@@ -49,30 +49,28 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not self.episodes:
-            raise DataError("the dataset has no episodes; record or collect at least one")
+            remedy = "record or collect at least one"
+            raise DataError("the dataset has no episodes", place="episodes", value=0, remedy=remedy)
         first = self.episodes[0]
         for index, episode in enumerate(self.episodes):
             for name in ("observations", "actions"):
                 entries, expected = getattr(episode, name).shape[1], getattr(first, name).shape[1]
                 if entries != expected:
-                    msg = (
-                        f"episode {index}: {name} have {entries} entries, those of episode 0 "
-                        f"have {expected}; a dataset holds one environment: split it"
-                    )
-                    raise DataError(msg)
+                    place = f"episode {index}: {name}"
+                    msg = f"{place} have {entries} entries, those of episode 0 have {expected}"
+                    remedy = "split it, for a dataset holds one environment"
+                    raise DataError(msg, place=place, value=entries, remedy=remedy)
         for name in ("observations", "actions"):
             names, entries = getattr(self.columns, name), getattr(first, name).shape[1]
             if names and len(names) != entries:
-                msg = (
-                    f"{name} have {entries} entries and {len(names)} names: {', '.join(names)}; "
-                    "give every entry one, or none"
-                )
-                raise DataError(msg)
+                msg = f"{name} have {entries} entries and {len(names)} names: {', '.join(names)}"
+                remedy = "give every entry one, or none"
+                raise DataError(msg, place=name, value=names, remedy=remedy)
         for name, values in self.attributes.items():
             if len(values) != len(self.episodes):
                 remedy = f"give one for each of the {len(self.episodes)} episodes"
                 place = f"attribute '{name}'"
-                msg = f"{place} has {len(values)} values; {remedy}"
+                msg = f"{place} has {len(values)} values"
                 raise DataError(msg, place=place, value=len(values), remedy=remedy)
 
     @property
@@ -130,7 +128,8 @@ class Dataset:
         rewards = [episode.rewards for episode in self.episodes]
         missing = [index for index, reward in enumerate(rewards) if reward is None]
         if missing:
-            raise DataError(f"episode {missing[0]} has no recorded rewards")
+            place = f"episode {missing[0]}"
+            raise DataError(f"{place} has no recorded rewards", place=f"{place}: rewards")
         return np.array([reward.sum() for reward in rewards if reward is not None])
 
 
@@ -254,11 +253,9 @@ def check_entries(dataset: Dataset, spec: PlanSpec) -> None:
     got = (dataset.observation_dim, dataset.action_dim)
     expected = (spec.observation_dim, spec.action_dim)
     if got[: 1 + spec.with_actions] != expected[: 1 + spec.with_actions]:
-        msg = (
-            f"observations and actions have {got} entries, the plans {expected}; "
-            "use data of the same environment"
-        )
-        raise DataError(msg)
+        place, remedy = "observations and actions", "use data of the same environment"
+        msg = f"{place} have {got} entries, the plans {expected}"
+        raise DataError(msg, place=place, value=got, remedy=remedy)
 
 
 def agreed_columns(given: Mapping[str, Columns]) -> Columns:
@@ -278,23 +275,19 @@ def agreed_columns(given: Mapping[str, Columns]) -> Columns:
     first, known = next(iter(named.items()), ("", Columns()))
     for what, columns in named.items():
         if columns.observations != known.observations:
-            msg = (
-                f"the observations of {what} are {', '.join(columns.observations)}; in {first} "
-                f"they are {', '.join(known.observations)}: bring the columns into the same "
-                "order, under the same names"
-            )
-            raise DataError(msg)
+            place, names = f"the observations of {what}", columns.observations
+            remedy = f"use the names and the order of {first}: {', '.join(known.observations)}"
+            msg = f"{place} are {', '.join(names)}"
+            raise DataError(msg, place=place, value=names, remedy=remedy)
     actions = next((columns.actions for columns in given.values() if columns.actions), ())
     units: dict[str, str] = {}
     told_by: dict[str, str] = {}
     for what, columns in given.items():
         for name, unit in columns.units.items():
             if name in known.observations and units.get(name, unit) != unit:
-                msg = (
-                    f"{name} of {what} is in {unit}, in {told_by[name]} it is in {units[name]}: "
-                    "convert it"
-                )
-                raise DataError(msg)
+                place = f"{name} of {what}"
+                remedy = f"convert it to {units[name]}, the unit of {told_by[name]}"
+                raise DataError(f"{place} is in {unit}", place=place, value=unit, remedy=remedy)
             if name in known.observations or name in actions:
                 units.setdefault(name, unit)
                 told_by.setdefault(name, what)
@@ -338,13 +331,15 @@ def _sources(
     """What is to be read, one after the other; at least one."""
     if not isinstance(source, str | os.PathLike):
         if not source:
-            raise DataError("there is nothing to read; name at least one file")
+            remedy = "name at least one file"
+            raise DataError("there is nothing to read", place="source", value=source, remedy=remedy)
         return list(source)
     pattern = os.path.expanduser(source)
     if not os.path.exists(pattern) and glob.has_magic(pattern):
         found = sorted(glob.glob(pattern))
         if not found:
-            raise DataError(f"no file is called like '{source}'; check the pattern")
+            msg = f"no file is called like '{source}'"
+            raise DataError(msg, place="source", value=source, remedy="check the pattern")
         return list(found)
     return [source]
 
@@ -414,7 +409,7 @@ def check_time_steps(given: Mapping[str, Mapping[str, Any]]) -> None:
                 remedy = f"read it with --resample {before:g}, or resample the other"
                 msg = (
                     f"{step:g}{unit}{counted} from row to row in {what}, {before:g}{unit} in "
-                    f"{other}; {remedy}"
+                    f"{other}"
                 )
                 raise DataError(msg, place=what, value=step, remedy=remedy)
 
@@ -451,5 +446,6 @@ def free_folder(folder: str | os.PathLike[str]) -> Path:
     target = dataset_folder(folder)
     check_minari_name(target.name)
     if target.exists():
-        raise DataError(f"{target} exists; remove it or choose another name")
+        remedy = "remove it or choose another name"
+        raise DataError(f"{target} exists", place=str(target), remedy=remedy)
     return target

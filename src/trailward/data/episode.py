@@ -46,8 +46,9 @@ class Columns:
             names = getattr(self, what)
             twice = [name for name in names if names.count(name) > 1]
             if twice:
-                msg = f"two entries of {what} are called '{twice[0]}'; give each a name of its own"
-                raise DataError(msg)
+                msg = f"two entries of {what} are called '{twice[0]}'"
+                remedy = "give each a name of its own"
+                raise DataError(msg, place=what, value=twice[0], remedy=remedy)
 
     def observation_labels(self, count: int) -> list[str]:
         """The name and unit of each of ``count`` entries, or its number; for people."""
@@ -109,21 +110,22 @@ class Episode:
         found = {"observations": observations, "actions": as_numbers("actions", actions)}
         for name, array in found.items():
             if array.ndim != 2:
-                msg = f"{name} have shape {array.shape}; expected two axes, (time, {name[:-1]})"
-                raise DataError(msg, place=name, value=array.shape, remedy="give it two axes")
+                msg = f"{name} have shape {array.shape}"
+                remedy = f"give them two axes, (time, {name[:-1]})"
+                raise DataError(msg, place=name, value=array.shape, remedy=remedy)
             check_finite(name, array, "drop the episode or repair it")
         if len(observations) != len(found["actions"]) + 1:
-            msg = (
-                f"{len(observations)} observations and {len(found['actions'])} actions; an "
-                "episode has one observation more than actions (the last one included)"
-            )
-            raise DataError(msg, place="actions", value=len(found["actions"]))
+            counts = len(observations), len(found["actions"])
+            msg = f"there are {counts[0]} observations and {counts[1]} actions"
+            remedy = "an episode has one observation more than actions (the last one included)"
+            raise DataError(msg, place="observations and actions", value=counts, remedy=remedy)
         if self.rewards is not None:
             rewards = found["rewards"] = as_numbers("rewards", self.rewards, may_be_bool=True)
             check_finite("rewards", rewards, "drop the episode or repair it")
             if rewards.shape != (len(found["actions"]),):
-                msg = f"rewards have shape {rewards.shape}; expected ({len(found['actions'])},)"
-                raise DataError(msg, place="rewards", value=rewards.shape)
+                msg = f"rewards have shape {rewards.shape}"
+                remedy = f"give one for each action: ({len(found['actions'])},)"
+                raise DataError(msg, place="rewards", value=rewards.shape, remedy=remedy)
         for name, array in found.items():
             object.__setattr__(self, name, array)
 
@@ -170,20 +172,21 @@ def as_numbers(place: str, given: Any, *, may_be_bool: bool = False) -> np.ndarr
         DataError: if it holds text, dates, complex numbers, true and false, or is ragged.
     """
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        msg, count = f"{place} has masked values", int(np.ma.count_masked(given))
         remedy = "drop the masked rows, or fill them in"
-        raise DataError(f"{place} has masked values; {remedy}", place=place, remedy=remedy)
+        raise DataError(msg, place=place, value=count, remedy=remedy)
     try:
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
         remedy = "give an array of real numbers, with as many entries in every row"
-        msg = f"{place} is no array ({error}); {remedy}"
+        msg = f"{place} is no array ({error})"
         raise DataError(msg, place=place, value=type(given).__name__, remedy=remedy) from None
     if array.dtype.kind == "O":
         return _of_objects(place, array, may_be_bool=may_be_bool)
     if array.dtype.kind not in "fiu" + "b" * may_be_bool:
         hint = _HINTS.get(array.dtype.kind)
         remedy = "it must be an array of real numbers" + (f": {hint}" if hint else "")
-        msg = f"{place} holds no numbers but {array.dtype}; {remedy}"
+        msg = f"{place} holds no numbers but {array.dtype}"
         raise DataError(msg, place=place, value=str(array.dtype), remedy=remedy)
     return array.astype(np.float64, copy=False)
 
@@ -203,7 +206,7 @@ def _of_objects(place: str, array: np.ndarray, *, may_be_bool: bool) -> np.ndarr
             remedy = "every entry must be a real number, and every row needs as many"
             where = f"{place}{list(index)}" if index else place
             shown = repr(value)[:60]
-            msg = f"{where} is {shown}, no number; {remedy}"
+            msg = f"{where} is {shown}, no number"
             raise DataError(msg, place=where, value=shown, remedy=remedy)
     return array.astype(np.float64)
 
@@ -238,11 +241,8 @@ def check_array(what: str, given: np.ndarray, entries: int) -> np.ndarray:
     """
     array = as_numbers(what, given)
     if array.shape[-1:] != (entries,):
-        remedy = f"the last axis must have {entries}"
-        msg = (
-            f"{what} have shape {array.shape}; the reward was learnt on {entries} entries, so "
-            f"{remedy}"
-        )
+        remedy = f"the last axis must have {entries} entries, on which the reward was learnt"
+        msg = f"{what} have shape {array.shape}"
         raise DataError(msg, place=what, value=array.shape, remedy=remedy)
     check_finite(what, array)
     return np.require(array, requirements=["C", "W"])  # as PyTorch takes them
@@ -257,4 +257,5 @@ def check_alike(**given: np.ndarray | None) -> None:
     shapes = {what: np.shape(array) for what, array in given.items() if array is not None}
     if len({shape[:-1] for shape in shapes.values()}) > 1:
         told = ", ".join(f"{what} have shape {shape}" for what, shape in shapes.items())
-        raise DataError(f"{told}; but for the last axis they must be alike")
+        place, remedy = ", ".join(shapes), "but for the last axis they must be alike"
+        raise DataError(told, place=place, value=tuple(shapes.values()), remedy=remedy)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.data.plan import PlanSpec
+from trailward.errors import SettingsError
 
 ROUNDING = 8 * torch.finfo(torch.float64).eps
 """Share of an entry's largest value; with a smaller range it is constant but for rounding."""
@@ -25,6 +26,9 @@ class Normalizer(nn.Module):
     Args:
         shift: shape (transition,), environment units.
         scale: shape (transition,), environment units for one unit of model space; never 0.
+
+    Raises:
+        SettingsError: if a scale is not above 0.
     """
 
     shift: Tensor
@@ -33,7 +37,9 @@ class Normalizer(nn.Module):
     def __init__(self, shift: Float[Tensor, "entry"], scale: Float[Tensor, "entry"]) -> None:
         super().__init__()
         if not bool((scale > 0).all()):
-            raise ValueError(f"scale has a value of {scale.min().item()}; all must be above 0")
+            low, remedy = scale.min().item(), "all must be above 0"
+            msg = f"scale has a value of {low}"
+            raise SettingsError(msg, place="scale", value=low, remedy=remedy)
         self.register_buffer("shift", shift.double())
         self.register_buffer("scale", scale.double())
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trailward.data.episode import as_numbers, check_finite
-from trailward.errors import DataError, at_least, at_most
+from trailward.errors import DataError, SettingsError, at_least, at_most
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PlanSpec:
             not, plans are over states only and an inverse-dynamics model finds the actions.
 
     Raises:
-        ValueError: if a count is below 1, or a plan is to carry actions and there are none.
+        SettingsError: if a count is below 1, or a plan is to carry actions and there are none.
     """
 
     horizon: int
@@ -39,7 +39,8 @@ class PlanSpec:
         at_least(0, self, "action_dim")
         at_most(100_000, self, "horizon", "stride", "observation_dim", "action_dim")
         if self.with_actions and self.action_dim == 0:
-            raise ValueError("with_actions is True, but the data has no actions; leave it False")
+            remedy = "leave it False, for the data has no actions"
+            raise SettingsError(place="with_actions", value=True, remedy=remedy)
 
     @property
     def transition_dim(self) -> int:
@@ -87,7 +88,7 @@ def check_batch(
     values = as_numbers("observations", observations)
     if values.ndim != 2 or values.shape[1] != spec.observation_dim:
         remedy = f"give one for each environment: (environments, {spec.observation_dim})"
-        msg = f"observations have shape {values.shape}; {remedy}"
+        msg = f"observations have shape {values.shape}"
         raise DataError(msg, place="observations", value=values.shape, remedy=remedy)
     check_finite("observations", values)
     return np.require(values, requirements=["C", "W"])  # as PyTorch takes them
@@ -110,12 +111,11 @@ def action_chunks(
     """
     count, axes = observations.shape[-2], observations.shape[:-2]
     if actions.shape[:-1] not in [(*axes, count), (*axes, count - 1)]:
-        msg = (
-            f"observations have shape {observations.shape} and actions {actions.shape}; give "
-            "an action for each observation, or for each but the last of an episode"
-        )
-        raise DataError(msg)
+        msg = f"observations have shape {observations.shape} and actions {actions.shape}"
+        remedy = "give an action for each observation, or for each but the last of an episode"
+        raise DataError(msg, place="actions", value=actions.shape, remedy=remedy)
     if actions.shape[-2] < stride:
-        msg = f"the episode has {actions.shape[-2]} actions; a plan step takes {stride}"
-        raise DataError(msg)
+        count, remedy = actions.shape[-2], f"a plan step takes {stride}"
+        msg = f"the episode has {count} actions"
+        raise DataError(msg, place="actions", value=count, remedy=remedy)
     return np.lib.stride_tricks.sliding_window_view(actions, stride, axis=-2).swapaxes(-2, -1)

@@ -185,11 +185,9 @@ def compare_support(play: Dataset, demonstrations: Dataset, *, seed: int = 0) ->
         DataError: if the two have other entries, or call them otherwise.
     """
     if play.observation_dim != demonstrations.observation_dim:
-        msg = (
-            f"the demonstrations' observations have {demonstrations.observation_dim} entries, the "
-            f"play data's {play.observation_dim}; bring both into the same columns"
-        )
-        raise DataError(msg)
+        place, value = "the demonstrations' observations", demonstrations.observation_dim
+        remedy = f"bring them into the {play.observation_dim} columns of the play data"
+        raise DataError(f"{place} have {value} entries", place=place, value=value, remedy=remedy)
     agreed_columns({"the play data": play.columns, "the demonstrations": demonstrations.columns})
     known, shown = observations_of(play), observations_of(demonstrations)
     low, high = np.quantile(known, _RANGE, axis=0)

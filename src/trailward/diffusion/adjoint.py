@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from trailward.errors import SettingsError
 from trailward.typing import Plans
 
 Advance = Callable[[Plans, Plans], Plans]
@@ -42,10 +43,11 @@ def last(num_steps: int) -> Adjoint:
     With ``num_steps`` at least the number of sampling steps it equals :func:`full`.
 
     Raises:
-        ValueError: if ``num_steps`` is below 1: nothing would be learnt.
+        SettingsError: if ``num_steps`` is below 1: nothing would be learnt.
     """
     if num_steps < 1:
-        raise ValueError(f"the last {num_steps} steps asked for; at least 1 is needed to learn")
+        msg, remedy = f"the last {num_steps} steps asked for", "give at least 1, to learn from it"
+        raise SettingsError(msg, place="num_steps", value=num_steps, remedy=remedy)
 
     def adjoint(advance: Advance, steps_left: int) -> Advance:
         return advance if steps_left <= num_steps else partial(_constant, advance)
@@ -57,13 +59,14 @@ def parse_adjoint(name: str) -> Adjoint:
     """An adjoint by name: ``full``, ``checkpointed`` or ``last:K``.
 
     Raises:
-        ValueError: if the name is none of these.
+        SettingsError: if the name is none of these.
     """
     kind, _, count = name.partition(":")
     if kind == "last" and count.isdigit():
         return last(int(count))
     if name not in ("full", "checkpointed"):
-        raise ValueError(f"adjoint '{name}' is unknown; choose full, checkpointed or last:K")
+        msg, remedy = f"adjoint '{name}' is unknown", "choose full, checkpointed or last:K"
+        raise SettingsError(msg, place="adjoint", value=name, remedy=remedy)
     return full if name == "full" else checkpointed
 
 

@@ -33,7 +33,7 @@ from trailward.diffusion.inverse_dynamics import InverseDynamics
 from trailward.diffusion.networks import NETWORKS
 from trailward.diffusion.sampler import parse_reverse_step, sample
 from trailward.diffusion.schedule import Move, NoiseSchedule, cosine_schedule
-from trailward.errors import at_least, at_most
+from trailward.errors import SettingsError, at_least, at_most
 from trailward.running.limits import check_memory
 from trailward.typing import PerPlan, Plans
 
@@ -74,20 +74,20 @@ class DenoiserConfig:
         at_most(100_000, self, "num_diffusion_steps")
         at_most(1000, self, "depth")
         if not self.multipliers or min(self.multipliers) < 1:
-            msg = f"multipliers are {self.multipliers}; give at least one, each at least 1"
-            raise ValueError(msg)
+            remedy = "give at least one, each at least 1"
+            raise SettingsError(place="multipliers", value=self.multipliers, remedy=remedy)
 
     def build(self, spec: PlanSpec) -> tuple[nn.Module, NoiseSchedule]:
         """A denoiser with fresh weights, and its schedule.
 
         Raises:
-            ValueError: if a name is unknown.
+            UnknownPartError: if there is no such network.
+            SettingsError: if there is no such parameterization.
         """
         kind = NETWORKS.find(self.network)
         if self.parameterization not in PARAMETERIZATIONS:
-            known = " or ".join(PARAMETERIZATIONS)
-            msg = f"parameterization '{self.parameterization}' is unknown; choose {known}"
-            raise ValueError(msg)
+            named, remedy = self.parameterization, f"choose {' or '.join(PARAMETERIZATIONS)}"
+            raise SettingsError(place="parameterization", value=named, remedy=remedy)
         own = set(inspect.signature(kind).parameters) & {"width", "depth", "multipliers"}
         given = {name: getattr(self, name) for name in own}
         network = kind(spec.transition_dim, spec.horizon, **given)
@@ -204,7 +204,7 @@ class Diffuser:
         """Refuse more plans at once than there is memory for.
 
         Raises:
-            ValueError: names them, with an estimate.
+            SettingsError: names them, with an estimate.
         """
         step = 8 * self.spec.transition_dim + 4 * self.config.width
         entries = num_plans * self.spec.horizon * step
@@ -234,8 +234,8 @@ class Diffuser:
                 these with noise on them.
 
         Raises:
-            ValueError: if a reward model is given but no move would be guided, or so many plans
-                take more memory than there is.
+            SettingsError: if a reward model is given but no move would be guided, or so many
+                plans take more memory than there is.
         """
         if len(first) >= _MANY:
             self.check_memory(len(first))
@@ -258,16 +258,14 @@ class Diffuser:
         """The moves that a reward model corrects, noisiest first.
 
         Raises:
-            ValueError: if there are none.
+            SettingsError: if there are none.
         """
         moves = self.schedule.moves(sampling.num_steps)
         guided = [move for move in moves if move.step >= sampling.stop_step]
         if not guided:
-            msg = (
-                f"no move would be guided: the noisiest diffusion step is {moves[0].step}, "
-                f"stop_step {sampling.stop_step}; lower it"
-            )
-            raise ValueError(msg)
+            at, stop = moves[0].step, sampling.stop_step
+            msg = f"no move would be guided: the noisiest diffusion step is {at}, stop_step {stop}"
+            raise SettingsError(msg, place="stop_step", value=stop, remedy="lower it")
         return guided
 
     def implausibility(self, plans: Plans, *, generator: torch.Generator) -> PerPlan:

@@ -26,7 +26,7 @@ from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.diffusion.training import MAY_CHANGE, Batches, TrainingConfig, train_denoiser
-from trailward.errors import at_least
+from trailward.errors import SettingsError, at_least, at_most
 from trailward.progress import Report
 
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
@@ -64,13 +64,13 @@ class FineTuningConfig:
     def __post_init__(self) -> None:
         at_least(1, self, "batch_size")
         at_least(0, self, "num_steps", "learning_rate", "action_weight", "demonstration_share")
-        if self.demonstration_share > 1:
-            msg = f"demonstration_share is {self.demonstration_share}; it is a share, at most 1"
-            raise ValueError(msg)
+        at_most(1, self, "demonstration_share")
         if not self.sharpness > 0:
-            raise ValueError(f"sharpness is {self.sharpness}; it must be above 0")
+            remedy = "it must be above 0"
+            raise SettingsError(place="sharpness", value=self.sharpness, remedy=remedy)
         if not 0 <= self.discount < 1:
-            raise ValueError(f"discount is {self.discount}; it must be at least 0 and below 1")
+            remedy = "it must be at least 0 and below 1"
+            raise SettingsError(place="discount", value=self.discount, remedy=remedy)
 
     def training(self, seed: int) -> TrainingConfig:
         """The same as settings of the training loop."""

@@ -14,6 +14,7 @@ from trailward.diffusion.conditioning import Condition
 from trailward.diffusion.denoiser import Denoiser
 from trailward.diffusion.guide import Guide, NoGuide
 from trailward.diffusion.schedule import Move
+from trailward.errors import SettingsError
 from trailward.typing import Plans
 
 ReverseStep = Callable[[Plans, Plans, Move, Plans], Plans]
@@ -44,7 +45,7 @@ def parse_reverse_step(name: str) -> ReverseStep:
     """A reverse step by name: ``ddpm``, ``ddim`` or ``ddim:ETA``.
 
     Raises:
-        ValueError: if the name is none of these or ETA is not in 0 to 1.
+        SettingsError: if the name is none of these or ETA is not in 0 to 1.
     """
     kind, _, eta = name.partition(":")
     if name == "ddpm":
@@ -53,7 +54,8 @@ def parse_reverse_step(name: str) -> ReverseStep:
         return partial(ddim_step, eta=float(eta))
     if name == "ddim":
         return ddim_step
-    raise ValueError(f"sampler '{name}' is unknown; choose ddpm, ddim or ddim:ETA, ETA in 0 to 1")
+    remedy = "choose ddpm, ddim or ddim:ETA, ETA in 0 to 1"
+    raise SettingsError(f"sampler '{name}' is unknown", place="sampler", value=name, remedy=remedy)
 
 
 def sample(

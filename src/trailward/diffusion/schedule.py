@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from trailward.errors import SettingsError
+
 _MAX_BETA = 0.999
 
 
@@ -52,11 +54,11 @@ class NoiseSchedule:
         The spacing is the "trailing" one of ``diffusers``: the noisiest step is always visited.
 
         Raises:
-            ValueError: if ``num_moves`` is not in 1 to ``num_steps``.
+            SettingsError: if ``num_moves`` is not in 1 to ``num_steps``.
         """
         if not 1 <= num_moves <= self.num_steps:
-            msg = f"{num_moves} sampling steps asked for; the schedule allows 1 to {self.num_steps}"
-            raise ValueError(msg)
+            msg, remedy = f"{num_moves} sampling steps asked for", f"choose 1 to {self.num_steps}"
+            raise SettingsError(msg, place="num_moves", value=num_moves, remedy=remedy)
         steps = [round(self.num_steps * (1 - i / num_moves)) - 1 for i in range(num_moves)]
         signals = [self.alpha_bars[step] for step in steps] + [1.0]
         return [Move(s, a, b) for s, a, b in zip(steps, signals, signals[1:], strict=False)]
@@ -70,10 +72,10 @@ def cosine_schedule(num_steps: int, *, offset: float = 0.008) -> NoiseSchedule:
         offset: keeps the first step from being noiseless.
 
     Raises:
-        ValueError: if ``num_steps`` is below 1.
+        SettingsError: if ``num_steps`` is below 1.
     """
     if num_steps < 1:
-        raise ValueError(f"a schedule needs at least 1 diffusion step, not {num_steps}")
+        raise SettingsError(place="num_steps", value=num_steps, remedy="it must be at least 1")
 
     def signal(fraction: float) -> float:
         return math.cos((fraction + offset) / (1 + offset) * math.pi / 2) ** 2

@@ -24,7 +24,7 @@ from trailward.diffusion.diffuser import DenoiserConfig, Diffuser
 from trailward.diffusion.fitting import check_finite
 from trailward.diffusion.inverse_dynamics import InverseDynamics, train_inverse_dynamics
 from trailward.diffusion.schedule import NoiseSchedule
-from trailward.errors import DataError, at_least, at_most
+from trailward.errors import DataError, SettingsError, at_least, at_most
 from trailward.progress import Report
 from trailward.randomness import generator
 from trailward.running.files import size_in_words
@@ -81,10 +81,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.normalizer not in NORMALIZERS:
-            known = " or ".join(NORMALIZERS)
-            raise ValueError(f"normalizer '{self.normalizer}' is unknown; choose {known}")
+            remedy = f"choose {' or '.join(NORMALIZERS)}"
+            raise SettingsError(place="normalizer", value=self.normalizer, remedy=remedy)
         if self.optimizer not in ("muon", "adam"):
-            raise ValueError(f"optimizer '{self.optimizer}' is unknown; choose muon or adam")
+            remedy = "choose muon or adam"
+            raise SettingsError(place="optimizer", value=self.optimizer, remedy=remedy)
         at_least(1, self, "num_steps", "batch_size", "checkpoint_every")
         at_least(1, self, "num_inverse_dynamics_steps")
         at_least(0, self, "num_warmup", "learning_rate", "max_gradient_norm", "average_decay")
@@ -197,7 +198,7 @@ def check_training_memory(spec: PlanSpec, denoiser: DenoiserConfig, config: Trai
     """Refuse settings that take more memory than there is, before any is taken.
 
     Raises:
-        ValueError: names them, with an estimate.
+        SettingsError: names them, with an estimate.
     """
     entries = config.batch_size * spec.horizon * (8 * spec.transition_dim + 4 * denoiser.width)
     what = (
@@ -206,14 +207,17 @@ def check_training_memory(spec: PlanSpec, denoiser: DenoiserConfig, config: Trai
     )
     check_memory(4 * entries, what, "lower one of them")
 
-    def refused(shape: tuple[int, ...]) -> ValueError:
-        msg = (
+    def refused(shape: tuple[int, ...]) -> SettingsError:
+        place = (
             f"a {denoiser.network} of width {denoiser.width} and depth {denoiser.depth} for plans "
-            f"of horizon {spec.horizon} takes more memory to train than is free here "
-            f"({size_in_words(available_memory())}): weights of shape {shape} take "
-            f"{size_in_words(_COPIES * 4 * math.prod(shape))}; lower one of them"
+            f"of horizon {spec.horizon}"
         )
-        return ValueError(msg)
+        msg = (
+            f"{place} takes more memory to train than is free here "
+            f"({size_in_words(available_memory())}): weights of shape {shape} take "
+            f"{size_in_words(_COPIES * 4 * math.prod(shape))}"
+        )
+        return SettingsError(msg, place=place, value=shape, remedy="lower one of them")
 
     fits = AllocationLimit(available_memory() / (4 * _COPIES), refused)
     with torch.random.fork_rng(devices=[]), fits:
@@ -377,5 +381,6 @@ def logged_losses(
         DataError: if the folder holds no logs.
     """
     if not (Path(folder) / LOGS).is_dir():
-        raise DataError(f"{folder} holds no logs; name the folder of a training or learning run")
+        remedy = "name the folder of a training or learning run"
+        raise DataError(f"{folder} holds no logs", place=str(folder), remedy=remedy)
     yield from read_curve(folder, tag)

@@ -258,5 +258,6 @@ def find_environment(name: str, *, may_import: bool = True) -> Environment:
     try:
         return ENVIRONMENTS.find(name, may_import=may_import)()
     except UnknownPartError as error:
-        msg = f"{error}; an id of Gymnasium ends in a version, such as Hopper-v5"
-        raise DataError(msg) from None
+        more = "; an id of Gymnasium ends in a version, such as Hopper-v5"
+        remedy = f"{error.remedy}{more}"
+        raise DataError(f"{error}{more}", place="environment", value=name, remedy=remedy) from None

@@ -34,11 +34,12 @@ class OwnReward(Task):
     def step_rewards(self, episode: Episode) -> Float[np.ndarray, "time"]:
         """The recorded reward of each step."""
         if episode.rewards is None:
-            raise DataError(
+            msg = (
                 "these episodes have no recorded rewards, and the environment's own reward is "
-                "known by no other way; record them with rewards, or judge without an "
-                "environment (--env none)"
+                "known by no other way"
             )
+            remedy = "record them with rewards, or judge without an environment (--env none)"
+            raise DataError(msg, place="rewards", remedy=remedy)
         return episode.rewards
 
 
@@ -73,7 +74,7 @@ class GymnasiumEnvironment(Environment):
         """Parts of dictionaries give the names of their entries; others have none."""
         env = _made(self.id, self.options)
         try:
-            named, actions = Columns(_names_of(env.observation_space)), env.action_space
+            named, actions = Columns(_names_of(env.observation_space, self.id)), env.action_space
         finally:
             env.close()
         if not isinstance(actions, Discrete):
@@ -118,11 +119,9 @@ def own_reward(environment: Environment, name: str | None, transition_rewards: A
     """
     task = OwnReward(transition_rewards)
     if name not in (None, task.name):
-        msg = (
-            f"'{environment.name}' has no task '{name}', only its own reward; leave the task out, "
-            "or write an environment with that task (see Extending)"
-        )
-        raise DataError(msg)
+        msg = f"'{environment.name}' has no task '{name}', only its own reward"
+        remedy = "leave the task out, or write an environment with that task (see Extending)"
+        raise DataError(msg, place="task", value=name, remedy=remedy)
     return task
 
 
@@ -161,32 +160,29 @@ def flat(env: gymnasium.Env, name: str) -> gymnasium.Env:
     if not isinstance(actions, Discrete) and not (
         isinstance(actions, Box) and len(actions.shape) == 1
     ):
-        msg = (
-            f"the actions of '{name}' are {actions}; plans hold continuous ones of one axis or "
-            "discrete ones: wrap "
-            "the environment so that its action space is such a Box (gymnasium.ActionWrapper), "
-            "register the wrapped one, and name it as 'module:Env-v0'"
+        remedy = (
+            "make it a Box of one axis, or Discrete: wrap the environment "
+            "(gymnasium.ActionWrapper), register the wrapped one, and name it as 'module:Env-v0'"
         )
-        raise DataError(msg)
+        raise DataError(place=f"the action space of '{name}'", value=actions, remedy=remedy)
     if isinstance(env.observation_space, DictSpace):
         return gymnasium.wrappers.FlattenObservation(env)
     return env
 
 
-def _names_of(space: gymnasium.Space, name: str = "") -> tuple[str, ...]:
+def _names_of(space: gymnasium.Space, name: str) -> tuple[str, ...]:
     """A name for each entry of a flattened dictionary; none for a flat space."""
     parts = space.spaces if isinstance(space, DictSpace) else {"": space}
     names: list[str] = []
     for part, inner in parts.items():
         if not isinstance(inner, Box) or len(inner.shape) != 1:
-            what = f"part '{part}' of the observations" if part else "the observations"
-            msg = (
-                f"{what} of '{name}' is {inner}; observations are one Box of one axis or a "
-                "dictionary of those: wrap the environment (gymnasium.wrappers.FlattenObservation, "
-                "or gymnasium.ObservationWrapper), register the wrapped one, and name it as "
-                "'module:Env-v0'"
+            what = f"part '{part}' of the observation space" if part else "the observation space"
+            remedy = (
+                "give one Box of one axis, or a dictionary of those: wrap the environment "
+                "(gymnasium.wrappers.FlattenObservation, or gymnasium.ObservationWrapper), "
+                "register the wrapped one, and name it as 'module:Env-v0'"
             )
-            raise DataError(msg)
+            raise DataError(place=f"{what} of '{name}'", value=inner, remedy=remedy)
         count = inner.shape[0]
         names += [part] if count == 1 else [f"{part} {entry}" for entry in range(count)]
     return tuple(names) if isinstance(space, DictSpace) else ()
@@ -198,9 +194,9 @@ def _made(name: str, options: Mapping[str, Any]) -> gymnasium.Env:
             import_named(name.partition(":")[0])
         return gymnasium.make(name, **options)
     except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
-        msg = (
-            f"environment '{name}' cannot be made: {error}; check the id (see 'import gymnasium; "
-            "gymnasium.pprint_registry()') and install what it needs (for MuJoCo: pip install "
-            "'gymnasium[mujoco]')"
+        msg = f"environment '{name}' cannot be made: {error}"
+        remedy = (
+            "check the id (see 'import gymnasium; gymnasium.pprint_registry()') and install what "
+            "it needs (for MuJoCo: pip install 'gymnasium[mujoco]')"
         )
-        raise DataError(msg) from None
+        raise DataError(msg, place="environment", value=name, remedy=remedy) from None

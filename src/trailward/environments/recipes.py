@@ -195,11 +195,10 @@ class Recorder:
         usual = first.spec.max_episode_steps if first.spec else None
         limit = usual if episode_steps is None else episode_steps
         if limit is None or limit < 1:
-            msg = (
-                f"episode_steps is {limit}; give at least 1, as episodes of '{environment.name}' "
-                "have no usual end"
-            )
-            raise DataError(msg)
+            remedy = "it must be at least 1"
+            if usual is None:
+                remedy = f"give at least 1, as episodes of '{environment.name}' have no usual end"
+            raise DataError(place="episode_steps", value=limit, remedy=remedy)
         self.episode_steps, self.is_usual = limit, limit == usual
         self._envs = [first] if self.is_usual else []
         self._actions = first.action_space
@@ -209,11 +208,10 @@ class Recorder:
     def space(self) -> gymnasium.spaces.Box:
         """The environment's actions."""
         if not isinstance(self._actions, gymnasium.spaces.Box):
-            msg = (
-                f"the actions of '{self.environment.name}' are {self._actions}; collect records "
-                "continuous ones: record these in Python, with trailward.acting.rollout.rollout"
-            )
-            raise DataError(msg)
+            place, given = f"the actions of '{self.environment.name}'", self._actions
+            msg = f"{place} are {given}; collect records continuous ones"
+            remedy = "record these in Python, with trailward.acting.rollout.rollout"
+            raise DataError(msg, place=place, value=given, remedy=remedy)
         return self._actions
 
     @property
@@ -298,7 +296,8 @@ def _play(
 def _ladder(environment: Environment, folder: Path | None) -> list[NetworkPolicy]:
     policies = ladder_of(environment.name, folder)
     if len(policies) < 2:
-        raise DataError(f"the ladder has {len(policies)} policies; it needs at least two")
+        msg, remedy = f"the ladder has {len(policies)} policies", "it needs at least two"
+        raise DataError(msg, place="policies", value=len(policies), remedy=remedy)
     return policies
 
 

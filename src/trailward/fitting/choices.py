@@ -10,7 +10,7 @@ from trailward.data.dataset import Dataset, check_time_steps
 from trailward.data.entries import entry_names, rates_of_change
 from trailward.data.resting import resting_place, usual_changes
 from trailward.data.unmoved import unmoved_entries
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 
 _ANIMALS = ("animal", "animal_id", "individual", "individual-local-identifier", "subject", "file")
 _HORIZON, _SHARE, _WIDTH, _DEPTH = 10, 0.75, 64, 2
@@ -118,13 +118,14 @@ def choose(
     Raises:
         DataError: if the two were recorded at different rates, or a way to plan is named and no
             actions were recorded.
-        ValueError: if there is no such choice.
+        SettingsError: if there is no such choice, or ``weigh_by`` is neither of the two.
     """
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     unknown = set(given) - {each.name for each in fields(Choices)}
     if unknown:
-        known = ", ".join(each.name for each in fields(Choices))
-        raise ValueError(f"there is no choice '{min(unknown)}'; there are {known}")
+        remedy = f"choose among {', '.join(each.name for each in fields(Choices))}"
+        msg = f"there is no choice '{min(unknown)}'"
+        raise SettingsError(msg, place="overrides", value=min(unknown), remedy=remedy)
     step, unit = time_step(play)
     if "time_step" not in given:
         both = {"the demonstrations": demonstrations.provenance, "the play data": play.provenance}
@@ -149,7 +150,8 @@ def choose(
         found["stride"] = _stride(demonstrations, _SHARE, given.get("horizon", _HORIZON))
     choices = Choices(**found | given)
     if choices.weigh_by not in ("track", "time"):
-        raise ValueError(f"weigh_by is '{choices.weigh_by}'; it can be 'track' or 'time'")
+        remedy = "it can be 'track' or 'time'"
+        raise SettingsError(place="weigh_by", value=choices.weigh_by, remedy=remedy)
     return choices, _sentences(choices, play, demonstrations, set(given))
 
 

@@ -139,12 +139,13 @@ class Recordings:
             if episode.fingerprint in own:
                 msg = (
                     f"track {number} of the test data is one of the demonstrations: it was learnt "
-                    "from, and cannot be called held out; leave it out of one of the two"
+                    "from, and cannot be called held out"
                 )
-                raise DataError(msg, place="test", value=number, remedy="leave it out")
+                remedy = "leave it out of one of the two"
+                raise DataError(msg, place="test", value=number, remedy=remedy)
         others = play.without(demonstrations, *([] if test is None else [test]))
         if not others:
-            msg = "play data holds nothing but the demonstrations; give recordings of others too"
+            msg = "play data holds nothing but the demonstrations"
             raise DataError(msg, place="play", value=0, remedy="give recordings of others too")
         together = replace(
             play, episodes=[*others, *demonstrations.episodes, *unseen], attributes={}
@@ -163,9 +164,10 @@ def _attribute(demonstrations: Dataset, name: str | None) -> tuple[str, ...] | N
     if name is None:
         return None
     if name not in demonstrations.attributes:
-        there = ", ".join(demonstrations.attributes) or "none"
-        msg = f"demonstrations have no attribute '{name}'; there are: {there}"
-        raise DataError(msg, place="attribute", value=name, remedy=f"choose one of {there}")
+        there = ", ".join(demonstrations.attributes)
+        remedy = f"choose one of {there}" if there else "leave it out: they have none"
+        msg = f"demonstrations have no attribute '{name}'"
+        raise DataError(msg, place="attribute", value=name, remedy=remedy)
     return tuple(demonstrations.attributes[name])
 
 

@@ -57,11 +57,9 @@ def fit_groups(fitted: Fitted) -> dict[str, Fitted]:
         return {}
     for group, tracks in numbers.items():
         if len(set(recordings.animals_of(tracks))) < 2:
-            msg = (
-                f"group '{group}' has demonstrations of one animal only; give at least 2 animals "
-                "a group, or group by something else (--group-by)"
-            )
-            raise DataError(msg, place="group_by", value=group)
+            msg = f"group '{group}' has demonstrations of one animal only"
+            remedy = "give at least 2 animals a group, or group by something else (--group-by)"
+            raise DataError(msg, place="group_by", value=group, remedy=remedy)
     return {group: judge_demonstrations(fitted.prepared, own) for group, own in numbers.items()}
 
 

@@ -74,8 +74,8 @@ def find_place(fitted: Fitted, names: Sequence[str] | None = None) -> tuple[int,
     known = entry_names(dataset)
     for name in names:
         if name not in known:
-            msg = f"there is no entry '{name}' to map; there are {', '.join(known)}"
-            raise DataError(msg, place="place", value=name)
+            msg, remedy = f"there is no entry '{name}' to map", f"choose among {', '.join(known)}"
+            raise DataError(msg, place="place", value=name, remedy=remedy)
     across, up = (known.index(name) for name in names)
     return across, up
 

@@ -44,9 +44,9 @@ class RollOuts:
             DataError: if no actions were recorded.
         """
         if not play.action_dim:
-            remedy = "give recordings with actions, or leave the environment out (--env)"
             where = self.environment.name
-            msg = f"no actions were recorded, so nothing can act in '{where}'; {remedy}"
+            remedy = f"give recordings with actions, or leave environment '{where}' out (--env)"
+            msg = "no actions were recorded, so nothing can act"
             raise DataError(msg, place="play", value="no actions", remedy=remedy)
 
     def run(

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trailward.checkpoint import CheckpointError
+from trailward.errors import SettingsError
 from trailward.learning.learnt_reward import LearntReward
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.known_region import KnownRegion
@@ -80,17 +81,19 @@ def export_reward(learnt: LearntReward, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         TypeError: as :class:`StepReward`.
-        ValueError: if the path has another ending.
+        SettingsError: if the path has another ending.
         FolderError: if the file is there and is not this reward.
         CheckpointError: if the program and the learnt reward differ by more than
             :data:`TOLERANCE`.
     """
     path = Path(path)
     if path.suffix != ".pt2":
-        raise ValueError(f"the path is {path}; PyTorch wants exported programs to end in .pt2")
+        remedy = "end it in .pt2, as PyTorch wants of exported programs"
+        raise SettingsError(place="path", value=str(path), remedy=remedy)
     fingerprint = _fingerprint(learnt)
     if path.exists() and _exported(path) != fingerprint:
-        raise FolderError(f"{path} is not of this reward: give another --out, or remove it")
+        remedy = "give another --out, or remove it"
+        raise FolderError(place=str(path), value="not of this reward", remedy=remedy)
     reward = copy.deepcopy(StepReward(learnt)).cpu().eval().requires_grad_(requires_grad=False)
     batch = torch.export.Dim("batch", min=0)
     inputs = _inputs(reward, 2)
@@ -170,6 +173,7 @@ def _check(program: nn.Module, reward: StepReward, learnt: LearntReward) -> None
         if not difference <= limit:
             msg = (
                 f"the exported reward differs from the learnt one by {difference:.2g}, more than "
-                f"{limit:.2g}, so nothing was written; use the reward's folder instead"
+                f"{limit:.2g}, so nothing was written"
             )
-            raise CheckpointError(msg)
+            remedy = "use the reward's folder instead"
+            raise CheckpointError(msg, place="exported reward", value=difference, remedy=remedy)

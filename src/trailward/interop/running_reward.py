@@ -44,17 +44,14 @@ class RunningReward:
         self.learnt.check_of_transitions(remembering=True)
         spec, space = self.learnt.spec, self.observation_space
         if isinstance(space, gymnasium.spaces.Dict):
-            entries = ", ".join(f"'{entry}'" for entry in space)
+            there = ", ".join(f"'{entry}'" for entry in space)
             if self.observation_key not in space.spaces:
-                msg = (
-                    f"observation_key is {self.observation_key!r}, observations are dictionaries "
-                    f"of {entries}; name the entry that the reward was learnt on"
-                )
-                raise DataError(msg)
+                remedy = f"name the entry of observations that the reward was learnt on: {there}"
+                raise DataError(place="observation_key", value=self.observation_key, remedy=remedy)
             space = space[self.observation_key]
         elif self.observation_key is not None:
-            msg = f"observation_key is '{self.observation_key}', but observations are {space}"
-            raise DataError(f"{msg}; leave it out")
+            remedy = f"leave it out: observations are {space}"
+            raise DataError(place="observation_key", value=self.observation_key, remedy=remedy)
         _check_shape("observations", space, spec.observation_dim)
         if self.learnt.sees_actions:
             _check_shape("actions", self.action_space, spec.action_dim)
@@ -127,7 +124,7 @@ def check_environment(env: Any) -> None:
         remedy = (
             "wrap each environment: SyncVectorEnv([lambda: LearntRewardWrapper(make(), reward)])"
         )
-        msg = f"{env} holds many environments; {remedy}"
+        msg = f"{env} holds many environments"
         raise DataError(msg, place="env", value=str(env), remedy=remedy)
     for layer in layers_of(env):
         changes = type(layer) is gymnasium.wrappers.TransformObservation and not isinstance(
@@ -136,7 +133,7 @@ def check_environment(env: Any) -> None:
         if changes or isinstance(layer, NORMALISERS):
             name = type(layer).__name__
             remedy = f"put the reward's wrapper inside {name}, next to the environment"
-            msg = f"{name} changes observations before the reward sees them; {remedy}"
+            msg = f"{name} changes observations before the reward sees them"
             raise DataError(msg, place="env", value=name, remedy=remedy)
 
 
@@ -154,8 +151,9 @@ def layers_of(env: Any) -> list[Any]:
 
 def _check_shape(what: str, space: gymnasium.Space, entries: int) -> None:
     if space.shape != (entries,):
-        msg = (
-            f"{what} of the environment have shape {space.shape}, those that the reward was learnt "
-            f"on ({entries},); use the environment that the data is from, or transform its {what}"
+        msg = f"{what} of the environment have shape {space.shape}"
+        remedy = (
+            f"the reward was learnt on ({entries},): use the environment that the data is from, or "
+            f"transform its {what}"
         )
-        raise DataError(msg)
+        raise DataError(msg, place=what, value=space.shape, remedy=remedy)

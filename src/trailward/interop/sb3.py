@@ -76,8 +76,8 @@ class LearntRewardVecEnv(_vec_env.VecEnvWrapper):
         for index in np.flatnonzero(dones):
             if "terminal_observation" not in infos[index]:
                 remedy = "put the last observation of an episode there, as Stable-Baselines3 does"
-                place = f"infos[{index}]"
-                msg = f"{place} has no 'terminal_observation' where an episode ends; {remedy}"
+                msg = f"infos[{index}] has no 'terminal_observation' where an episode ends"
+                place = f"infos[{index}]: terminal_observation"
                 raise DataError(msg, place=place, remedy=remedy)
             arrived[index] = self._reward.entries(infos[index]["terminal_observation"])
         rewards = self._reward.step(self._actions, arrived)
@@ -98,5 +98,5 @@ def _check_not_normalised(venv: Any) -> None:
         layer = layer.venv
     if names:
         remedy = f"put {names[0]} around the reward's wrapper instead"
-        msg = f"{names[0]} changes observations before the reward sees them; {remedy}"
+        msg = f"{names[0]} changes observations before the reward sees them"
         raise DataError(msg, place="venv", value=names[0], remedy=remedy)

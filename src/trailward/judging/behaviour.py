@@ -11,8 +11,11 @@ from jaxtyping import Float
 from trailward.acting.planner import Planner, Policy
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
+from trailward.errors import DataError
 from trailward.judging.statistics import Estimate, bootstrap, bootstrap_mean
 from trailward.typing import Observations
+
+_TIMED, _LEAST_TIMED, _SECONDS = 10, 3, 2.0
 
 
 def return_fraction(
@@ -34,11 +37,13 @@ def return_fraction(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if both ends are the same, so that there is no scale.
+        DataError: if both ends are the same, so that there is no scale.
     """
     low, high = unguided.mean(), demonstrator.mean()
     if np.isclose(low, high):
-        raise ValueError(f"unguided and demonstrator both return {low:.4g}: there is no scale")
+        place = "unguided and demonstrator"
+        msg = f"{place} both return {low:.4g}: there is no scale"
+        raise DataError(msg, place=place, value=float(low))
 
     def fraction(together: np.ndarray) -> float:
         judged, zero, one = together.mean(0)
@@ -79,10 +84,13 @@ def judge_behaviour(
     return found, figures
 
 
-def decision_ms(planner: Planner, starts: Observations, *, count: int = 10) -> float:
-    """Median milliseconds of a planning decision for as many environments as there are starts."""
-    seconds = []
-    for _ in range(count):
+def decision_ms(planner: Planner, starts: Observations) -> float:
+    """Median milliseconds of a planning decision for as many environments as there are starts.
+
+    Ten are timed, or as many as there are in two seconds if these are at least three.
+    """
+    seconds: list[float] = []
+    while len(seconds) < _TIMED and (len(seconds) < _LEAST_TIMED or sum(seconds) < _SECONDS):
         began = time.perf_counter()
         planner.plan(starts)
         seconds.append(time.perf_counter() - began)

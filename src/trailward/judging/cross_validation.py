@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trailward.data.tracks import PARTS, TrackRows
+from trailward.errors import DataError
 from trailward.judging.unnamed import above_unlike
 
 _MOST_FOLDS = 10
@@ -126,17 +127,16 @@ def cross_validate(
         num_folds: parts that the demonstrations are left out in.
 
     Raises:
-        ValueError: if there are fewer than two demonstrations, or but one animal: none could be
+        DataError: if there are fewer than two demonstrations, or but one animal: none could be
             left out.
     """
     demonstrations = list(demonstrations)
     made_by = [str(track) for track in demonstrations] if animals is None else list(animals)
     who = list(dict.fromkeys(made_by))
     if len(who) < 2:
-        what = "demonstration" if animals is None else "animal that demonstrates"
-        raise ValueError(
-            f"there is {len(who)} {what}; give at least 2, so that one can be left out"
-        )
+        what = "demonstrations" if animals is None else "animals that demonstrate"
+        remedy = "give at least 2, so that one can be left out"
+        raise DataError(place=f"the number of {what}", value=len(who), remedy=remedy)
     by_track = list(zip(demonstrations, made_by, strict=True))
     parts = [who[first::num_folds] for first in range(num_folds)]
     folds = [[track for track, animal in by_track if animal in part] for part in parts]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from trailward.acting.planner import PlanFollower, Planner, Policy
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
+from trailward.errors import DataError
 
 PLANS_AT_ONCE = 50
 """How many plans :func:`dynamics_error` follows side by side."""
@@ -73,12 +74,13 @@ def windows_of(
     """Windows of consecutive observations, drawn uniformly from all in the episodes.
 
     Raises:
-        ValueError: if no episode is that long.
+        DataError: if no episode is that long.
     """
     long_enough = [e for e in episodes if len(e.observations) >= length]
     if not long_enough:
         longest = max(len(e.observations) for e in episodes)
-        raise ValueError(f"windows of {length} observations; the longest episode has {longest}")
+        msg, remedy = f"the longest episode has {longest} observations", f"a window takes {length}"
+        raise DataError(msg, place="the longest episode", value=longest, remedy=remedy)
     generator = np.random.default_rng(seed)
     weights = np.array([len(e.observations) - length + 1 for e in long_enough], dtype=float)
     chosen = generator.choice(len(long_enough), count, p=weights / weights.sum())

@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 
 from trailward.data.dataset import Dataset
 from trailward.environments import RewardFunction
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.statistics import Estimate, bootstrap
 from trailward.learning.learnt_reward import LearntReward
 from trailward.typing import Actions, Observations
 
-_NONE = "there are no transitions; give at least one environment step"
+_ANY = "give at least one environment step"
 
 _ROWS = 2**16
 """Transitions that a reward function is asked about at once."""
@@ -49,12 +49,14 @@ class Transitions:
     rewards: Float[np.ndarray, "batch"] | None = None
 
     def __post_init__(self) -> None:
-        parts = (self.observations, self.actions, self.next_observations, self.episode)
-        counts = [len(part) for part in parts]
-        if len(set(counts)) > 1 or (self.rewards is not None and len(self.rewards) != counts[0]):
-            raise DataError(f"a transition has one of each part; there are {counts}")
+        parts = self.observations, self.actions, self.next_observations, self.episode, self.rewards
+        counts = [len(part) for part in parts if part is not None]
+        if len(set(counts)) > 1:
+            msg = f"the parts of transitions have lengths {counts}"
+            remedy = "give one of each part for every transition"
+            raise DataError(msg, place="parts of transitions", value=counts, remedy=remedy)
         if counts[0] == 0:
-            raise DataError(_NONE)
+            raise DataError(place="the number of transitions", value=0, remedy=_ANY)
 
 
 def draw_transitions(play: Dataset, *, count: int, seed: int) -> Transitions:
@@ -72,7 +74,7 @@ def draw_transitions(play: Dataset, *, count: int, seed: int) -> Transitions:
     ends = lengths.cumsum()
     picks = np.random.default_rng(seed).permutation(int(ends[-1]))[:count]
     if len(picks) == 0:
-        raise DataError(_NONE)
+        raise DataError(place="the number of transitions", value=0, remedy=_ANY)
     number = np.searchsorted(ends, picks, side="right")
     steps = picks - (ends - lengths)[number]
     drawn = [(play.episodes[index], step) for index, step in zip(number, steps, strict=True)]
@@ -115,10 +117,11 @@ def canonical_rewards(
         Zeros, if all that is left is rounding.
 
     Raises:
-        ValueError: if there is no pair.
+        SettingsError: if there is no pair.
     """
     if num_canonical < 1:
-        raise ValueError(f"num_canonical is {num_canonical}; it must be at least 1")
+        remedy = "it must be at least 1"
+        raise SettingsError(place="num_canonical", value=num_canonical, remedy=remedy)
     generator = np.random.default_rng(seed)
     states = np.concatenate([transitions.observations, transitions.next_observations])
     actions = generator.choice(transitions.actions, num_canonical)
@@ -187,7 +190,7 @@ def step_correlation(
         DataError: if there are no steps.
     """
     if len(learnt) == 0:
-        raise DataError("there are no steps to correlate; give at least one")
+        raise DataError(place="the number of steps", value=0, remedy=_ANY)
     return bootstrap(_pearson, _moments(learnt, true, episode), seed=seed)
 
 
@@ -214,7 +217,8 @@ def transition_figures(
         return {"epic": None, "step_pearson": None}
     drawn = draw_transitions(play, count=config.num_transitions, seed=config.seed)
     if drawn.rewards is None:
-        raise DataError("the true reward of steps needs play data with rewards; this has none")
+        msg, remedy = "the play data has no rewards", "the true reward of steps needs them"
+        raise DataError(msg, place="rewards of the play data", remedy=remedy)
     parts = drawn.observations, drawn.actions, drawn.next_observations
     steps = step_correlation(learnt.transition_rewards(*parts), drawn.rewards, drawn.episode)
     distance = None if true is None else epic_distance(learnt.transition_rewards, true, drawn)

@@ -202,11 +202,12 @@ def check_long_enough(play: Dataset, spec: PlanSpec) -> None:
     """
     longest = max(len(episode) + 1 for episode in play.episodes)
     if longest < spec.num_observations:
-        msg = (
-            f"a plan spans {spec.num_observations} observations, the longest play episode has "
-            f"{longest}; give longer ones, or train a diffuser of a shorter horizon or stride"
+        msg = f"the longest play episode has {longest} observations"
+        remedy = (
+            f"a plan spans {spec.num_observations}: give longer ones, or train a diffuser of a "
+            "shorter horizon or stride"
         )
-        raise DataError(msg)
+        raise DataError(msg, place="the longest play episode", value=longest, remedy=remedy)
 
 
 def reward_pairs(

@@ -31,14 +31,16 @@ def read_walls(path: str | os.PathLike[str]) -> Walls:
     Raises:
         DataError: if a row is not four finite numbers.
     """
+    remedy = "a wall is a row of four finite numbers, x0,y0,x1,y1, under a header"
     try:
         rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
     except ValueError as error:
-        raise DataError(f"{path}: {error}; a wall is a row x0,y0,x1,y1 under a header") from None
+        msg, value = f"{path}: {error}", str(error)
+        raise DataError(msg, place=str(path), value=value, remedy=remedy) from None
     if rows.shape[1:] != (4,) or not np.isfinite(rows).all():
-        shape, bad = rows.shape, rows[~np.isfinite(rows)]
-        found = f"has a value of {bad[0]}" if bad.size else f"has shape {shape}"
-        raise DataError(f"{path} {found}; a wall is a row of four finite numbers: x0,y0,x1,y1")
+        bad = rows[~np.isfinite(rows)].tolist()
+        what, value = ("a value of", bad[0]) if bad else ("shape", rows.shape)
+        raise DataError(f"{path} has {what} {value}", place=str(path), value=value, remedy=remedy)
     return rows.reshape(-1, 2, 2)
 
 

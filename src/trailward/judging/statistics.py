@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from trailward.errors import DataError
+
 _RESAMPLES = 2000
 
 
@@ -32,7 +34,7 @@ def bootstrap(
     """A statistic of samples (first axis) with its bootstrap interval.
 
     Raises:
-        ValueError: if there are no samples.
+        DataError: if there are no samples.
     """
     values = [statistic(samples[draw]) for draw in _draws(len(samples), seed)]
     low, high = np.nanquantile(values, [0.025, 0.975])
@@ -47,7 +49,7 @@ def bootstrap_mean(samples: Float[np.ndarray, "sample"], *, seed: int = 0) -> Es
         seed: of the resamples.
 
     Raises:
-        ValueError: if there are no samples.
+        DataError: if there are no samples.
     """
     draws = _draws(len(samples), seed)
     low, high = np.nanquantile(samples[draws].mean(1), [0.025, 0.975])
@@ -56,7 +58,7 @@ def bootstrap_mean(samples: Float[np.ndarray, "sample"], *, seed: int = 0) -> Es
 
 def _draws(count: int, seed: int) -> Int[np.ndarray, "resample sample"]:
     if not count:
-        raise ValueError("no samples to estimate from")
+        raise DataError(place="the number of samples", value=0, remedy="give at least one")
     return np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
 
 

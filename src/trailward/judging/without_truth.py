@@ -180,11 +180,9 @@ def _judged(
     known |= {each.fingerprint for each in demonstrations.episodes}
     for number, episode in enumerate(test.episodes):
         if episode.fingerprint in known:
-            msg = (
-                f"track {number} of the test data is one that the reward was learnt from; it "
-                "cannot be called held out: leave it out"
-            )
-            raise DataError(msg, place="test", value=number, remedy="leave it out")
+            msg = f"track {number} of the test data is one that the reward was learnt from"
+            remedy = "leave it out, for it cannot be called held out"
+            raise DataError(msg, place="test", value=number, remedy=remedy)
     return test, "test"
 
 

@@ -29,7 +29,7 @@ from trailward.data.dataset import Windows
 from trailward.data.formats.guard import readable
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 from trailward.randomness import generator
 from trailward.rewards.readings import Readings
 from trailward.running.files import write_file
@@ -87,7 +87,8 @@ class Answer:
 
     def __post_init__(self) -> None:
         if self.choice not in CHOICES:
-            raise DataError(f"the answer is '{self.choice}'; it can be {', '.join(CHOICES)}")
+            msg, remedy = f"the answer is '{self.choice}'", f"it can be {', '.join(CHOICES)}"
+            raise DataError(msg, place="answer", value=self.choice, remedy=remedy)
 
 
 def weigh(
@@ -107,22 +108,21 @@ def weigh(
 
     Raises:
         DataError: if pieces are of other plans than the reward's.
-        ValueError: if the share is not at least 0 and below 1.
+        SettingsError: if the share is not at least 0 and below 1.
     """
     if not 0 <= wrong_share < 1:
-        raise ValueError(f"wrong_share is {wrong_share}; it must be at least 0 and below 1")
+        remedy = "it must be at least 0 and below 1"
+        raise SettingsError(place="wrong_share", value=wrong_share, remedy=remedy)
     weights = readings.prior()
     if not answers:
         return weights
     expected = (readings.spec.horizon, readings.spec.transition_dim)
     for index, answer in enumerate(answers):
         for piece in (answer.question.first, answer.question.second):
-            if tuple(piece.shape) != expected:
-                msg = (
-                    f"answer {index} is about pieces of shape {tuple(piece.shape)}, the reward's "
-                    f"plans are {expected}; ask anew, with this reward"
-                )
-                raise DataError(msg)
+            if (shape := tuple(piece.shape)) != expected:
+                place, remedy = f"answer {index}", "ask anew, with this reward"
+                msg = f"{place} is about pieces of shape {shape}, the reward's plans are {expected}"
+                raise DataError(msg, place=place, value=shape, remedy=remedy)
     pairs = [torch.stack([getattr(a.question, name) for a in answers]) for name in CHOICES[:2]]
     returns = [_returns(readings, normalizer, each) for each in pairs]
     chosen = torch.tensor([CHOICES.index(each.choice) for each in answers])
@@ -160,7 +160,8 @@ class Inquiry:
         pieces, mask = self.play.gather(picks.unique())
         real = mask.all(1)
         if not bool(real.any()):
-            raise DataError("no play episode is as long as a plan; record longer ones")
+            msg = "no play episode is as long as a plan"
+            raise DataError(msg, place="play", remedy="record longer ones")
         self._picks, self._pieces = picks.unique()[real], pieces[real]
         self._returns_of_pieces = _returns(self.readings, self.normalizer, self._pieces)
 
@@ -241,8 +242,10 @@ def read_answers(file: str | os.PathLike[str], spec: PlanSpec) -> list[Answer]:
             try:
                 answers.append(_answer(json.loads(line), spec))
             except Exception as error:  # noqa: BLE001 - a line may be wrong in every way
-                msg = f"{file}, line {number}: this is no answer: {error}; {again}"
-                raise DataError(msg) from None
+                place = f"{file}, line {number}"
+                msg = f"{place}: this is no answer: {error}"
+                value = error.value if isinstance(error, DataError) else str(error)
+                raise DataError(msg, place=place, value=value, remedy=again) from None
     return answers
 
 
@@ -251,12 +254,10 @@ def _answer(facts: dict[str, Any], spec: PlanSpec) -> Answer:
     for name in CHOICES[:2]:
         part = facts[name]
         piece = torch.tensor(part["window"], dtype=torch.float32)
-        if tuple(piece.shape) != (spec.horizon, spec.transition_dim) or not piece.isfinite().all():
-            msg = (
-                f"the {name} window has shape {tuple(piece.shape)}; finite numbers of shape "
-                f"{(spec.horizon, spec.transition_dim)} were expected"
-            )
-            raise ValueError(msg)
+        shape, expected = tuple(piece.shape), (spec.horizon, spec.transition_dim)
+        if shape != expected or not piece.isfinite().all():
+            place, remedy = f"the {name} window", f"give finite numbers of shape {expected}"
+            raise DataError(f"{place} has shape {shape}", place=place, value=shape, remedy=remedy)
         pieces.append(piece)
         places.append((int(part["episode"]), int(part["step"])))
     question = Question(first=pieces[0], second=pieces[1], places=(places[0], places[1]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from trailward.data.episode import MAX_SEED
 from trailward.diffusion.adjoint import parse_adjoint
 from trailward.diffusion.fine_tuning import FineTuningConfig
-from trailward.errors import at_least, at_most
+from trailward.errors import SettingsError, at_least, at_most
 
 STARTS = ("demonstrations", "play", "both")
 """Where sampled plans start while a reward is learnt."""
@@ -35,7 +35,8 @@ class PlanningConfig:
         at_least(1, self, "num_candidates")
         at_most(10_000_000, self, "num_candidates")
         if self.choose not in CHOICES:
-            raise ValueError(f"choose is '{self.choose}'; it can be 'plausible' or 'reward'")
+            msg, remedy = f"choose is '{self.choose}'", "it can be 'plausible' or 'reward'"
+            raise SettingsError(msg, place="choose", value=self.choose, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,11 @@ class SelectionConfig:
         at_least(0, self, "num_held_out")
         at_least(1, self, "evaluate_every", "patience")
         if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
-            msg = f"scale_factors are {self.scale_factors}; give at least one, all above 0"
-            raise ValueError(msg)
+            remedy = "give at least one, all above 0"
+            raise SettingsError(place="scale_factors", value=self.scale_factors, remedy=remedy)
         if any(stop_step < 0 for stop_step in self.stop_steps):
-            raise ValueError(f"stop_steps are {self.stop_steps}; none may be below 0")
+            remedy = "none may be below 0"
+            raise SettingsError(place="stop_steps", value=self.stop_steps, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +89,13 @@ class ValueSchedule:
     def __post_init__(self) -> None:
         at_least(1, self, "num_rounds")
         if not 0 <= self.discount < 1:
-            raise ValueError(f"discount is {self.discount}; it must be at least 0 and below 1")
+            remedy = "it must be at least 0 and below 1"
+            raise SettingsError(place="discount", value=self.discount, remedy=remedy)
         if self.discount and self.num_rounds > 1:
-            msg = (
-                f"num_rounds is {self.num_rounds} and discount {self.discount}: the value of "
-                "rounds is another one; set either to 1 round or to a discount of 0"
-            )
-            raise ValueError(msg)
+            rounds, discount = self.num_rounds, self.discount
+            place, remedy = "num_rounds and discount", "set num_rounds to 1 or discount to 0"
+            msg = f"num_rounds is {rounds} and discount {discount}, which call for different values"
+            raise SettingsError(msg, place=place, value=(rounds, discount), remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,8 @@ class LearningConfig:
 
     def __post_init__(self) -> None:
         if self.starts not in STARTS:
-            raise ValueError(f"starts is '{self.starts}'; choose {', '.join(STARTS)}")
+            msg, remedy = f"starts is '{self.starts}'", f"choose {', '.join(STARTS)}"
+            raise SettingsError(msg, place="starts", value=self.starts, remedy=remedy)
         parse_adjoint(self.adjoint)
         at_least(1, self, "num_steps", "batch_size")
         at_most(MAX_SEED, self, "seed")

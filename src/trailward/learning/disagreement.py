@@ -34,8 +34,8 @@ def is_known(
     Raises:
         TypeError: if the reward model rewards whole plans only, or sees actions and there are
             none.
-        ValueError: if there was no play data to tell where the reward is known.
-        DataError: if a shape does not fit, or a value is not finite.
+        DataError: if there was no play data to tell where the reward is known, a shape does not
+            fit, or a value is not finite.
     """
     region = learnt.pessimistic().known_region
     if region is None:

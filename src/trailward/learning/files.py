@@ -84,12 +84,13 @@ def save(learnt: LearntReward, folder: Path) -> Path:
 def load(folder: Path, *, device: str | torch.device, allow_import: bool) -> LearntReward:
     """Read a reward's folder; arguments and errors as of ``LearntReward.load``."""
     weights, config = load_model(folder, "reward")
-    written = config.get("format", 1)
+    written, where = config.get("format", 1), f"{folder}: format"
     if not isinstance(written, int) or written < 1:
-        raise CheckpointError(f"{folder} says its format is {written!s:.40}; save it again")
+        msg = f"{folder} says its format is {written!s:.40}"
+        raise CheckpointError(msg, place=where, value=written, remedy="save it again")
     if written > _FORMAT:
-        msg = f"{folder} was saved by a later version of trailward (format {written}); update it"
-        raise CheckpointError(msg)
+        msg = f"{folder} was saved by a later version of trailward (format {written})"
+        raise CheckpointError(msg, place=where, value=written, remedy="update trailward")
     with readable(folder):
         if written == 1:
             weights, config = _of_version_0_1(weights, config)
@@ -119,19 +120,21 @@ def load_reward(
         CheckpointError: if it was learnt with another diffuser, or that is not there.
     """
     learnt = load(folder, device="cpu", allow_import=allow_import)
-    name = diffuser or learnt.provenance.get("diffuser")
+    name, place = diffuser or learnt.provenance.get("diffuser"), f"{folder}: diffuser"
     if name is None:
-        raise CheckpointError(f"the reward in {folder} names no diffuser; give it: --diffuser")
+        msg = f"the reward in {folder} names no diffuser"
+        raise CheckpointError(msg, place=place, remedy="give it: --diffuser")
     try:
         found = Diffuser.load(model_folder(str(name)), allow_import=allow_import)
     except CheckpointError as error:
         if diffuser is not None or isinstance(error.__cause__, UnknownPartError):
             raise
-        msg = f"{error}; the reward in {folder} was learnt with it: say where it is, --diffuser"
-        raise CheckpointError(msg) from None
+        msg = f"{error}; the reward in {folder} was learnt with it"
+        remedy = "say where it is: --diffuser"
+        raise CheckpointError(msg, place=place, value=str(name), remedy=remedy) from None
     if learnt.diffuser_fingerprint != found.fingerprint:
-        msg = f"the reward in {folder} was learnt with another diffuser; plan with that one"
-        raise CheckpointError(msg)
+        msg, given = f"the reward in {folder} was learnt with another diffuser", found.fingerprint
+        raise CheckpointError(msg, place=place, value=given, remedy="plan with that one")
     return learnt, found
 
 
@@ -195,11 +198,9 @@ def _of_version_0_1(
     before = dict(config["reward"])
     kept = _SETTINGS_OF_0_1.get(before["model"])
     if kept is None:
-        msg = (
-            f"the reward model '{before['model']}' was added to version 0.1 by hand; make it a "
-            "RewardModel with settings of its own and learn the reward again"
-        )
-        raise CheckpointError(msg)
+        msg = f"the reward model '{before['model']}' was added to version 0.1 by hand"
+        remedy = "make it a RewardModel with settings of its own and learn the reward again"
+        raise CheckpointError(msg, place="reward: model", value=before["model"], remedy=remedy)
     settings = {name: before[name] for name in kept if name in before}
     if settings.get("hidden", ()) is None:  # the usual widths
         del settings["hidden"]

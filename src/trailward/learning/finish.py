@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trailward.data.dataset import Dataset, Windows
 from trailward.diffusion.fine_tuning import fine_tune_diffuser
+from trailward.errors import SettingsError
 from trailward.learning.files import FINE_TUNED
 from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.run import LearningState, Run
@@ -36,7 +37,7 @@ def finish(
         on_step: told of each gradient step of fine-tuning.
 
     Raises:
-        ValueError: if a reading is asked for that this reward does not have.
+        SettingsError: if a reading is asked for that this reward does not have.
         DivergedError: if fine-tuning diverges.
     """
     began, problem, config = time.perf_counter(), run.problem, run.problem.config
@@ -83,11 +84,9 @@ def _read(
     reading = run.problem.config.reading
     if play is None or not learnt.is_additive:
         if reading not in ("default", AS_IS):
-            msg = (
-                f"reading is '{reading}', but this reward can be read as it is only: give play "
-                "data and learn a reward of single steps, or leave the reading out"
-            )
-            raise ValueError(msg)
+            msg = f"reading is '{reading}', but this reward can be read as it is only"
+            remedy = "give play data and learn a reward of single steps, or leave the reading out"
+            raise SettingsError(msg, place="reading", value=reading, remedy=remedy)
         return learnt
     normalizer = run.problem.diffuser.normalizer
     windows = run.problem.play or Windows(play, learnt.spec)

@@ -99,8 +99,9 @@ def learn_reward(
         DataError: if the demonstrations do not fit the diffuser.
         CheckpointError: if the folder's checkpoint is of other data, diffuser or settings.
         FolderError: if the folder holds something else, or another process works in it.
-        ValueError: if a setting is unknown, settings do not go together, no demonstration would
-            be left to learn from, or play data is needed and there is none.
+        UnknownPartError: if no objective, or no kind of reward, has the name that is given.
+        SettingsError: if settings do not go together, no demonstration would be left to learn
+            from, or play data is needed and there is none.
     """
     began, objective = time.perf_counter(), find_objective(objective)
     columns = agreed_columns(

@@ -18,6 +18,7 @@ from trailward.data.episode import Columns, Episode, check_alike, check_array
 from trailward.data.normalizer import Normalizer, join_normalizers
 from trailward.data.plan import PlanSpec, action_chunks
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import DataError, SettingsError
 from trailward.learning.answers import WRONG_SHARE, Answer, weigh
 from trailward.learning.config import PlanningConfig
 from trailward.rewards.avoided import Avoided, TollReward, WayRound
@@ -100,13 +101,15 @@ class LearntReward:
         """The ways in which the reward can be read.
 
         Raises:
-            ValueError: if there is but one.
+            DataError: if there is but one.
         """
         if self.family is None:
-            raise ValueError(
+            msg = (
                 "this reward can be read in one way only: it was learnt without play data, is of "
-                "whole plans, or is pessimistic; learn it with play data and an additive reward"
+                "whole plans, or is pessimistic"
             )
+            remedy = "learn it with play data and an additive reward"
+            raise DataError(msg, place="readings", remedy=remedy)
         return self.family
 
     def with_reading(self, name: str, *, play: Dataset | None = None) -> "LearntReward":
@@ -118,7 +121,8 @@ class LearntReward:
                 and makes plans follow it; if not, plans are guided as before.
 
         Raises:
-            ValueError: if there is no such reading.
+            SettingsError: if there is no such reading.
+            DataError: if the reward can be read in one way only.
         """
         return self.read_as(self.readings.read(name), play=play)
 
@@ -139,8 +143,9 @@ class LearntReward:
             play: as of :meth:`with_reading`.
 
         Raises:
-            DataError: if the answers are about other plans.
-            ValueError: if the reward can be read in one way only.
+            DataError: if the answers are about other plans, or the reward can be read in one way
+                only.
+            SettingsError: if the share is not at least 0 and below 1.
         """
         if not answers:
             return self.with_reading("default", play=play)
@@ -222,14 +227,13 @@ class LearntReward:
 
         Raises:
             TypeError: if the reward model rewards whole plans only.
-            ValueError: if there was no play data to tell where the reward is known.
+            DataError: if there was no play data to tell where the reward is known.
         """
         self._check_of_steps()
         if self.known_region is None:
-            raise ValueError(
-                "this reward was learnt without play data, so it does not know where it holds; "
-                "give play data to learn_reward (or --play), or do without pessimism"
-            )
+            msg = "this reward was learnt without play data, so it does not know where it holds"
+            remedy = "give play data to learn_reward (or --play), or do without pessimism"
+            raise DataError(msg, place="known_region", remedy=remedy)
         model = PessimisticReward(self.model, self.known_region)
         return replace(self, model=model, family=None, is_pessimistic=True)
 
@@ -281,13 +285,15 @@ class LearntReward:
 
         Raises:
             TypeError: if the reward model rewards whole plans only, or sees actions too.
-            ValueError: if there is no such stage, a shape does not fit or a value is not finite.
+            SettingsError: if there is no such stage.
+            DataError: if a shape does not fit or a value is not finite.
         """
         if self.sees_actions:
             raise TypeError("this reward sees actions too; judge episodes, by episode_rewards")
         self._check_of_steps()
         if stage is not None and not 0 <= stage < self.num_stages:
-            raise ValueError(f"stage is {stage}; this reward has {self.num_stages}, from 0")
+            remedy = f"it must be at least 0 and below {self.num_stages}"
+            raise SettingsError(place="stage", value=stage, remedy=remedy)
         observations = self._observed("observations", observations)
         stages = None if stage is None else np.full(observations.shape[:-1], stage)
         return self._judge(self._model_space(observations), stages)

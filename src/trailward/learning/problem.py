@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trailward.data.dataset import Windows
 from trailward.diffusion.adjoint import Adjoint, full, parse_adjoint
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import SettingsError
 from trailward.learning.config import LearningConfig
 from trailward.objectives import describe_objective
 from trailward.objectives.direct import DirectObjective, GuidedDenoiser, direct_loss
@@ -60,14 +61,15 @@ def matching_loss(
         adjoint: how gradients go back through sampling.
 
     Raises:
-        ValueError: if no differentiated step is guided, so that nothing could be learnt, or
+        SettingsError: if no differentiated step is guided, so that nothing could be learnt, or
             ``starts`` are given to a reward model that remembers.
     """
     demonstrations, mask = windows.batch(indices, diffuser.normalizer)
     guide: Callable[[Plans], PerPlan] = reward_model
     if reward_model.num_stages > 1:
         if starts is not None:
-            raise ValueError("a reward that remembers needs plans to start as demonstrations do")
+            msg = "a reward that remembers needs plans to start as demonstrations do"
+            raise SettingsError(msg, place="starts", value=tuple(starts.shape))
         history = windows.history(indices)
         stages = reward_model.observe(diffuser.observation_normalizer.normalize(history))
         stages = stages.flip(1)[:, :: diffuser.spec.stride][:, : diffuser.spec.horizon].flip(1)
@@ -83,11 +85,9 @@ def matching_loss(
         adjoint=adjoint,
     )
     if torch.is_grad_enabled() and not plans.requires_grad:
-        msg = (
-            "the plans do not depend on the reward's weights: no differentiated step is guided; "
-            "give adjoint 'last:K' a larger K, or lower the guide's stop_step"
-        )
-        raise ValueError(msg)
+        msg = "the plans do not depend on the reward's weights: no differentiated step is guided"
+        remedy = "give adjoint 'last:K' a larger K, or lower the guide's stop_step"
+        raise SettingsError(msg, place="stop_step", value=sampling.stop_step, remedy=remedy)
     return objective(plans, demonstrations, None if bool(mask.all()) else mask)
 
 
@@ -227,7 +227,8 @@ class MatchingProblem:
         batches = [self.windows.batch(kept[picks], normalizer)]
         if objective.needs_play:
             if self.play is None:
-                raise ValueError(f"'{describe_objective(objective)}' needs play data")
+                msg = f"'{describe_objective(objective)}' needs play data"
+                raise SettingsError(msg, place="play")
             drawn = self.play.draw(size, generator(seed, "learning: play", step))
             batches.append(self.play.batch(drawn, normalizer))
         expert = self.expert if objective.needs_expert else None

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from trailward.errors import DataError
 from trailward.learning.learnt_reward import LearntReward
 
 
@@ -47,10 +48,11 @@ def standing_values(
         stage: of a reward with stages; the last one if None.
 
     Raises:
-        ValueError: if no value was fitted.
+        DataError: if no value was fitted.
     """
     if learnt.value is None:
-        raise ValueError("the reward has no value; learn it in at least 2 rounds")
+        remedy = "learn it in at least 2 rounds"
+        raise DataError("the reward has no value", place="value", remedy=remedy)
     states = torch.as_tensor(observations[None])
     values = learnt.value.stage_rewards(learnt.observation_normalizer.normalize(states))
     return values[0, :, -1 if stage is None else stage].cpu().numpy()

@@ -3,6 +3,7 @@
 import math
 
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
+from trailward.errors import DataError, SettingsError
 from trailward.learning.config import LearningConfig
 from trailward.objectives import DirectObjective, Objective, describe_objective
 from trailward.rewards.contract import RewardModel
@@ -37,34 +38,33 @@ def check_data(
     """Refuse settings that the data cannot serve.
 
     Raises:
-        ValueError: if no demonstration would be left to learn from, or play data is needed and
+        SettingsError: if no demonstration would be left to learn from, or play data is needed and
             there is none.
     """
-    held_out = config.selection.num_held_out
-    if held_out >= num_demonstrations:
-        msg = (
-            f"{held_out} of {num_demonstrations} demonstrations are to be held out; at least one "
-            "must remain to learn from"
-        )
-        raise ValueError(msg)
+    held_out, most = config.selection.num_held_out, num_demonstrations - 1
+    if held_out > most:
+        remedy = f"hold out at most {most} of {num_demonstrations}, so that one is learnt from"
+        raise SettingsError(place="num_held_out", value=held_out, remedy=remedy)
     if has_play:
         return
     if isinstance(objective, DirectObjective) and objective.needs_play:
-        msg = (
-            f"objective is '{describe_objective(objective)}', which compares demonstrations with "
-            "play data; give play data, or choose 'dlsm' or an objective that samples plans"
-        )
-        raise ValueError(msg)
+        name = describe_objective(objective)
+        msg = f"objective is '{name}', which compares demonstrations with play data"
+        remedy = "give play data, or choose 'dlsm' or an objective that samples plans"
+        raise SettingsError(msg, place="objective", value=name, remedy=remedy)
     if needs_play(model, objective, config) or config.fine_tuning.num_steps:
         penalized = "has one" if model.is_penalized else "has none"
         msg = (
             f"num_rounds is {config.value.num_rounds}, discount {config.value.discount}, starts "
             f"'{config.starts}', fine_tuning.num_steps {config.fine_tuning.num_steps}, and the "
             f"reward {penalized}: a value, a local part, starts elsewhere and fine-tuning need "
-            "play data; give it, or set num_rounds to 1, num_local to 0, starts to "
-            "'demonstrations', discount and fine_tuning.num_steps to 0"
+            "play data"
         )
-        raise ValueError(msg)
+        remedy = (
+            "give it, or set num_rounds to 1, num_local to 0, starts to 'demonstrations', "
+            "discount and fine_tuning.num_steps to 0"
+        )
+        raise SettingsError(msg, place="play", remedy=remedy)
 
 
 def check_combination(
@@ -73,38 +73,35 @@ def check_combination(
     """Refuse what this reward model cannot be learnt with.
 
     Raises:
-        ValueError: names what does not go together, and what to choose instead.
+        SettingsError: names what does not go together, and what to choose instead.
     """
-    name = describe_objective(objective)
-    if name == "mse" and config.starts != "demonstrations":
-        msg = (
-            f"starts is '{config.starts}', but 'mse' compares each plan with the demonstration it "
-            "starts from: choose 'demonstrations', or another objective"
-        )
-        raise ValueError(msg)
+    name, starts = describe_objective(objective), config.starts
+    if name == "mse" and starts != "demonstrations":
+        why = "'mse' compares each plan with the demonstration it starts from"
+        remedy = "choose 'demonstrations', or another objective"
+        msg = f"starts is '{starts}', but {why}"
+        raise SettingsError(msg, place="starts", value=starts, remedy=remedy)
     value, remembers = config.value, model.num_stages > 1
     if ((value.num_rounds > 1 or value.discount) and not model.per_step) or (
         value.discount and remembers
     ):
         msg = (
             f"a value (num_rounds {value.num_rounds}, discount {value.discount}) needs a reward of "
-            f"single observations, a discounted one an additive reward; '{model.name}' is none: "
-            "use 'additive'"
+            f"single observations, a discounted one an additive reward; '{model.name}' is none"
         )
-        raise ValueError(msg)
-    if remembers and config.starts != "demonstrations":
-        msg = (
-            f"starts is '{config.starts}', but a reward that remembers needs plans to start as "
-            "demonstrations do: choose 'demonstrations'"
-        )
-        raise ValueError(msg)
+        raise SettingsError(msg, place="reward", value=model.name, remedy="use 'additive'")
+    if remembers and starts != "demonstrations":
+        why = "a reward that remembers needs plans to start as demonstrations do"
+        remedy = "choose 'demonstrations', or the reward 'additive'"
+        msg = f"starts is '{starts}', but {why}"
+        raise SettingsError(msg, place="starts", value=starts, remedy=remedy)
     if remembers and isinstance(objective, DirectObjective):
         msg = (
             f"objective is '{name}', but the demonstrations call for a reward that remembers, "
-            "which is learnt from sampled plans only: choose 'mmd_gaussian' or another that "
-            "samples plans, or the reward model 'additive'"
+            "which is learnt from sampled plans only"
         )
-        raise ValueError(msg)
+        remedy = "choose 'mmd_gaussian' or another that samples plans, or the reward 'additive'"
+        raise SettingsError(msg, place="objective", value=name, remedy=remedy)
 
 
 def check_memory_of(
@@ -119,7 +116,7 @@ def check_memory_of(
     Gradients need what every guided move computed, unless plans are not sampled.
 
     Raises:
-        ValueError: names them, with an estimate.
+        SettingsError: names them, with an estimate.
     """
     moves = 1 if isinstance(objective, DirectObjective) else sampling.num_steps
     width, horizon = diffuser.config.width, diffuser.spec.horizon
@@ -131,17 +128,17 @@ def check_memory_of(
 def within_memory() -> AllocationLimit:
     """A context that refuses a reward whose weights take more memory to learn than there is.
 
-    Entering it and making such a reward raises a ValueError with an estimate.
+    Entering it and making such a reward raises a SettingsError with an estimate.
     """
     there = available_memory()
 
-    def refused(shape: tuple[int, ...]) -> ValueError:
+    def refused(shape: tuple[int, ...]) -> SettingsError:
         msg = (
             f"the reward takes more memory to learn than is free here ({size_in_words(there)}): "
-            f"weights of shape {shape} take {size_in_words(4 * _COPIES * math.prod(shape))}; lower "
-            "its widths (--reward.hidden) or the number of its members"
+            f"weights of shape {shape} take {size_in_words(4 * _COPIES * math.prod(shape))}"
         )
-        return ValueError(msg)
+        remedy = "lower its widths (--reward.hidden) or the number of its members"
+        return SettingsError(msg, place="reward", value=shape, remedy=remedy)
 
     return AllocationLimit(there / (4 * _COPIES), refused)
 
@@ -150,11 +147,8 @@ def check_guided(diffuser: Diffuser, fingerprint: str) -> None:
     """Refuse to plan with another diffuser than a reward was learnt with.
 
     Raises:
-        ValueError: if the fingerprints differ.
+        DataError: if the fingerprints differ.
     """
-    if fingerprint != diffuser.fingerprint:
-        msg = (
-            f"the reward was learnt with the diffuser {fingerprint}, this is "
-            f"{diffuser.fingerprint}; plan with that one"
-        )
-        raise ValueError(msg)
+    if fingerprint != (given := diffuser.fingerprint):
+        msg = f"the reward was learnt with the diffuser {fingerprint}, this is {given}"
+        raise DataError(msg, place="diffuser", value=given, remedy="plan with that one")

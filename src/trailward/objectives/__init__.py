@@ -48,11 +48,9 @@ def find_objective(given: str | Objective | DirectObjective) -> Objective | Dire
     if isinstance(given, str):
         if ":" not in given and given not in OBJECTIVES and given not in DIRECT_OBJECTIVES:
             known = ", ".join([*OBJECTIVES, *DIRECT_OBJECTIVES])
-            msg = (
-                f"objective '{given}' is unknown; choose one of {known}, or name one of your own "
-                "as 'module:Name'"
-            )
-            raise UnknownPartError(msg)
+            msg = f"objective '{given}' is unknown"
+            remedy = f"choose one of {known}, or name one of your own as 'module:Name'"
+            raise UnknownPartError(msg, place="objective", value=given, remedy=remedy)
         found = (DIRECT_OBJECTIVES if given in DIRECT_OBJECTIVES else OBJECTIVES).find(given)
     made: Any = found() if isinstance(found, type) else found
     if not callable(made):

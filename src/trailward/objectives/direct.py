@@ -22,6 +22,7 @@ from trailward.diffusion.denoiser import Denoiser, add_noise, denoising_error
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.diffusion.sampler import guided_estimate
 from trailward.diffusion.schedule import Move
+from trailward.errors import SettingsError
 from trailward.registry import Registry
 from trailward.typing import PerPlan, PlanMask, Plans, Scalar
 
@@ -186,7 +187,8 @@ class RelativeReward:
     def __call__(self, guided: GuidedDenoiser, *windows: Noised) -> Scalar:
         """See :class:`DirectObjective`."""
         if guided.expert is None:
-            raise ValueError("a relative reward needs an expert denoiser; see train_expert")
+            msg = "a relative reward needs an expert denoiser"
+            raise SettingsError(msg, place="expert", remedy="make one by train_expert")
         expert = guided.expert
         errors = [each.error(guided.estimate(each), each.estimate(expert)) for each in windows]
         return torch.stack(errors).mean()
@@ -217,7 +219,7 @@ def direct_loss(
         generator: of the windows' noise, on the CPU.
 
     Raises:
-        ValueError: if no move is guided, so that nothing could be learnt.
+        SettingsError: if no move is guided, so that nothing could be learnt.
     """
     losses = [
         objective(guided, *(noise_windows(diffuser, *batch, move, generator) for batch in batches))

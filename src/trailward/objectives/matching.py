@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trailward.errors import DataError, SettingsError
 from trailward.registry import Registry
 from trailward.typing import DemonstrationMask, Demonstrations, PlanMask, Plans, Scalar
 
@@ -47,14 +48,17 @@ class MSE:
         """See :class:`Objective`.
 
         Raises:
-            ValueError: if there are not as many plans as demonstrations.
+            DataError: if there are not as many plans as demonstrations.
         """
         if plans.shape != demonstrations.shape:
-            msg = (
-                f"MSE pairs plans with demonstrations, but their shapes are {tuple(plans.shape)} "
-                f"and {tuple(demonstrations.shape)}; use an MMD objective for unpaired batches"
+            shapes = tuple(plans.shape), tuple(demonstrations.shape)
+            raise DataError(
+                f"MSE pairs plans with demonstrations, but their shapes are {shapes[0]} and "
+                f"{shapes[1]}",
+                place="plans and demonstrations",
+                value=shapes,
+                remedy="use an MMD objective for unpaired batches",
             )
-            raise ValueError(msg)
         real = _mask_of(plans, mask).unsqueeze(-1).expand_as(plans)
         return ((plans - demonstrations).square() * real).sum() / real.sum().clamp(min=1)
 
@@ -101,7 +105,7 @@ class MMDMatern:
         length_scale: length scale of the kernel, model space.
 
     Raises:
-        ValueError: if ``nu`` is none of these.
+        SettingsError: if ``nu`` is none of these.
     """
 
     nu: float = 0.5
@@ -109,7 +113,7 @@ class MMDMatern:
 
     def __post_init__(self) -> None:
         if self.nu not in (0.5, 1.5, 2.5):
-            raise ValueError(f"nu is {self.nu}; Matern kernels are available for 0.5, 1.5 and 2.5")
+            raise SettingsError(place="nu", value=self.nu, remedy="choose 0.5, 1.5 or 2.5")
 
     def __call__(
         self, plans: Plans, demonstrations: Demonstrations, mask: DemonstrationMask | None = None
@@ -117,11 +121,16 @@ class MMDMatern:
         """See :class:`Objective`; at least two plans and two demonstrations.
 
         Raises:
-            ValueError: if there are fewer: the U-statistic needs pairs.
+            DataError: if there are fewer: the U-statistic needs pairs.
         """
         num_plans, num_demonstrations = len(plans), len(demonstrations)
         if min(num_plans, num_demonstrations) < 2:
-            raise ValueError("the unbiased MMD needs at least 2 plans and 2 demonstrations")
+            raise DataError(
+                f"the numbers of plans and demonstrations are {num_plans} and {num_demonstrations}",
+                place="plans and demonstrations",
+                value=(num_plans, num_demonstrations),
+                remedy="give the unbiased MMD at least 2 of each",
+            )
         entries = plans.shape[1] * plans.shape[2]
         kernel = self._kernel(_all_distances(plans, demonstrations, mask) / entries)
         own = kernel[:num_plans, :num_plans], kernel[num_plans:, num_plans:]
@@ -218,7 +227,9 @@ def _all_distances(
     if mask is None:
         return difference.sum(-1)
     if len(plans) != len(demonstrations):
-        raise ValueError("masked demonstrations need one plan each, sampled from their starts")
+        msg = "masked demonstrations need one plan each, sampled from their starts"
+        counts = len(plans), len(demonstrations)
+        raise DataError(msg, place="plans and demonstrations", value=counts)
     real = torch.cat([mask, mask])
     both = real.unsqueeze(1) & real.unsqueeze(0)
     return (difference * both).sum(-1) * mask.shape[1] / both.sum(-1).clamp(min=1)

@@ -42,5 +42,6 @@ def model_folder(name_or_folder: str, kind: str = "diffuser") -> Path:
         return folder
     if name_or_folder in packaged(kind):
         return _HERE / name_or_folder
-    known = ", ".join(packaged(kind))
-    raise CheckpointError(f"'{name_or_folder}' is neither a model folder nor packaged ({known})")
+    msg = f"'{name_or_folder}' is neither a model folder nor packaged"
+    remedy = f"give a folder, or one of {', '.join(packaged(kind))}"
+    raise CheckpointError(msg, place=name_or_folder, remedy=remedy)

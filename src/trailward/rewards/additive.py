@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trailward.data.entries import entry_numbers
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.networks.fourier_features import RandomFourierFeatures
-from trailward.errors import at_least
+from trailward.errors import SettingsError, at_least
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings
 from trailward.rewards.whole_plan import check_layers, mlp
 from trailward.typing import Plans, Scalar, StagesOfSteps, StepRewards
@@ -55,21 +55,21 @@ class AdditiveSettings(RewardSettings):
         """Entries of a plan step that the reward sees.
 
         Raises:
-            ValueError: if a feature is not an entry of the observation, or actions are to be seen
-                and plans have none.
+            SettingsError: if a feature is not an entry of the observation, or actions are to be
+                seen and plans have none.
         """
         every = range(spec.observation_dim)
         chosen: Any = tuple(every if self.features is None else self.features)
         if not chosen or any(feature not in every for feature in chosen):
-            msg = (
-                f"features are {chosen}; name at least one entry of the observation, "
-                f"each in 0 to {spec.observation_dim - 1}"
-            )
-            raise ValueError(msg)
+            msg = f"features are {chosen}"
+            remedy = f"name at least one entry of the observation, each in 0 to {len(every) - 1}"
+            raise SettingsError(msg, place="features", value=chosen, remedy=remedy)
         if not self.sees_actions:
             return chosen
         if not spec.with_actions:
-            raise ValueError("sees_actions: plans are over states only; train one with_actions")
+            msg = "sees_actions is True, but plans are over states only"
+            remedy = "train a diffuser with_actions"
+            raise SettingsError(msg, place="sees_actions", value=True, remedy=remedy)
         return chosen + tuple(range(spec.observation_dim, spec.transition_dim))
 
 
@@ -88,8 +88,8 @@ class AdditiveReward(RewardModel):
         changes: single settings, by name.
 
     Raises:
-        ValueError: if a feature is not an entry of the observation, or it is to see actions and
-            plans have none.
+        SettingsError: if a feature is not an entry of the observation, or it is to see actions
+            and plans have none.
     """
 
     Settings = AdditiveSettings

@@ -27,11 +27,10 @@ from torch import Tensor, nn
 from trailward.data.dataset import Dataset, Windows
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError
 from trailward.randomness import generator
 from trailward.rewards.contract import RewardModel
 from trailward.rewards.readings import Readings
-from trailward.rewards.value import graph_values, nearest, nodes_ahead
+from trailward.rewards.value import NoValueError, graph_values, nearest, nodes_ahead
 from trailward.typing import Past, PerPlan, Plans, Stages, StagesOfSteps, StepRewards
 
 _NUM_WINDOWS, _NUM_NODES, _MOST_PLACES = 4000, 800, 400
@@ -213,7 +212,7 @@ def _with_ways(avoided: Avoided, readings: Readings, plans: Plans, num_nodes: in
     avoided.nodes = chosen[:, seen]
     visited = nearest(flat[:, seen], avoided.nodes).reshape(plans.shape[:2])
     nearness = -((plans[..., seen] - readings.place) / readings.unit).norm(dim=-1)
-    with contextlib.suppress(DataError):  # nobody stays anywhere in the play data
+    with contextlib.suppress(NoValueError):  # nobody stays anywhere in the play data
         values = graph_values(visited, nearness, len(chosen), tolls=avoided(chosen))
         avoided.ahead = nodes_ahead(visited, values)
         before, after, arrived = visited[:, :-1], visited[:, 1:], plans[:, 1:]

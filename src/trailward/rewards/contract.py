@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trailward.data.dataset import Dataset
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
+from trailward.errors import SettingsError
 from trailward.registry import Registry
 from trailward.typing import (
     Past,
@@ -59,7 +60,7 @@ class RewardSettings:
             seed: PyTorch's is set to it; left as it is if None.
 
         Raises:
-            ValueError: if the settings do not fit the plans.
+            SettingsError: if the settings do not fit the plans.
             TypeError: if no kind of reward model has these settings.
         """
         if self.kind is None:
@@ -93,7 +94,7 @@ class RewardModel(nn.Module):
         Settings: the dataclass of its settings.
 
     Raises:
-        ValueError: if an input is not an entry of a plan step.
+        SettingsError: if an input is not an entry of a plan step.
     """
 
     inputs: Tensor
@@ -118,11 +119,9 @@ class RewardModel(nn.Module):
         seen = tuple(range(spec.transition_dim) if inputs is None else inputs)
         outside = [entry for entry in seen if not 0 <= entry < spec.transition_dim]
         if outside or not seen:
-            msg = (
-                f"inputs are {seen}; name at least one entry of a plan step, each in 0 to "
-                f"{spec.transition_dim - 1}"
-            )
-            raise ValueError(msg)
+            last = spec.transition_dim - 1
+            remedy = f"name at least one entry of a plan step, each in 0 to {last}"
+            raise SettingsError(f"inputs are {seen}", place="inputs", value=seen, remedy=remedy)
         self.sees_actions = max(seen) >= spec.observation_dim
         self.register_buffer("inputs", torch.tensor(seen), persistent=False)
 
@@ -269,7 +268,7 @@ def from_config(
     Raises:
         UnknownPartError: if the kind is unknown, or its module may not be imported.
         TypeError: if a setting is unknown.
-        ValueError: if the settings do not fit.
+        SettingsError: if the settings do not fit.
     """
     kind = REWARDS.find(config["model"], may_import=allow_import)
     return kind.from_settings(config["settings"], spec, allow_import=allow_import)
@@ -291,12 +290,12 @@ def build_reward(
 
     Raises:
         UnknownPartError: if there is no such kind.
-        ValueError: if the settings do not fit, or a model is of other plans.
+        SettingsError: if the settings do not fit, or a model is of other plans.
     """
     if isinstance(reward, RewardModel):
         if reward.spec != spec:
-            msg = f"the reward is of plans {reward.spec}, the diffuser's are {spec}; build it anew"
-            raise ValueError(msg)
+            msg = f"the reward is of plans {reward.spec}, the diffuser's are {spec}"
+            raise SettingsError(msg, place="reward", value=reward.spec, remedy="build it anew")
         return copy.deepcopy(reward)
     if isinstance(reward, RewardSettings) and reward.kind is not None:
         return reward.build(spec, seed=seed)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from trailward.data.dataset import Dataset
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.errors import at_least, at_most
+from trailward.errors import SettingsError, at_least, at_most
 from trailward.randomness import seeds
 from trailward.rewards.additive import AdditiveSettings
 from trailward.rewards.contract import (
@@ -85,21 +85,20 @@ class EnsembleReward(RewardModel):
             they are averaged as they are.
 
     Raises:
-        ValueError: if there are fewer than 2, or they reward whole plans only.
+        SettingsError: if there are fewer than 2, or they reward whole plans only.
     """
 
     Settings = EnsembleSettings
 
     def __init__(self, members: Sequence[RewardModel]) -> None:
-        if len(members) < 2:
-            raise ValueError(f"an ensemble has at least 2 members; there are {len(members)}")
+        count = len(members)
+        if count < 2:
+            raise SettingsError(place="num_members", value=count, remedy="it must be at least 2")
         first = members[0]
         if not first.per_step:
-            msg = (
-                f"num_members is {len(members)}, but an ensemble is of additive rewards, not of "
-                f"'{first.name}' ones; set it to 1, or learn an 'additive' reward"
-            )
-            raise ValueError(msg)
+            msg = f"num_members is {count}, but an ensemble is of additive rewards"
+            remedy = f"set it to 1 for a reward '{first.name}', or learn an 'additive' reward"
+            raise SettingsError(msg, place="num_members", value=count, remedy=remedy)
         super().__init__(first.spec, inputs=first.inputs.tolist())
         self.parts: Any = nn.ModuleList(members)
         self.num_stages = first.num_stages
@@ -130,16 +129,16 @@ class EnsembleReward(RewardModel):
         """The ensemble of what its members become.
 
         Raises:
-            ValueError: if the demonstrations call for rewards that remember.
+            SettingsError: if the demonstrations call for rewards that remember.
         """
         found = [member.prepared(demonstrations, normalizer) for member in self.parts]
         if found[0][0].num_stages > 1:
             msg = (
                 f"num_members is {len(found)}, but these demonstrations call for a reward that "
-                "remembers, and an ensemble is of additive ones; set it to 1, or learn an "
-                "'additive' reward"
+                "remembers, and an ensemble is of additive ones"
             )
-            raise ValueError(msg)
+            remedy = "set it to 1, or learn an 'additive' reward"
+            raise SettingsError(msg, place="num_members", value=len(found), remedy=remedy)
         return EnsembleReward([member for member, _ in found]), found[0][1]
 
     def separately(self) -> RewardModel:

@@ -35,6 +35,7 @@ from trailward.data.dataset import Dataset, Windows
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.data.resting import resting_place, usual_changes
+from trailward.errors import SettingsError
 from trailward.randomness import generator
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings, from_config
 from trailward.typing import Past, Plans, Scalar, Stages, StagesOfSteps, StepRewards
@@ -124,7 +125,7 @@ class Readings(RewardModel):
             name: one of :attr:`names`, ``answers``, or ``default``.
 
         Raises:
-            ValueError: if there is no such reading.
+            SettingsError: if there is no such reading.
         """
         name = self.options.default if name == DEFAULT else name
         self._check(name)
@@ -255,7 +256,8 @@ class Readings(RewardModel):
             return
         known = ", ".join((*self.names, ANSWERS))
         why = "".join(f"; {note}" for note in self.options.notes)
-        raise ValueError(f"reading '{name}' is not there; choose one of {known}{why}")
+        msg, remedy = f"reading '{name}' is not there", f"choose one of {known}{why}"
+        raise SettingsError(msg, place="reading", value=name, remedy=remedy)
 
 
 REWARDS.register("readings")(Readings)

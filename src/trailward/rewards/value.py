@@ -32,7 +32,7 @@ from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
 from trailward.diffusion.fitting import fit
 from trailward.diffusion.networks.fourier_features import FourierFeatures
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 from trailward.randomness import generator
 from trailward.rewards.contract import RewardModel
 from trailward.typing import Past, PerPlan, Plans, Scalar, Stages, StagesOfSteps, StepRewards
@@ -149,16 +149,15 @@ class RewardToGo(RewardModel):
         value: says which way leads on from there; of as many stages.
 
     Raises:
-        ValueError: if reward and value have other numbers of stages.
+        SettingsError: if reward and value have other numbers of stages.
     """
 
     def __init__(self, reward_model: RewardModel, value: Value) -> None:
-        if reward_model.num_stages != value.num_stages:
-            msg = (
-                f"the reward has {reward_model.num_stages} stages and the value "
-                f"{value.num_stages}; fit a value to this reward"
-            )
-            raise ValueError(msg)
+        own, its = reward_model.num_stages, value.num_stages
+        if own != its:
+            msg = f"the reward has {own} stages and the value {its}"
+            remedy = "fit a value to this reward"
+            raise SettingsError(msg, place="num_stages", value=(own, its), remedy=remedy)
         super().__init__(reward_model.spec, inputs=reward_model.inputs.tolist())
         self.per_step = reward_model.per_step
         self.reward_model: Any = reward_model
@@ -217,7 +216,11 @@ def fit_value(
     )
     plans = plans[mask.all(1)]
     if not len(plans) or play.spec.horizon < 2:
-        raise NoValueError("a value needs play episodes at least one plan long, of 2 plan steps")
+        msg = (
+            f"horizon is {play.spec.horizon}, but a value needs play episodes at least one plan "
+            "long, of 2 plan steps"
+        )
+        raise NoValueError(msg, place="horizon", value=play.spec.horizon)
     starts = range(reward.num_stages)
     with torch.no_grad():
         rewards = torch.cat([reward.stage_rewards(part) for part in plans.split(_AT_ONCE)])
@@ -292,14 +295,19 @@ def fit_discounted_value(
 
     Raises:
         DataError: if no episode is long enough.
-        ValueError: if the discount is not as above.
+        SettingsError: if the discount is not as above.
     """
     device = normalizer.shift.device
     if not 0 < discount < 1:
-        raise ValueError(f"discount is {discount}; it must be above 0 and below 1")
+        remedy = "it must be above 0 and below 1"
+        raise SettingsError(place="discount", value=discount, remedy=remedy)
     steps = [normalizer.normalize(path) for path in play.steps() if len(path)]
     if not steps:
-        raise DataError("a discounted value needs play episodes of at least one plan step")
+        msg = (
+            f"stride is {play.spec.stride}, but a discounted value needs play episodes of at "
+            "least one plan step"
+        )
+        raise DataError(msg, place="stride", value=play.spec.stride)
     with torch.no_grad():
         rewards = [reward.step_rewards(path.unsqueeze(0))[0] for path in steps]
     length = max(len(path) for path in rewards)
@@ -347,7 +355,7 @@ def graph_values(
     loops = before[(before == after) & (before >= first_end)]
     if not len(loops):
         msg = "nobody stays anywhere in the play data, so there is no place to head for"
-        raise NoValueError(msg)
+        raise NoValueError(msg, place="play")
     best = loops[mean[loops].argmax()]
     cost = torch.ones_like(mean) if tolls is None else 1 + tolls
     values = torch.full_like(mean, _UNREACHED)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from trailward.data.plan import PlanSpec
+from trailward.errors import SettingsError
 from trailward.rewards.contract import REWARDS, RewardModel, RewardSettings
 from trailward.typing import PerPlan, Plans, StagesOfSteps
 
@@ -20,10 +21,10 @@ def check_layers(hidden: Sequence[int]) -> None:
     """Refuse hidden layers without units.
 
     Raises:
-        ValueError: if there is one.
+        SettingsError: if there is one.
     """
     if min(hidden, default=1) < 1:
-        raise ValueError(f"hidden is {hidden}; each layer must have at least 1 unit")
+        raise SettingsError(place="hidden", value=hidden, remedy="give each layer at least 1 unit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ class ConvSettings(RewardSettings):
     def __post_init__(self) -> None:
         check_layers(self.hidden)
         if not self.hidden:
-            raise ValueError("hidden is (); a 'conv' reward must have at least one layer")
+            remedy = "give a 'conv' reward at least one layer"
+            raise SettingsError(place="hidden", value=self.hidden, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ except ImportError:  # not there on Windows
     fcntl = None
 
 MARK, LOCK = ".trailward.json", ".trailward.lock"
+_ANOTHER = "give another --out, or remove it"
+_WAIT = "wait for it, stop it, or give another --out"
 _SIGNS = {
     "snapshots": "policies",
     "demo.json": "demo",
@@ -149,25 +151,21 @@ def _check(
     """The mark there is, if the folder may be written as this kind and run."""
     found, mark = kind_of(folder), _read(folder / MARK)
     if found is not None and found != kind:
-        msg = f"{folder} holds {_a(found)}, not {_a(kind)}: give another --out, or remove it"
-        raise FolderError(msg)
+        msg = f"{folder} holds {_a(found)}, not {_a(kind)}"
+        raise FolderError(msg, place=str(folder), value=found, remedy=_ANOTHER)
     before = mark.get("run")
     if run is not None and isinstance(before, dict):
         now = json.loads(json.dumps(run))
         for name in before | now:
-            if before.get(name) != now.get(name):
-                msg = (
-                    f"{folder} was made with {name} {before.get(name)}, now it is "
-                    f"{now.get(name)}: give another --out, or remove it"
-                )
-                raise FolderError(msg)
+            old, new = before.get(name), now.get(name)
+            if old != new:
+                place = f"{folder}: {name}"
+                msg = f"{folder} was made with {name} {old}, now it is {new}"
+                raise FolderError(msg, place=place, value=(old, new), remedy=_ANOTHER)
     finished = (folder / "config.json").exists()
     if resumes_from is not None and finished and not (folder / resumes_from).exists():
-        msg = (
-            f"{folder} holds a finished {kind} but not {resumes_from}, which it could go on from: "
-            "give another --out, or remove it"
-        )
-        raise FolderError(msg)
+        msg = f"{folder} holds a finished {kind} but not {resumes_from}, which it could go on from"
+        raise FolderError(msg, place=str(folder / resumes_from), remedy=_ANOTHER)
     return mark
 
 
@@ -227,7 +225,9 @@ def _take(lock: Path, what: Path) -> int:
             if is_free is None:  # the file system knows no locks
                 is_free = not _is_alive(_read(lock))
             if not is_free:
-                raise FolderError(f"{what} is in use by {_told(_read(lock))}")
+                holder = _read(lock)
+                msg = f"{what} is in use by {_told(holder)}"
+                raise FolderError(msg, place=str(what), value=holder, remedy=_WAIT)
             if os.fstat(file).st_ino == _inode(lock):  # not one that was removed meanwhile
                 os.ftruncate(file, 0)
                 os.write(file, json.dumps(_this_process()).encode())
@@ -293,10 +293,9 @@ def _is_alive(holder: Mapping[str, Any]) -> bool:
 
 
 def _told(holder: Mapping[str, Any]) -> str:
-    who = (
+    if not holder:
+        return "another process"
+    return (
         f"process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')} "
         f"({holder.get('command')})"
-        if holder
-        else "another process"
     )
-    return f"{who}: wait for it, stop it, or give another --out"

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from trailward.errors import SettingsError
 from trailward.running.files import size_in_words
 
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full}
@@ -41,15 +42,15 @@ def check_memory(num_bytes: float, what: str, remedy: str) -> None:
         remedy: which of them to lower.
 
     Raises:
-        ValueError: names the settings, the estimate and what there is.
+        SettingsError: names the settings, the estimate and what there is.
     """
     there = available_memory()
     if num_bytes > there:
         msg = (
             f"{what} takes about {size_in_words(num_bytes)} of memory, and {size_in_words(there)} "
-            f"are free here: {remedy}"
+            "are free here"
         )
-        raise ValueError(msg)
+        raise SettingsError(msg, place=what, value=num_bytes, remedy=remedy)
 
 
 class AllocationLimit(TorchFunctionMode):

@@ -89,7 +89,8 @@ def settle(control: Control, board: str) -> dict[str, Any]:
     learnt = _reward(mine)
     answers = _answers(mine, learnt)
     if not answers:
-        raise DataError("answer a question first")
+        remedy = "answer a question first"
+        raise DataError("there are no answers", place="answers", value=0, remedy=remedy)
     control.progress("Finding the ways to what you meant", 0, 1)
     read = replace(learnt.with_answers(answers, play=mine.play(control)), sampling=DEPLOYED)
     shown = mine.read("reward/page.json") | {"map": mine.ground.picture(read)}
@@ -100,9 +101,11 @@ def settle(control: Control, board: str) -> dict[str, Any]:
 def _reward(board: Drawn) -> LearntReward:
     learnt = board.reward
     if learnt is None:
-        raise DataError("learn a reward first; questions are about what it leaves open")
+        msg, remedy = "questions are about what a reward leaves open", "learn one first"
+        raise DataError(msg, place="reward", remedy=remedy)
     if learnt.family is None:
-        raise DataError("this reward was learnt before there were readings; learn it again")
+        msg = "this reward was learnt before there were readings"
+        raise DataError(msg, place="readings", remedy="learn it again")
     return learnt
 
 

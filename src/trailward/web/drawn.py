@@ -58,7 +58,8 @@ class Drawn(Board):
         if model is not None:
             return _diffuser(str(model_folder(model)))
         if not (self.folder / "diffuser" / "config.json").exists():
-            raise DataError("no diffuser is trained here yet: prepare it first")
+            msg = "no diffuser is trained here yet"
+            raise DataError(msg, place="diffuser", remedy="prepare it first")
         return _diffuser(str(self.folder / "diffuser"))
 
     @property
@@ -125,18 +126,21 @@ def ground_of(environment: Environment) -> Ground:
     """
     ground = environment.ground()
     if ground is None:
-        raise DataError(f"nothing can be drawn on in '{environment.name}'")
+        msg = f"nothing can be drawn on in '{environment.name}'"
+        raise DataError(msg, place="environment", value=environment.name)
     return ground
 
 
 @lru_cache(maxsize=8)
 def _environment(name: str, settings: str) -> Environment:
     if name not in list(ENVIRONMENTS):  # a name from a page imports nothing
-        raise DataError(f"there is no environment '{name[:60]}' to draw in")
+        msg = f"there is no environment '{name[:60]}' to draw in"
+        raise DataError(msg, place="environment", value=name)
     try:
         return ENVIRONMENTS.find(name)(**json.loads(settings))
     except TypeError as error:
-        raise DataError(f"environment '{name}' is not set like that: {error}") from None
+        msg = f"environment '{name}' is not set like that: {error}"
+        raise DataError(msg, place="settings", value=json.loads(settings)) from None
 
 
 @lru_cache(maxsize=4)
@@ -170,7 +174,7 @@ def make(
         settings: of the environment: text.
     """
     if not all(isinstance(value, str) for value in settings.values()):
-        raise DataError("settings of an environment are text")
+        raise DataError("settings of an environment are text", place="settings", value=settings)
     ground = ground_of(_environment(environment, json.dumps(settings)))
     facts = {"environment": environment, "settings": settings, **ground.facts}
     more = {"kind": "drawn", "drawings": [], "next": 1, "ready": ground.model is not None}
@@ -210,12 +214,14 @@ def draw(
     """
     mine = Drawn(control.root, board)
     if len(mine.facts["drawings"]) >= MOST_DRAWINGS:
-        raise DataError(f"there are {MOST_DRAWINGS} demonstrations already; delete one first")
+        msg, place = f"there are {MOST_DRAWINGS} demonstrations already", "demonstrations"
+        raise DataError(msg, place=place, value=MOST_DRAWINGS, remedy="delete one first")
     points = np.asarray(line, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or not 2 <= len(points) <= MOST_POINTS:
-        raise DataError(f"a line has 2 to {MOST_POINTS} points of two numbers")
+        msg = f"a line has 2 to {MOST_POINTS} points of two numbers"
+        raise DataError(msg, place="line", value=points.shape)
     if not np.isfinite(points).all():
-        raise DataError("the line has a point that is no number")
+        raise DataError("the line has a point that is no number", place="line", value=line)
     followed = mine.ground.follow(points)
     at = None if followed.at is None else np.round(followed.at, 3).tolist()
     shown: dict[str, Any] = {"line": points.round(3).tolist(), "why": followed.why, "at": at}
@@ -227,7 +233,7 @@ def expert(control: Control, board: str, task: str, count: int) -> dict[str, Any
     """Replace all demonstrations by those of somebody who does a task."""
     mine = Drawn(control.root, board)
     if not 1 <= count <= MOST_DRAWINGS:
-        raise DataError(f"count is {count}; choose 1 to {MOST_DRAWINGS}")
+        raise DataError(place="count", value=count, remedy=f"choose 1 to {MOST_DRAWINGS}")
     found = mine.ground.expert(task, num_episodes=count, seed=mine.facts["next"])
     facts = remove(control, board)
     for episode in found.episodes:
@@ -285,7 +291,7 @@ def place_of(start: Sequence[float]) -> np.ndarray:
     try:
         x, y = (float(each) for each in start)
     except (TypeError, ValueError):
-        raise DataError("a place is two numbers: x and y") from None
+        raise DataError("a place is two numbers: x and y", place="start", value=start) from None
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise DataError("a place is two finite numbers: x and y")
+        raise DataError("a place is two finite numbers: x and y", place="start", value=start)
     return np.array([x, y])

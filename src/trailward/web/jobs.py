@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trailward.errors import at_least
 from trailward.running.files import write_file
 
 NOTE = "jobs.json"
@@ -56,9 +57,7 @@ class Limits:
     quick_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value >= 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
+        at_least(1, self, *vars(self))
 
 
 @dataclass

@@ -27,6 +27,7 @@ from trailward.learning.learnt_reward import LearntReward
 from trailward.learning.run import LearningState
 from trailward.rewards import AdditiveSettings
 from trailward.rewards.readings import AS_IS, DEFAULT
+from trailward.rewards.value import NoValueError
 from trailward.web.drawn import ANSWERS, Drawn
 from trailward.web.worker import EVERY, Control
 
@@ -74,7 +75,8 @@ def learn(control: Control, board: str, num_steps: int = 50) -> dict[str, Any]:
     mine = Drawn(control.root, board)
     demonstrations = mine.demonstrations
     if not demonstrations.episodes:
-        raise DataError("draw at least one demonstration first")
+        msg, remedy = "there are no demonstrations", "draw at least one first"
+        raise DataError(msg, place="demonstrations", value=0, remedy=remedy)
     _keep_demonstrations(mine, demonstrations)
     diffuser, play = mine.diffuser, mine.play(control)
     place, began = mine.environment.position, time.monotonic()
@@ -108,7 +110,7 @@ def learn(control: Control, board: str, num_steps: int = 50) -> dict[str, Any]:
     keep_reward(mine, learnt, shown)
     control.emit({"stage": "Finding the ways there", "learnt": shown})
     if not control.stopped:
-        with contextlib.suppress(DataError):  # nobody stays anywhere in the play data
+        with contextlib.suppress(NoValueError):  # nobody stays anywhere in the play data
             led = replace(learnt.with_reading(DEFAULT, play=play), sampling=DEPLOYED)
             keep_reward(mine, led, shown)
     return shown

@@ -128,7 +128,7 @@ def judge(control: Control, board: str, task: str) -> dict[str, Any]:
     mine = Drawn(control.root, board)
     learnt, ground, environment = mine.reward, mine.ground, mine.environment
     if learnt is None:
-        raise DataError("learn a reward first")
+        raise DataError("there is no reward", place="reward", remedy="learn one first")
     config = EvaluationConfig(
         num_episodes=10, episode_steps=ground.episode_steps, num_plans=20, num_windows=1000
     )
@@ -159,7 +159,9 @@ def compare(control: Control, board: str) -> dict[str, Any]:
     mine = Drawn(control.root, board)
     learnt, ground, second = mine.reward, mine.ground, mine.episodes(second=True)
     if learnt is None or not second:
-        raise DataError("learn a reward, and draw paths to compare with")
+        msg = "there is no reward, or no path to compare it with"
+        remedy = "learn a reward, and draw paths to compare with"
+        raise DataError(msg, place="second", value=len(second), remedy=remedy)
     play, place = mine.play(control).episodes, list(mine.environment.position)
     usual = np.array([learnt.mean_reward(episode) for episode in play])
     own = np.array([learnt.mean_reward(episode) for episode in second])

@@ -129,11 +129,13 @@ def _saved(folder: Path) -> _Cast:
     about = learnt.provenance.get("demonstrations") or {}
     if "environment" not in about:
         msg = "the reward does not say of which environment its demonstrations are"
-        raise DataError(f"{msg}; record them with trailward collect")
-    if ":" in about["environment"]:  # a name from a file imports nothing
-        msg = f"environment '{about['environment']}' is of a module that the page does not import"
-        raise DataError(f"{msg}; see it with trailward report")
-    environment = find_environment(about["environment"], may_import=False)
+        raise DataError(msg, place="environment", remedy="record them with trailward collect")
+    name = about["environment"]
+    if ":" in name:  # a name from a file imports nothing
+        msg = f"environment '{name}' is of a module that the page does not import"
+        remedy = "see it with trailward report"
+        raise DataError(msg, place="environment", value=name, remedy=remedy)
+    environment = find_environment(name, may_import=False)
     policies: dict[str, Policy] = {
         "unguided": Planner(diffuser, learnt.sampling, None, learnt.planning),
         "learnt": Planner.for_reward(learnt, diffuser),
@@ -149,11 +151,12 @@ def _saved(folder: Path) -> _Cast:
 
 def _exhibit(name: str) -> tuple[Environment, Exhibit]:
     if name not in list(ENVIRONMENTS):  # a name from a page imports nothing
-        raise DataError(f"there is no environment '{name[:60]}' to show")
+        msg = f"there is no environment '{name[:60]}' to show"
+        raise DataError(msg, place="environment", value=name)
     environment = ENVIRONMENTS.find(name)()
     exhibit = environment.exhibit()
     if exhibit is None:
-        raise DataError(f"'{name}' has no runs to show")
+        raise DataError(f"'{name}' has no runs to show", place="environment", value=name)
     return environment, exhibit
 
 
@@ -162,7 +165,8 @@ def _folder(control: Control, name: str) -> Path:
     file = control.root / SHOWN
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if name not in known:
-        raise DataError(f"there is no reward '{name[:60]}' to show; name it with serve --show")
+        msg, remedy = f"there is no reward '{name[:60]}' to show", "name it with serve --show"
+        raise DataError(msg, place="shown", value=name, remedy=remedy)
     return Path(known[name])
 
 

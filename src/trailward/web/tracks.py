@@ -65,7 +65,9 @@ class Tracks(Board):
         try:
             return read_dataset(file, layout)
         except DataError as error:
-            raise DataError(str(error).replace(str(file), facts["files"][role])) from None
+            texts = (str(error), error.place, error.remedy)
+            msg, place, remedy = (t.replace(str(file), facts["files"][role]) for t in texts)
+            raise DataError(msg, place=place, value=error.value, remedy=remedy) from None
 
     def both(self) -> tuple[Dataset, Dataset | None]:
         """Everybody, and those of interest: of a file of their own, or picked on the map.
@@ -75,7 +77,8 @@ class Tracks(Board):
         """
         everybody, facts = self.dataset("everybody"), self.facts
         if everybody is None:
-            raise DataError("drop a file of tracks first")
+            remedy = "drop a file of them first"
+            raise DataError("there are no tracks", place="everybody", remedy=remedy)
         some = self.dataset("some")
         if some is None and facts["picked"]:
             some = everybody.pick(facts["picked"])
@@ -146,7 +149,7 @@ def pick(control: Control, board: str, tracks: Sequence[int]) -> dict[str, Any]:
     everybody, _ = mine.both()
     count = len(everybody.episodes)
     if not all(isinstance(index, int) and 0 <= index < count for index in tracks):
-        raise DataError(f"tracks are numbered 0 to {count - 1}")
+        raise DataError(f"tracks are numbered 0 to {count - 1}", place="tracks", value=tracks)
     forget(mine)
     mine.keep(mine.facts | {"picked": sorted(set(tracks))})
     return look(control, board)
@@ -158,9 +161,11 @@ def wall(control: Control, board: str, walls: Sequence[Sequence[float]]) -> dict
     try:
         found = np.array(walls, dtype=np.float64).reshape(-1, 4)
     except (TypeError, ValueError):
-        raise DataError("a wall is four numbers: x and y of both its ends") from None
+        msg, remedy = "a wall does not have four numbers", "give x and y of both its ends"
+        raise DataError(msg, place="walls", value=walls, remedy=remedy) from None
     if len(found) > _MOST_WALLS or not np.isfinite(found).all():
-        raise DataError(f"walls are finite numbers, and at most {_MOST_WALLS} of them")
+        msg = f"walls are finite numbers, and at most {_MOST_WALLS} of them"
+        raise DataError(msg, place="walls", value=walls)
     forget(mine)
     facts = mine.facts
     facts["files"] = {role: name for role, name in facts["files"].items() if role != "walls"}
@@ -179,11 +184,11 @@ def look(control: Control, board: str) -> dict[str, Any]:
     everybody, some = mine.both()
     walls = mine.walls()
     found = inspect_data(everybody, some)
-    place = place_entries(everybody)
+    place, names = place_entries(everybody), entry_names(everybody)
     if place is None or len(place) != 2:
-        raise DataError("no two columns look like a place; say which columns are x and y")
+        msg, remedy = "no two columns look like a place", "say which columns are x and y"
+        raise DataError(msg, place="columns", value=list(names), remedy=remedy)
     file = mine.file("everybody")
-    names = entry_names(everybody)
     return mine.facts | {
         "columns": _columns(file),
         "preview": _preview(file),
@@ -255,9 +260,11 @@ def fit(control: Control, board: str, minutes: float = 3.0) -> dict[str, Any]:
     everybody, some = mine.both()
     place = place_entries(everybody)
     if some is None or place is None:
-        raise DataError("say whose aims you want to know first")
+        remedy = "say whose aims you want to know first"
+        raise DataError("nobody is picked", place="some", remedy=remedy)
     if not _LEAST_MINUTES <= minutes <= _MOST_MINUTES:
-        raise DataError(f"minutes is {minutes}; choose {_LEAST_MINUTES} to {_MOST_MINUTES}")
+        remedy = f"choose {_LEAST_MINUTES} to {_MOST_MINUTES}"
+        raise DataError(place="minutes", value=minutes, remedy=remedy)
     began, told = time.monotonic(), []
 
     def say(text: str) -> None:
@@ -326,12 +333,12 @@ def download(control: Control, board: str, what: str) -> dict[str, Any]:
     """A file of the results; returns its name in the board's folder."""
     mine = Tracks(control.root, board)
     if what not in DOWNLOADS:
-        raise DataError(f"there is no '{what[:40]}' to download")
+        raise DataError(f"there is no '{what[:40]}' to download", place="what", value=what)
     folder = mine.folder / FIT
     if what == _ZIP and (folder / "reward" / "config.json").exists():
         write_file(folder / _ZIP, _zipped(folder / "reward"))
     if not (folder / what).is_file():
-        raise DataError("nothing is fitted yet")
+        raise DataError("nothing is fitted yet", place=f"{FIT}/{what}")
     return {"file": f"{FIT}/{what}"}
 
 

@@ -6,22 +6,12 @@ from typing import Any
 
 import torch
 
-from trailward.checkpoint import CheckpointError
 from trailward.diffusion.fitting import DivergedError
-from trailward.errors import DataError
 from trailward.optional import MissingExtraError
 from trailward.web import asking, drawn, learning, planning, running, tracks
 from trailward.web.boards import UnknownBoardError
 
-EXPECTED = (
-    DataError,
-    CheckpointError,
-    DivergedError,
-    MissingExtraError,
-    UnknownBoardError,
-    ValueError,
-    OSError,
-)
+EXPECTED = (DivergedError, MissingExtraError, UnknownBoardError, ValueError, OSError)
 """Errors whose message is for the one who asked; any other is a bug."""
 
 VERBS: dict[str, Callable[..., Any]] = {

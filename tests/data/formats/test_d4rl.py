@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from refusals import refused
 from trailward.data.dataset import read_dataset
-from trailward.errors import DataError
 
 ENDS = {"terminals": [3], "timeouts": [8]}
 """Of eleven rows: an episode of four, one of five, and two rows that the file's end cuts off."""
@@ -104,42 +104,54 @@ def not_finite(arrays: dict[str, np.ndarray]) -> None:
     arrays["actions"][6, 2] = np.nan
 
 
+def others(missing: str) -> list[str]:
+    """All names that stand in the file without this one."""
+    return sorted({*fields(with_next=True), "infos"} - {missing})
+
+
 def empty(arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         arrays[name] = array[:0]
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "field", "value", "remedy"),
     [
-        (without("timeouts"), r"has no 'timeouts', only \['actions', .*use a later version"),
-        (without("rewards"), "has no 'rewards'"),
-        (with_value("actions", np.zeros((10, 6))), "'actions' has 10 rows, 'observations' 11"),
+        (without("timeouts"), ": 'timeouts'", others("timeouts"), "a later version"),
+        (without("rewards"), ": 'rewards'", others("rewards"), "add the field"),
+        (with_value("actions", np.zeros((10, 6))), ": 'actions'", 10, "'observations' have 11"),
+        (with_value("rewards", np.zeros((11, 1))), ": 'rewards'", (11, 1), "the axes (step)"),
+        (with_value("observations", np.zeros(11)), ": 'observations'", (11,), "(step, entry)"),
         (
-            with_value("rewards", np.zeros((11, 1))),
-            r"'rewards' has shape \(11, 1\); expected the axes \(step\)",
+            with_value("next_observations", np.zeros((11, 5))),
+            ": 'next_observations'",
+            (11, 5),
+            "'observations' have (11, 17)",
         ),
-        (with_value("observations", np.zeros(11)), r"'observations' has shape \(11,\)"),
-        (with_value("next_observations", np.zeros((11, 5))), r"shape \(11, 5\), 'observations'"),
-        (with_value("actions", np.full(11, b"left")), "'actions' holds no numbers"),
-        (not_finite, "'actions', row 6, entry 2 is nan; .* drop the episode"),
-        (empty, "has no episodes"),
+        (with_value("actions", np.full(11, b"left")), ": 'actions'", "|S4", "real numbers"),
+        (not_finite, ": 'actions', row 6, entry 2", "nan", "drop the episode"),
+        (empty, "", 0, "two rows"),
     ],
 )
 def test_a_bad_file_is_named_with_field_value_and_remedy(
-    damage: Callable[[dict[str, np.ndarray]], object], words: str, tmp_path: Path
+    damage: Callable[[dict[str, np.ndarray]], object],
+    field: str,
+    value: object,
+    remedy: str,
+    tmp_path: Path,
 ) -> None:
     arrays = fields(with_next=True)
     damage(arrays)
     path = write(tmp_path / "bad.hdf5", arrays)
-    with pytest.raises(DataError, match=f"bad.hdf5.*{words}"):
+    with refused(place=f"{path}{field}", value=value, remedy=remedy):
         read_dataset(path)
 
 
 def test_a_file_that_is_cut_short_or_missing_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "cut.hdf5", fields(with_next=True))
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"cut.hdf5 is not a whole HDF5 file: .*fetch it again"):
+    with refused(place=str(path), remedy="fetch it again") as found:
         read_dataset(path)
-    with pytest.raises(DataError, match=r"none.hdf5 does not exist; check the name"):
+    assert "truncated file" in found.value.value
+    with refused(place=str(tmp_path / "none.hdf5"), value=None, remedy="check the name"):
         read_dataset(tmp_path / "none.hdf5")

@@ -12,9 +12,9 @@ import pytest
 from minari.data_collector import EpisodeBuffer
 from rows import WALKS, assert_same, assert_same_rewards
 
+from refusals import refused
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.formats import minari_folder
-from trailward.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is (set to )?None:UserWarning")
 
@@ -67,7 +67,7 @@ def test_an_id_that_is_not_local_is_downloaded(home: Path, monkeypatch: pytest.M
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", download)
     monkeypatch.setattr(minari_folder, "_is_online", lambda: True)
     (home / "birds").mkdir()
-    with pytest.raises(DataError, match="neither a folder"):
+    with refused(place="birds/remote-v2", value=None, remedy="'minari:ID'"):
         read_dataset("birds/remote-v2")  # as a mistyped path would be
     assert_same(read_dataset("minari:birds/remote-v2"), WALKS)
     assert_same(read_dataset("birds/remote-v2"), WALKS)
@@ -75,11 +75,12 @@ def test_an_id_that_is_not_local_is_downloaded(home: Path, monkeypatch: pytest.M
 
 def test_a_download_that_fails_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(name: str) -> None:
-        raise ValueError(f"Couldn't find any version for dataset {name}")
+        raise ValueError(f"Couldn't find {name}")
 
     monkeypatch.setattr(minari.storage.hosting, "download_dataset", download)
     monkeypatch.setattr(minari_folder, "_is_online", lambda: True)
-    with pytest.raises(DataError, match=r"'minari download'.*failed: Couldn't find any version"):
+    value = "Couldn't find birds/remote-v2"
+    with refused(place="birds/remote-v2", value=value, remedy="'minari download'"):
         read_dataset("minari:birds/remote-v2")
 
 
@@ -91,5 +92,6 @@ def test_without_a_network_nothing_is_downloaded(
 
     monkeypatch.setattr(minari_folder.urllib.request, "getproxies", dict)
     monkeypatch.setattr(socket, "create_connection", refuse)
-    with pytest.raises(DataError, match=r"'minari download'.*no network here to download it"):
+    value = "there is no network here"
+    with refused(place="birds/remote-v2", value=value, remedy="'minari download'"):
         read_dataset("minari:birds/remote-v2")

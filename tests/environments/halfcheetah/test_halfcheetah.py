@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
+from refusals import refused
 from trailward.acting.network_policy import (
     NetworkPolicy,
     NoisyPolicy,
@@ -35,7 +36,7 @@ from trailward.environments.halfcheetah.environment import (
     transition_rewards,
 )
 from trailward.environments.recipes import ROLL_OUTS, Told, silent
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.optional import MissingExtraError
 from trailward.pretrained import model_folder, packaged
 
@@ -137,7 +138,7 @@ def test_a_policy_is_layers_with_relu_between_and_tanh_at_the_end() -> None:
     observations = np.array([[0.1, 0.2], [-9.0, 0.0]])
     np.testing.assert_allclose(tiny(observations), np.tanh([[-1.1], [0.5]]), atol=1e-6)
     assert isinstance(tiny, Policy)
-    with pytest.raises(ValueError, match=r"layer 1 has weights \(1, 2\).*expected \(1, 1\)"):
+    with refused(SettingsError, place="layer 1", value=(1, 2), remedy="(1, 1)"):
         NetworkPolicy([(weights, bias), (weights, bias)], {})
 
 
@@ -173,14 +174,17 @@ def test_a_ladder_keeps_the_form_of_each_network(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_whole_ladder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no model"):
+    with refused(CheckpointError, place=str(tmp_path / CONFIG), value=None):
         ladder(tmp_path)
-    with pytest.raises(CheckpointError, match="of kind 'diffuser', not 'policies'"):
-        ladder(model_folder("umaze"))
+    umaze = model_folder("umaze")
+    with refused(CheckpointError, place=str(umaze), value="diffuser") as caught:
+        ladder(umaze)
+    assert "'policies'" in str(caught.value)
     config = json.loads((save_ladder(tmp_path, THREE, {}, environment=ENV_ID) / CONFIG).read_text())
     config["policies"].append({"return": {"mean": 0}})
     (tmp_path / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="the policy has no layers; make the ladder again"):
+    remedy = "make the ladder again"
+    with refused(CheckpointError, place=f"{tmp_path}: layers", value=(), remedy=remedy):
         ladder(tmp_path)
 
 
@@ -254,7 +258,7 @@ def test_the_runner_up_is_the_best_policy_of_the_play_data_without_noise() -> No
     others = [recorded(what, THREE, num_episodes=2, **SHORT) for what in ("expert", "medium")]
     starts = {e.observations[0].tobytes() for data in (found, *others) for e in data.episodes}
     assert len(starts) == 6
-    with pytest.raises(DataError, match="has 1 policies; it needs at least two"):
+    with refused(place="policies", value=1, remedy="at least two"):
         recorded("runner-up", THREE[:1], num_episodes=1, **SHORT)
 
 
@@ -285,7 +289,7 @@ def test_what_is_known_of_the_data_is_written_with_it(tmp_path: Path) -> None:
 
 
 def test_a_ladder_of_one_is_refused() -> None:
-    with pytest.raises(DataError, match="has 1 policies; it needs at least two"):
+    with refused(place="policies", value=1, remedy="at least two"):
         recorded("play", THREE[:1], num_steps=20, **SHORT)
 
 

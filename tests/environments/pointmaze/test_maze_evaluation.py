@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from refusals import refused
 from tiny import STAGED, shake, tiny_diffuser, tiny_reward, tiny_staged_reward
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
@@ -24,7 +25,7 @@ from trailward.environments.pointmaze.environment import (
 from trailward.environments.pointmaze.pictures import error_map, reward_figure
 from trailward.environments.pointmaze.recipes import collect_demonstrations, collect_play
 from trailward.environments.pointmaze.tasks import parse_task
-from trailward.errors import DataError
+from trailward.errors import SettingsError
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
 from trailward.learning.config import PlanningConfig
@@ -140,7 +141,7 @@ def test_the_map_of_values_is_of_standing_still_and_has_nothing_in_walls() -> No
 
 
 def test_a_reward_without_a_value_has_no_map_of_it(perfect: Evaluation) -> None:
-    with pytest.raises(ValueError, match=r"no value; .* 2 rounds"):
+    with refused(place="value", value=None, remedy="2 rounds"):
         value_map(as_learnt(1.0), CORNER.maze)
     assert "value_map" not in perfect.arrays
     assert perfect.figures["success"] is None
@@ -290,10 +291,10 @@ def test_pictures_of_errors_are_the_right_way_up(perfect: Evaluation) -> None:
 
 def test_data_of_another_environment_is_refused_before_anything_runs() -> None:
     other = Dataset([Episode(np.zeros((50, 3)), np.zeros((49, 2)))])
-    with pytest.raises(DataError, match="use data of the same environment"):
+    with refused(place="observations and actions", value=(3, 2), remedy="the same environment"):
         evaluate(as_learnt(1.0), DIFFUSER, UMAZE, CORNER, other, demonstrations(), BRIEF)
 
 
 def test_evaluations_of_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"num_plans is 0.*at least 1"):
+    with refused(SettingsError, place="num_plans", value=0, remedy="at least 1"):
         EvaluationConfig(num_plans=0)

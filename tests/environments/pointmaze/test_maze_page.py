@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from refusals import refused
 from trailward.environments import find_environment
 from trailward.environments.page import levels_of
 from trailward.environments.pointmaze.environment import PointMaze
 from trailward.environments.pointmaze.page import MazeGround
-from trailward.errors import DataError
 
 GROUND = MazeGround(PointMaze("umaze"))
 
@@ -28,20 +28,23 @@ def test_a_line_through_a_wall_is_followed_up_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "why"),
-    [([(-1, 0), (1, 0)], "begins inside a wall"), ([(1, -1), (1, -0.9)], "too short")],
+    ("line", "value", "remedy"),
+    [
+        ([(-1, 0), (1, 0)], (-1, 0), "free place"),
+        ([(1, -1), (1, -0.9)], pytest.approx(0.1), "at least half a cell"),
+    ],
 )
 def test_a_line_that_cannot_be_followed_is_refused(
-    line: list[tuple[float, float]], why: str
+    line: list[tuple[float, float]], value: object, remedy: str
 ) -> None:
-    with pytest.raises(DataError, match=why):
+    with refused(place="line", value=value, remedy=remedy):
         GROUND.follow(np.array(line, dtype=float))
 
 
 def test_nothing_starts_inside_a_wall_and_places_are_told_by_cell() -> None:
     assert GROUND.start(np.array([1.0, 0.0])).tolist() == [1, 0, 0, 0]
     for place in [(-1.0, 0.0), (9.0, 0.0)]:
-        with pytest.raises(DataError, match="inside a wall"):
+        with refused(place="place", value=place, remedy="free place"):
             GROUND.start(np.array(place))
     assert GROUND.say_where(np.array([1.0, 0.0])) == "row 2, column 3"
     paths = np.array([[(-1, -1), (1, -1)], [(-1, -1), (-1, 1)]], dtype=float)
@@ -51,7 +54,7 @@ def test_nothing_starts_inside_a_wall_and_places_are_told_by_cell() -> None:
 def test_what_the_page_can_show_is_known_by_the_contract() -> None:
     painted = PointMaze("11111/10001/10101/11111").ground()
     assert (painted.model, painted.name, painted.episode_steps) == (None, "maze", 160)
-    with pytest.raises(DataError, match="at most 24 by 24"):
+    with refused(place="maze", value=(5, 26), remedy="at most 24 by 24"):
         PointMaze("/".join(["1" * 26, *["1" + "0" * 24 + "1"] * 3, "1" * 26])).ground()
     assert find_environment("maze").exhibit() is None
     assert find_environment("HalfCheetah-v5").ground() is None

@@ -82,8 +82,9 @@ def read_recording(
         return _read(named[0], path, layout)
     if path.is_file():
         known = ", ".join(form.name for form in FORMATS.values())
-        msg = f"{path} is of no known format ('{path.suffix}'); convert it to one of: {known}"
-        raise DataError(msg, place=str(path), value=path.suffix)
+        msg = f"{path} is of no known format ('{path.suffix}')"
+        remedy = f"convert it to one of: {known}"
+        raise DataError(msg, place=str(path), value=path.suffix, remedy=remedy)
     with readable(source, "a readable Minari dataset", "download it again"):
         return minari_folder.read_minari_id(str(source))
 

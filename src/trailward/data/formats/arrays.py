@@ -65,11 +65,10 @@ def recording_of_arrays(path: Path, arrays: Arrays) -> Recording:
         if name is not None:
             names[field], found[field] = name, arrays[name]
     if "observations" not in found:
-        msg = (
-            f"{path} has no 'observations', only {sorted(arrays)}; call the array of them so, or "
-            f"one of {', '.join(FIELDS['observations'])}"
-        )
-        raise DataError(msg)
+        msg = f"{path} has no 'observations', only {sorted(arrays)}"
+        remedy = f"call the array of them one of {', '.join(FIELDS['observations'])}"
+        place = f"{path}: 'observations'"
+        raise DataError(msg, place=place, value=sorted(arrays), remedy=remedy)
     choices = one_hot(
         f"{path}: '{names.get('actions')}'",
         found.get("actions"),
@@ -128,11 +127,9 @@ class _Given:
                 if flags.ndim == 1 and len(shape) == 1:
                     check_count(place, flags, shape[0])
                 if flags.shape != shape:
-                    msg = (
-                        f"{place} has shape {flags.shape}, 'observations' {shape} steps; give a "
-                        "value a step"
-                    )
-                    raise DataError(msg, place=place, value=flags.shape)
+                    msg = f"{place} has shape {flags.shape}"
+                    remedy = f"'observations' have {shape} steps: give a value a step"
+                    raise DataError(msg, place=place, value=flags.shape, remedy=remedy)
                 found |= as_numbers(place, flags) != 0
         return found
 
@@ -146,11 +143,10 @@ class _Given:
             check_values(self.place(field), array)
         reached = self.fields.get("next_observations")
         if reached is not None and reached.shape != observations.shape:
-            msg = (
-                f"{self.place('next_observations')} have shape {reached.shape}, 'observations' "
-                f"{observations.shape}; write both with the same entries"
-            )
-            raise DataError(msg)
+            place = self.place("next_observations")
+            msg = f"{place} have shape {reached.shape}"
+            remedy = f"'observations' have {observations.shape}: write both with the same entries"
+            raise DataError(msg, place=place, value=reached.shape, remedy=remedy)
         count = len(observations)
         actions = self.fields.get("actions", np.zeros((count, 0)))
         bounds = _bounds(self, count)
@@ -164,35 +160,33 @@ class _Given:
         observations = self.fields["observations"]
         marks = [mark for mark in (*_ENDS, *_IDS, *_STARTS) if mark in self.arrays]
         if marks:
+            place, shape = f"{self.path}: '{marks[0]}'", observations.shape
             msg = (
-                f"{self.path}: '{marks[0]}' stands beside 'observations' of shape "
-                f"{observations.shape}, whose first axis are the episodes already; leave it out, "
-                "or write two axes, a row a step"
+                f"{place} stands beside 'observations' of shape {shape}, whose first axis are the "
+                "episodes already"
             )
-            raise DataError(msg)
+            remedy = "leave it out, or write two axes, a row a step"
+            raise DataError(msg, place=place, value=shape, remedy=remedy)
         count, length, _ = observations.shape
         if length < 2 or not count:
-            msg = (
-                f"{self.path}: 'observations' have shape {observations.shape}; expected (episode, "
-                "step, entry) with an episode and two steps at least"
-            )
-            raise DataError(msg)
+            place, shape = self.place("observations"), observations.shape
+            remedy = "give (episode, step, entry) with an episode and two steps at least"
+            raise DataError(f"{place} have shape {shape}", place=place, value=shape, remedy=remedy)
         for field in ("actions", "rewards", "next_observations"):
             array = self.fields.get(field, np.empty((count, length)))
             if array.shape[:2] not in ((count, length), (count, length - 1)):
-                msg = (
-                    f"{self.place(field)} have shape {array.shape}, 'observations' "
-                    f"{observations.shape}; expected as many episodes, and as many steps or one "
-                    "fewer"
-                )
-                raise DataError(msg)
+                place, shape = self.place(field), array.shape
+                msg = f"{place} have shape {shape}, 'observations' {observations.shape}"
+                remedy = "give as many episodes, and as many steps or one fewer"
+                raise DataError(msg, place=place, value=shape, remedy=remedy)
             if field in self.fields:
                 axes = ("episode", "step", "entry")
                 check_axes(self.place(field), array, *axes[: 2 if field == "rewards" else 3])
         lengths = _lengths(self, count, length)
         episodes = [self._of_grid(index, rows) for index, rows in enumerate(lengths) if rows > 1]
         if not episodes:
-            raise DataError(f"{self.path} has no episodes: none has two steps; check the lengths")
+            msg = f"{self.path} has no episodes: none has two steps"
+            raise DataError(msg, place=str(self.path), value=lengths, remedy="check the lengths")
         return episodes, 0
 
     def _of_grid(self, index: int, rows: int) -> Episode:
@@ -204,13 +198,11 @@ class _Given:
             try:
                 check_values(f"{self.place(field)}, episode {index}", array)
             except DataError as error:
-                hint = (
-                    f"{error}; if shorter episodes are padded, add 'lengths' (rows of each) or "
-                    "'mask' (a value a step)"
+                remedy = (
+                    f"{error.remedy}; if shorter episodes are padded, add 'lengths' (rows of each) "
+                    "or 'mask' (a value a step)"
                 )
-                raise DataError(
-                    hint, place=error.place, value=error.value, remedy=error.remedy
-                ) from None
+                raise DataError(place=error.place, value=error.value, remedy=remedy) from None
         ends = (bool(self.flagged_in_grid(n)[index, rows - 1]) for n in (TERMINATED, TRUNCATED))
         actions = part.get("actions", np.zeros((rows - 1, 0)))
         return Episode(part["observations"], actions, part.get("rewards"), *ends)
@@ -234,11 +226,10 @@ def _lengths(given: _Given, count: int, length: int) -> list[int]:
         place, found = f"{given.path}: '{name}'", given.arrays[name]
         _check_whole(place, found)
         if found.shape != (count,) or found.min() < 0 or found.max() > length:
-            msg = (
-                f"{place} is {found.tolist()[:8]}; it must be the number of rows of each of the "
-                f"{count} episodes, at most {length}"
+            remedy = (
+                f"it must be the number of rows of each of the {count} episodes, at most {length}"
             )
-            raise DataError(msg, place=place)
+            raise DataError(place=place, value=found.ravel()[:8].tolist(), remedy=remedy)
         return [int(rows) for rows in found]
     for names, padded in ((_VALID, False), (_PADDED, True)):
         if any(name in given.arrays for name in names):
@@ -246,12 +237,11 @@ def _lengths(given: _Given, count: int, length: int) -> list[int]:
             rows = valid.sum(1)
             wrong = np.flatnonzero((valid != (np.arange(length) < rows[:, None])).any(1))
             if len(wrong):
-                place = f"{given.path}: '{next(name for name in names if name in given.arrays)}'"
-                msg = (
-                    f"{place}, episode {wrong[0]} has padding before or between its rows; put its "
-                    "rows first, or write it as two episodes"
-                )
-                raise DataError(msg, place=place)
+                name = next(name for name in names if name in given.arrays)
+                place = f"{given.path}: '{name}', episode {wrong[0]}"
+                msg = f"{place} has padding before or between its rows"
+                remedy = "put its rows first, or write it as two episodes"
+                raise DataError(msg, place=place, value=valid[wrong[0]].tolist(), remedy=remedy)
             return rows.tolist()
     ended = given.flagged_in_grid(FLAGS)
     ended[:, -1] = True
@@ -262,11 +252,12 @@ def _bounds(given: _Given, rows: int) -> Int[np.ndarray, "bound"]:
     arrays = given.arrays
     mark = next((mark for mark in _MARKS if mark in arrays), None)
     if mark is None:
-        msg = (
-            f"{given.path} does not tell where episodes end; add '{_ENDS[0]}' (np.cumsum of their "
-            f"lengths) or, a value a row, one of {', '.join((*_IDS, *_STARTS, *FLAGS))}"
+        msg = f"{given.path} does not tell where episodes end"
+        remedy = (
+            f"add '{_ENDS[0]}' (np.cumsum of their lengths) or, a value a row, one of "
+            f"{', '.join((*_IDS, *_STARTS, *FLAGS))}"
         )
-        raise DataError(msg)
+        raise DataError(msg, place=str(given.path), value=sorted(arrays), remedy=remedy)
     place, found = f"{given.path}: '{mark}'", arrays[mark]
     if mark not in FLAGS:
         check_axes(place, found, "episode" if mark in (*_ENDS, *_LENGTHS) else "step")
@@ -286,9 +277,8 @@ def _bounds(given: _Given, rows: int) -> Int[np.ndarray, "bound"]:
 
 def _check_whole(place: str, found: np.ndarray) -> None:
     if found.dtype.kind not in "iu":
-        remedy = "it must be whole numbers: np.cumsum of the lengths"
-        msg = f"{place} holds {found.dtype}; {remedy}"
-        raise DataError(msg, place=place, value=str(found.dtype), remedy=remedy)
+        kind, remedy = str(found.dtype), "it must be whole numbers: np.cumsum of the lengths"
+        raise DataError(f"{place} holds {kind}", place=place, value=kind, remedy=remedy)
 
 
 def _bounds_of_ends(place: str, ends: np.ndarray, rows: int) -> Int[np.ndarray, "bound"]:
@@ -296,45 +286,43 @@ def _bounds_of_ends(place: str, ends: np.ndarray, rows: int) -> Int[np.ndarray, 
     bounds = np.concatenate([[0], ends.astype(np.int64)])
     if (np.diff(bounds) <= 0).any():
         index = int(np.argmax(np.diff(bounds) <= 0))
-        msg = (
-            f"{place}, episode {index} ends at row {bounds[index + 1]}, and begins at "
-            f"{bounds[index]}; each must be larger than the one before: np.cumsum of the lengths"
-        )
-        raise DataError(msg)
+        begin, end = bounds[index : index + 2].tolist()
+        place = f"{place}, episode {index}"
+        msg = f"{place} ends at row {end}, and begins at {begin}"
+        remedy = "each must be larger than the one before: np.cumsum of the lengths"
+        raise DataError(msg, place=place, value=end, remedy=remedy)
     if bounds[-1] != rows:
-        msg = (
-            f"{place} ends at row {bounds[-1]}, 'observations' have {rows} rows; the last end "
-            "must be their number: cut the rows, or add the missing ends"
-        )
-        raise DataError(msg)
+        msg = f"{place} ends at row {bounds[-1]}, 'observations' have {rows} rows"
+        remedy = "the last end must be their number: cut the rows, or add the missing ends"
+        raise DataError(msg, place=place, value=int(bounds[-1]), remedy=remedy)
     return bounds
 
 
 def _bounds_of_ids(place: str, ids: np.ndarray) -> Int[np.ndarray, "bound"]:
     if ids.dtype.kind not in "iuUS":
-        msg = f"{place} holds {ids.dtype}; ids are whole numbers or names: ids.astype(int)"
-        raise DataError(msg)
+        kind, remedy = str(ids.dtype), "ids are whole numbers or names: ids.astype(int)"
+        raise DataError(f"{place} holds {kind}", place=place, value=kind, remedy=remedy)
     bounds = bounds_of(changes(ids))
     seen: set[object] = set()
     for first in bounds[:-1].tolist():
         if (name := ids[first].item()) in seen:
-            msg = (
-                f"{place}, row {first} is {name}, which an earlier episode is called already; keep "
-                "an episode's rows together, and give each an id of its own"
+            remedy = (
+                "an earlier episode is called so already: keep an episode's rows together, and "
+                "give each an id of its own"
             )
-            raise DataError(msg)
+            raise DataError(place=f"{place}, row {first}", value=name, remedy=remedy)
         seen.add(name)
     return bounds
 
 
 def _entry_names(path: Path, arrays: Arrays, field: str) -> list[str]:
-    found = arrays.get(field, np.empty(0, str))
-    check_axes(f"{path}: '{field}'", found, "entry")
+    place, found = f"{path}: '{field}'", arrays.get(field, np.empty(0, str))
+    check_axes(place, found, "entry")
     if found.dtype.kind not in "US":
-        msg = f"{path}: '{field}' holds {found.dtype}; it must be text: np.array(['x', 'y'])"
-        raise DataError(msg)
+        kind, remedy = str(found.dtype), "it must be text: np.array(['x', 'y'])"
+        raise DataError(f"{place} holds {kind}", place=place, value=kind, remedy=remedy)
     try:
         return [each.decode() if isinstance(each, bytes) else each for each in found.tolist()]
     except UnicodeDecodeError as error:
-        msg = f"{path}: '{field}' is not UTF-8: {error}; write the names as np.array(['x', 'y'])"
-        raise DataError(msg) from None
+        msg, remedy = f"{place} is not UTF-8: {error}", "write the names as np.array(['x', 'y'])"
+        raise DataError(msg, place=place, value=str(error), remedy=remedy) from None

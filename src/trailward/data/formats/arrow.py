@@ -47,8 +47,8 @@ def column_names(path: Path) -> list[str]:
         names = [name.strip() for name in _schema(path).names]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        msg = f"{path} has two columns called '{twice[0]}'; give each a name of its own"
-        raise DataError(msg, place=str(path), value=twice[0], remedy="give each its own name")
+        msg = f"{path} has two columns called '{twice[0]}'"
+        raise DataError(msg, place=str(path), value=twice[0], remedy="give each a name of its own")
     return names + [name for name in _told_by_folders(path) if name not in names]
 
 
@@ -100,8 +100,9 @@ class ArrowFile:
         present = column_names(path)
         for name in names:
             if name not in present:
-                msg = f"{path} has no column '{name}', only {', '.join(present)}; add it"
-                raise DataError(msg)
+                msg = f"{path} has no column '{name}', only {', '.join(present)}"
+                place = f"{path}: column '{name}'"
+                raise DataError(msg, place=place, value=present, remedy="add it")
         arrow, told = pyarrow(), _told_by_folders(path)
         with _readable(path):
             inside = {name.strip(): name for name in _schema(path).names}
@@ -132,9 +133,9 @@ class ArrowFile:
         """
         found = self.table.column(name)
         if found.null_count:
-            row = int(np.argmax(found.is_null().to_numpy()))
-            msg = f"{self._place(name)}, row {row} is empty; fill in the value or drop the row"
-            raise DataError(msg)
+            place = f"{self._place(name)}, row {np.argmax(found.is_null().to_numpy())}"
+            remedy = "fill in the value or drop the row"
+            raise DataError(f"{place} is empty", place=place, remedy=remedy)
         return found
 
     def width(self, name: str) -> int:
@@ -149,13 +150,12 @@ class ArrowFile:
         lengths = pyarrow(".compute").list_value_length(column).to_numpy()
         if (lengths != lengths[:1]).any():
             row = int(np.argmax(lengths != lengths[0]))
-            msg = (
-                f"{self._place(name)}, row {row} has {lengths[row]} entries, row 0 {lengths[0]}; "
-                "every row needs as many: split the data by kind"
-            )
-            raise DataError(msg)
+            place, count = f"{self._place(name)}, row {row}", int(lengths[row])
+            remedy = f"row 0 has {lengths[0]}, and every row needs as many: split the data by kind"
+            raise DataError(f"{place} has {count} entries", place=place, value=count, remedy=remedy)
         if not lengths[0]:
-            raise DataError(f"{self._place(name)} holds lists without entries; leave it out")
+            msg = f"{self._place(name)} holds lists without entries"
+            raise DataError(msg, place=self._place(name), value=0, remedy="leave it out")
         return int(lengths[0])
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
@@ -212,11 +212,12 @@ class ArrowFile:
             is_whole = bool((numbers == np.round(numbers)).all())
             return found.cast(arrow.int64()) if is_whole else found.cast(arrow.float64())
         if not types.is_integer(found.type):
-            msg = (
-                f"{self._place(name)} holds {found.type}; ids are whole numbers or text: correct "
-                "it, or name another column with --table.episode"
+            place, kind = self._place(name), str(found.type)
+            remedy = (
+                "ids are whole numbers or text: correct it, or name another column with "
+                "--table.episode"
             )
-            raise DataError(msg)
+            raise DataError(f"{place} holds {kind}", place=place, value=kind, remedy=remedy)
         return found
 
     def text(self, name: str) -> np.ndarray:
@@ -260,7 +261,7 @@ class ArrowFile:
             elif isinstance(value, str) and _DATE.match(value):
                 remedy = "write dates as 2021-05-31 12:00"
             place = f"{self._place(name)}, row {row}"
-            msg = f"{place} is {value!r}, in a column of {found.type}, not a number; {remedy}"
+            msg = f"{place} is {value!r}, in a column of {found.type}, not a number"
             raise DataError(msg, place=place, value=value, remedy=remedy)
         array = found.to_numpy()
         check_values(self._place(name), array.reshape(self.rows, -1) if is_list else array)
@@ -326,5 +327,6 @@ def _readable(path: Path) -> Iterator[None]:
         try:
             yield
         except UnicodeDecodeError as error:
-            msg = f"{path} names a column by bytes that are not UTF-8 ({error}); write it as UTF-8"
-            raise DataError(msg) from None
+            msg = f"{path} names a column by bytes that are not UTF-8 ({error})"
+            remedy = "write it as UTF-8"
+            raise DataError(msg, place=str(path), value=str(error), remedy=remedy) from None

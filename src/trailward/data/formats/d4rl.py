@@ -71,8 +71,7 @@ def read_d4rl(path: str | os.PathLike[str]) -> Recording:
             return read_d3rlpy(path, file)
         if "episode_0" in file:
             remedy = "give the folder that holds 'data/main_data.hdf5'"
-            msg = f"{path} is one file of a Minari dataset; {remedy}"
-            raise DataError(msg, place=str(path), remedy=remedy)
+            raise DataError(place=str(path), value="one file of a Minari dataset", remedy=remedy)
         fields = _read_fields(path, file)
     _check_shapes(path, fields)
     for name, array in fields.items():
@@ -99,11 +98,9 @@ def _read_fields(path: Path, file: h5py.File) -> dict[str, Any]:
     }
     missing = [name for name in _AXES if name not in fields]
     if missing:
-        msg = (
-            f"{path} has no '{missing[0]}', only {present}; a D4RL file has "
-            f"{', '.join(_AXES)}: use a later version of it (-v2), or add the field"
-        )
-        raise DataError(msg)
+        msg = f"{path} has no '{missing[0]}', only {present}; a D4RL file has {', '.join(_AXES)}"
+        remedy = "use a later version of it (-v2), or add the field"
+        raise DataError(msg, place=f"{path}: '{missing[0]}'", value=present, remedy=remedy)
     return fields
 
 
@@ -112,6 +109,8 @@ def _check_shapes(path: Path, fields: dict[str, np.ndarray]) -> None:
         place = f"{path}: '{name}'"
         check_axes(place, array, *_AXES.get(name, ("step", "entry")))
         check_count(place, array, len(fields["observations"]))
-    if _NEXT in fields and fields[_NEXT].shape != fields["observations"].shape:
-        msg = f"{path}: '{_NEXT}' has shape {fields[_NEXT].shape}, 'observations' another: "
-        raise DataError(msg + f"{fields['observations'].shape}; write both with the same entries")
+    expected = fields["observations"].shape
+    if _NEXT in fields and (shape := fields[_NEXT].shape) != expected:
+        place = f"{path}: '{_NEXT}'"
+        remedy = f"'observations' have {expected}: write both with the same entries"
+        raise DataError(f"{place} has shape {shape}", place=place, value=shape, remedy=remedy)

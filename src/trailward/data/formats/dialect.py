@@ -105,6 +105,6 @@ def _unpacked(path: Path) -> bytes:
         content = file.read(most + 1)
     if len(content) > most:
         remedy = "it is damaged, or made to exhaust memory: unpack it yourself"
-        msg = f"{path} unpacks to more than {most / 1e9:.2g} GB; {remedy}"
-        raise DataError(msg, place=str(path), remedy=remedy)
+        msg = f"{path} unpacks to more than {most / 1e9:.2g} GB"
+        raise DataError(msg, place=str(path), value=most, remedy=remedy)
     return content

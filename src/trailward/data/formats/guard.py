@@ -30,12 +30,11 @@ def readable(place: object, what: str, remedy: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         if error.filename is not None and str(error.filename) != str(place):
-            raise DataError(_message(place, what, error, remedy)) from error
-        raise DataError(f"{place} does not exist; check the name", place=str(place)) from None
+            raise _unreadable(place, what, error, remedy) from error
+        msg = f"{place} does not exist"
+        raise DataError(msg, place=str(place), remedy="check the name") from None
     except Exception as error:
-        reason = _reason(error)
-        message = _message(place, what, error, remedy)
-        raise DataError(message, place=str(place), value=reason, remedy=remedy) from error
+        raise _unreadable(place, what, error, remedy) from error
 
 
 def _reason(error: Exception) -> str:
@@ -45,8 +44,10 @@ def _reason(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _message(place: object, what: str, error: Exception, remedy: str) -> str:
-    return f"{place} is not {what}: {_reason(error)}; {remedy}"
+def _unreadable(place: object, what: str, error: Exception, remedy: str) -> DataError:
+    reason = _reason(error)
+    msg = f"{place} is not {what}: {reason}"
+    return DataError(msg, place=str(place), value=reason, remedy=remedy)
 
 
 def check_size(place: object, num_bytes: int, file: Path) -> None:
@@ -63,9 +64,8 @@ def check_size(place: object, num_bytes: int, file: Path) -> None:
     size = file.stat().st_size
     if num_bytes > max(_SMALL, _RATIO * size):
         remedy = "it is damaged, or made to exhaust memory: write it again"
-        value = f"{num_bytes / 1e9:,.3g} GB"
-        msg = f"{place} claims {value} of data in a file of {size:,} bytes; {remedy}"
-        raise DataError(msg, place=str(place), value=value, remedy=remedy)
+        msg = f"{place} claims {num_bytes / 1e9:,.3g} GB of data in a file of {size:,} bytes"
+        raise DataError(msg, place=str(place), value=num_bytes, remedy=remedy)
 
 
 def check_hdf5(path: Path, file: Any) -> None:

@@ -34,14 +34,15 @@ def read_robomimic(path: Path, data: Any) -> Recording:
     demos = sorted((str(name) for name in data if str(name).startswith("demo")), key=_number)
     if not demos or "obs" not in data[demos[0]]:
         remedy = "record it with observations: robomimic's dataset_states_to_obs.py makes them"
-        msg = f"{path} has no 'data/demo_0/obs'; {remedy}"
-        raise DataError(msg, place=str(path), remedy=remedy)
+        msg, place = f"{path} has no 'data/demo_0/obs'", f"{path}: 'data'"
+        raise DataError(msg, place=place, value=demos, remedy=remedy)
     first = data[demos[0]]["obs"]
     keys = [str(key) for key in sorted(first) if _is_vector(first[key])]
     left_out = sorted(str(key) for key in first if str(key) not in keys)
     if not keys:
-        msg = f"{path}: 'data/{demos[0]}/obs' has no vectors of numbers, only {left_out}; add some"
-        raise DataError(msg, place=str(path))
+        place = f"{path}: 'data/{demos[0]}/obs'"
+        msg = f"{place} has no vectors of numbers, only {left_out}"
+        raise DataError(msg, place=place, value=left_out, remedy="add some")
     episodes = []
     for name in demos:
         demo = data[name]
@@ -88,19 +89,22 @@ def _episode(
     actions, rewards = np.zeros((count, 0)), None
     if "actions" in given:
         raw = np.asarray(given["actions"][()])
-        if one_hot(f"{place}, 'actions'", raw) is not None:
+        where = f"{place}, 'actions'"
+        if one_hot(where, raw) is not None:
             remedy = "write it as an .npz file, whose choices are read"
-            msg = f"{place}, 'actions' are choices, which are not read from this format; {remedy}"
-            raise DataError(msg, place=place, remedy=remedy)
-        actions = _checked(f"{place}, 'actions'", given["actions"])
-        check_count(f"{place}, 'actions'", actions, count)
+            msg = f"{where} are choices, which are not read from this format"
+            raise DataError(msg, place=where, value=str(raw.dtype), remedy=remedy)
+        actions = _checked(where, given["actions"])
+        check_count(where, actions, count)
     if "rewards" in given:
         rewards = as_numbers(f"{place}, 'rewards'", given["rewards"][()]).reshape(-1)
         check_count(f"{place}, 'rewards'", rewards, count)
         check_values(f"{place}, 'rewards'", rewards)
     if reached is not None and reached.shape != observations.shape:
-        msg = f"{place}: 'next_obs' has shape {reached.shape}, 'obs' {observations.shape}"
-        raise DataError(f"{msg}; write both with the same entries", place=place)
+        where = f"{place}: 'next_obs'"
+        remedy = f"'obs' has {observations.shape}: write both with the same entries"
+        msg = f"{where} has shape {reached.shape}"
+        raise DataError(msg, place=where, value=reached.shape, remedy=remedy)
     ended = np.zeros(count, bool)
     if count and "terminated" in given:
         ended[-1] = bool(np.asarray(given["terminated"][()]).any())
@@ -122,7 +126,7 @@ def array_of(place: str, found: Any) -> np.ndarray:
         DataError: if it is a group, or holds no numbers.
     """
     if not isinstance(found, h5py.Dataset):
-        raise DataError(f"{place} holds no numbers but a group; it must be an array of them")
+        raise DataError(place=place, value="a group", remedy="it must be an array of numbers")
     return as_numbers(place, found[()])
 
 

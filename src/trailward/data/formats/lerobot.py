@@ -47,8 +47,8 @@ def read_lerobot(path: str | os.PathLike[str], layout: TableLayout = TableLayout
     features = {name: told for name, told in info["features"].items() if _is_vector(told)}
     files = sorted(path.glob("data/**/*.parquet"))
     if not files:
-        msg = f"{path} has no Parquet file in 'data'; fetch the dataset again, with its data"
-        raise DataError(msg)
+        msg = f"{path} has no Parquet file in 'data'"
+        raise DataError(msg, place=str(path), remedy="fetch the dataset again, with its data")
     roles = _roles(path / _INFO, features, layout)
     recording = read_files(files, roles, layout)
     _check_promises(path / _INFO, info, roles, recording)
@@ -62,24 +62,20 @@ def read_lerobot(path: str | os.PathLike[str], layout: TableLayout = TableLayout
 
 def _read_info(file: Path) -> dict[str, Any]:
     if not file.exists():
-        msg = (
-            f"{file} does not exist, so the folder tells no features; fetch the dataset again, or "
-            "name one of its Parquet files"
-        )
-        raise DataError(msg, place=str(file))
+        msg = f"{file} does not exist, so the folder tells no features"
+        remedy = "fetch the dataset again, or name one of its Parquet files"
+        raise DataError(msg, place=str(file), remedy=remedy)
     with readable(file, "readable JSON", "fetch the dataset again"):
         info = json.loads(file.read_text(encoding="utf-8"))
-    version = str(info.get("codebase_version")) if isinstance(info, dict) else "none"
-    if not version.startswith(_VERSIONS):
-        msg = (
-            f"{file}: 'codebase_version' is {version}; versions {' and '.join(_VERSIONS)} are "
-            "known: convert the dataset with LeRobot"
-        )
-        raise DataError(msg)
+    version = info.get("codebase_version") if isinstance(info, dict) else None
+    if not str(version).startswith(_VERSIONS):
+        place = f"{file}: 'codebase_version'"
+        remedy = f"convert the dataset with LeRobot to version {' or '.join(_VERSIONS)}"
+        raise DataError(place=place, value=version, remedy=remedy)
     features = info.get("features")
     if not isinstance(features, dict) or not all(isinstance(f, dict) for f in features.values()):
-        msg = f"{file} has no 'features' with a description each; fetch the dataset again"
-        raise DataError(msg)
+        msg, place = f"{file} has no 'features' with a description each", f"{file}: 'features'"
+        raise DataError(msg, place=place, value=features, remedy="fetch the dataset again")
     return info
 
 
@@ -106,11 +102,10 @@ def _roles(file: Path, features: Mapping[str, Mapping[str, Any]], layout: TableL
     missing = [name for name in roles.used if name not in features]
     if missing or not roles.observations:
         wanted = missing[0] if missing else "observation.state"
-        msg = (
-            f"{file}: 'features' have no numbers called '{wanted}', only {', '.join(features)}; "
-            "name features with --table.observations and its like"
-        )
-        raise DataError(msg)
+        place = f"{file}: 'features'"
+        remedy = "name features with --table.observations and its like"
+        msg = f"{place} have no numbers called '{wanted}', only {', '.join(features)}"
+        raise DataError(msg, place=place, value=list(features), remedy=remedy)
     return roles
 
 
@@ -126,19 +121,15 @@ def _check_promises(file: Path, info: Mapping[str, Any], roles: Roles, found: Re
     promised = info.get("total_frames")
     count = found.provenance["frame"]["count"]
     if isinstance(promised, int) and promised != count:
-        msg = (
-            f"{file}: 'total_frames' is {promised}, but 'data' has {count} rows; fetch the files "
-            "that are missing"
-        )
-        raise DataError(msg)
+        remedy = f"'data' has {count} rows: fetch the files that are missing"
+        raise DataError(place=f"{file}: 'total_frames'", value=promised, remedy=remedy)
     for names, columns in (
         (roles.observations, found.columns.observations),
         (roles.actions, found.columns.actions),
     ):
         entries = sum(info["features"][name]["shape"][0] for name in names)
         if entries != len(columns):
-            msg = (
-                f"{file}: 'shape' of {', '.join(names)} promises {entries} entries, 'data' has "
-                f"{len(columns)}; correct it, or fetch the dataset again"
-            )
-            raise DataError(msg)
+            place = f"{file}: 'shape' of {', '.join(names)}"
+            remedy = f"'data' has {len(columns)}: correct it, or fetch the dataset again"
+            msg = f"{place} promises {entries} entries"
+            raise DataError(msg, place=place, value=entries, remedy=remedy)

@@ -49,7 +49,8 @@ def read_minari(source: str | os.PathLike[str]) -> Recording:
     """
     data = _data_folder(Path(source).expanduser())
     if data is None:
-        raise DataError(f"{source} holds no Minari dataset; {_WHERE_FROM}", place=str(source))
+        msg = f"{source} holds no Minari dataset"
+        raise DataError(msg, place=str(source), remedy=_WHERE_FROM)
     remedy = "record or fetch it again"
     with readable(data.parent, "a readable Minari dataset", remedy):
         recorded = minari.MinariDataset(data)
@@ -99,11 +100,9 @@ def _read(source: str | os.PathLike[str], recorded: minari.MinariDataset) -> Rec
     except DataError:
         raise
     except Exception as error:
-        msg = (
-            f"{source}, episode {len(episodes)}: a field is missing or unreadable: {error}; record "
-            "or download the dataset again"
-        )
-        raise DataError(msg) from error
+        place, remedy = f"{source}, episode {len(episodes)}", "record or download the dataset again"
+        msg = f"{place}: a field is missing or unreadable: {error}"
+        raise DataError(msg, place=place, value=str(error), remedy=remedy) from error
     if isinstance(recorded.action_space, gymnasium.spaces.Discrete) and not columns.choices:
         first, count = int(recorded.action_space.start), int(recorded.action_space.n)
         columns = named_choices(columns, tuple(range(first, first + count)))
@@ -133,11 +132,9 @@ def check_minari_name(name: str) -> None:
     try:
         parse_dataset_id(name)
     except (TypeError, ValueError):
-        msg = (
-            f"'{name}' is not a name that Minari knows datasets by; choose one of letters, digits, "
-            "'_' and '-', which may end in a version such as -v0"
-        )
-        raise DataError(msg) from None
+        msg = f"'{name}' is not a name that Minari knows datasets by"
+        remedy = "choose letters, digits, '_' and '-'; it may end in a version such as -v0"
+        raise DataError(msg, place="name", value=name, remedy=remedy) from None
 
 
 def write_minari(recording: Recording, target: Path, *, env_id: str | None = None) -> Path:
@@ -206,11 +203,11 @@ def dataset_folder(folder: str | os.PathLike[str]) -> Path:
 def _download(name: str) -> minari.MinariDataset:
     """A dataset that is not there, from where Minari keeps its own."""
     if not _is_online():
-        raise DataError(f"{_unknown(name)}; there is no network here to download it")
+        raise _unknown(name, "there is no network here")
     try:
         return minari.load_dataset(name, download=True)
     except Exception as error:  # each of Minari's remotes fails in its own way
-        raise DataError(f"{_unknown(name)}; downloading it failed: {error}") from error
+        raise _unknown(name, str(error)) from error
 
 
 def _is_online() -> bool:
@@ -224,12 +221,10 @@ def _is_online() -> bool:
     return True
 
 
-def _unknown(source: str) -> DataError:
-    msg = (
-        f"'{source}' is neither a folder or file of a known format nor a local Minari id; "
-        f"{_WHERE_FROM}"
-    )
-    return DataError(msg, place=source, remedy=_WHERE_FROM)
+def _unknown(source: str, failure: str | None = None) -> DataError:
+    msg = f"'{source}' is neither a folder or file of a known format nor a local Minari id"
+    msg += "" if failure is None else f"; downloading it failed: {failure}"
+    return DataError(msg, place=source, value=failure, remedy=_WHERE_FROM)
 
 
 def _read_episode(
@@ -239,27 +234,28 @@ def _read_episode(
     space = recorded.action_space
     if isinstance(space, gymnasium.spaces.Discrete):
         chosen = np.asarray(item.actions).reshape(len(item.rewards)) - int(space.start)
-        if len(chosen) and not (chosen.min() >= 0 and chosen.max() < space.n):
-            value, remedy = f"{chosen.max()}", f"there are {space.n} choices, from {space.start}"
-            raise DataError(place=f"{place}: actions", value=value, remedy=remedy)
+        wrong = chosen[(chosen < 0) | (chosen >= space.n)] + int(space.start)
+        if len(wrong):
+            remedy = f"there are {space.n} choices, from {space.start}"
+            raise DataError(place=f"{place}: actions", value=wrong[0].item(), remedy=remedy)
         fields["actions"] = np.eye(int(space.n))[chosen]
     if isinstance(item.observations, dict):
         if "observation" not in item.observations:
-            keys = sorted(item.observations)
-            msg = (
-                f"{place}: observations are a dictionary of {keys}; none is 'observation': rename "
-                "the one to learn from"
-            )
-            raise DataError(msg)
+            where, keys = f"{place}: observations", sorted(item.observations)
+            remedy = "none is 'observation': rename the one to learn from"
+            msg = f"{where} are a dictionary of {keys}"
+            raise DataError(msg, place=where, value=keys, remedy=remedy)
         fields["observations"] = item.observations["observation"]
     if has_rewards:
         fields["rewards"] = item.rewards
     found: dict[str, np.ndarray] = {}
     for name, values in fields.items():
+        where, kind = f"{place}: {name}", type(values).__name__
         if not isinstance(values, np.ndarray | list):
-            raise DataError(f"{place}: {name} must be arrays; flatten them first")
-        found[name] = as_numbers(f"{place}: {name}", values)
-        check_values(f"{place}: {name}", found[name])
+            msg = f"{where} must be arrays, not {kind}"
+            raise DataError(msg, place=where, value=kind, remedy="flatten them first")
+        found[name] = as_numbers(where, values)
+        check_values(where, found[name])
     ends = [bool(flags[-1]) if len(flags) else False for flags in _ends(item)]
     try:
         return Episode(found["observations"], found["actions"], found.get("rewards"), *ends)

@@ -80,7 +80,6 @@ def _pickled(place: object) -> DataError:
         "save arrays of numbers; episodes of unequal length as rows: np.savez(file, "
         "observations=np.concatenate(list), episode_ends=np.cumsum([len(e) for e in list]))"
     )
-    msg = (
-        f"{place} holds pickled Python objects, which could run code and are never loaded; {remedy}"
-    )
-    return DataError(msg, place=str(place), remedy=remedy)
+    value = "pickled Python objects"
+    msg = f"{place} holds {value}, which could run code and are never loaded"
+    return DataError(msg, place=str(place), value=value, remedy=remedy)

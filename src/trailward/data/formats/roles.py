@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from trailward.data.formats.rows import split_unit
-from trailward.errors import DataError
+from trailward.errors import DataError, SettingsError
 
 EPISODE = (
     "episode_index", "episode", "episode_id", "track_id", "trackid", "trajectory_id",
@@ -55,6 +55,9 @@ class TableLayout:
         resample: new distance of rows, in the frame column's unit (seconds, if it holds dates).
         format: the name of a format, or module:Name of one of your own, for the data that it
             recognises; other data is recognised by its path.
+
+    Raises:
+        SettingsError: if gaps or resample cannot be so.
     """
 
     episode: Sequence[str] = ()
@@ -73,9 +76,10 @@ class TableLayout:
             object.__setattr__(self, name, whole)
         if self.gaps not in ("cut", "keep", "interpolate"):
             remedy = "it can be 'cut', 'keep' or 'interpolate'"
-            raise DataError(place="gaps", value=f"'{self.gaps}'", remedy=remedy)
+            raise SettingsError(place="gaps", value=self.gaps, remedy=remedy)
         if self.resample is not None and not 0 < self.resample < float("inf"):
-            raise DataError(place="resample", value=self.resample, remedy="give a time above 0")
+            remedy = "give a time above 0"
+            raise SettingsError(place="resample", value=self.resample, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -131,11 +135,9 @@ def find_roles(file: Path, names: Sequence[str], layout: TableLayout) -> Roles:
     observations = [table.find("observations", name) for name in layout.observations]
     observations = observations or _observed([n for n in others if n not in (*acting, *actions)])
     if not observations:
-        msg = (
-            f"{file} has no column of observations, only {', '.join(names)}; add one, or name it "
-            "with --table.observations"
-        )
-        raise DataError(msg, place=str(file))
+        msg = f"{file} has no column of observations, only {', '.join(names)}"
+        remedy = "add one, or name it with --table.observations"
+        raise DataError(msg, place=str(file), value=list(names), remedy=remedy)
     is_apart = time is not None and time not in (frame, *observations, *actions)
     return Roles(
         episode, frame, tuple(observations), tuple(actions), rewards, time if is_apart else None
@@ -172,9 +174,9 @@ class _Names:
         found = [name for name in self.names if wanted in (name, split_unit(name)[0])]
         if not found:
             missing = f"{role} column" if given is None else f"column '{given}'"
-            remedy = f"name the right one with --table.{role}"
-            msg = f"{self.file} has no {missing}, only {', '.join(self.names)}; {remedy}"
-            raise DataError(msg, place=str(self.file), value=given, remedy=remedy)
+            msg = f"{self.file} has no {missing}, only {', '.join(self.names)}"
+            place, remedy = f"{self.file}: {missing}", f"name the right one with --table.{role}"
+            raise DataError(msg, place=place, value=list(self.names), remedy=remedy)
         return found[0]
 
 

@@ -88,7 +88,7 @@ class Rows:
             where = f"{place}: 'next_observations', row {row}"
             msg = (
                 f"{where} is not 'observations' of row {row + 1}, nor in {len(wrong)} of "
-                f"{inside.sum()} rows; {remedy}"
+                f"{inside.sum()} rows"
             )
             raise DataError(msg, place=where, value=len(wrong), remedy=remedy)
         return np.union1d(bounds, wrong + 1), len(wrong)
@@ -112,11 +112,12 @@ class Rows:
             if last > first:
                 episodes.append(self._episode(first, end, last))
         if not episodes:
+            count, remedy = len(self.observations), "an episode takes two rows at least"
             msg = (
-                f"{place} has no episodes: {len(self.observations)} rows, none followed by another "
-                "of the same episode; an episode takes two rows at least"
+                f"{place} has no episodes: {count} rows, none followed by another of the same "
+                "episode"
             )
-            raise DataError(msg)
+            raise DataError(msg, place=place, value=count, remedy=remedy)
         return episodes
 
     def _episode(self, first: int, end: int, last: int) -> Episode:
@@ -175,8 +176,9 @@ def check_axes(place: str, array: np.ndarray, *axes: str) -> None:
         DataError: if it has not.
     """
     if array.ndim != len(axes):
-        named = ", ".join(axes)
-        raise DataError(f"{place} has shape {array.shape}; expected the axes ({named}): reshape it")
+        msg = f"{place} has shape {array.shape}"
+        remedy = f"reshape it to the axes ({', '.join(axes)})"
+        raise DataError(msg, place=place, value=array.shape, remedy=remedy)
 
 
 def check_count(place: str, array: np.ndarray, rows: int) -> None:
@@ -185,12 +187,9 @@ def check_count(place: str, array: np.ndarray, rows: int) -> None:
     Raises:
         DataError: if it has not.
     """
-    if len(array) != rows:
-        msg = (
-            f"{place} has {len(array)} rows, 'observations' {rows}; all fields need as many: cut "
-            "them to the same steps"
-        )
-        raise DataError(msg)
+    if (count := len(array)) != rows:
+        remedy = f"'observations' have {rows}, and all need as many: cut them to the same steps"
+        raise DataError(f"{place} has {count} rows", place=place, value=count, remedy=remedy)
 
 
 def bounds_of(ended: Bool[np.ndarray, "row"]) -> Int[np.ndarray, "bound"]:
@@ -226,7 +225,7 @@ def named_columns(place: str, observations: Sequence[str], actions: Sequence[str
     try:
         return Columns(*bare, units=units)
     except DataError as error:
-        raise DataError(f"{place}: {error}") from None
+        raise error.within(place) from None
 
 
 def split_unit(name: str) -> tuple[str, str | None]:

@@ -103,7 +103,8 @@ def read_files(
     tables = (ArrowFile.read(file, used) for file in files)
     blocks = [_Block.of(table, roles, attributes) for table in tables if table.rows]
     if not blocks:
-        raise DataError(f"{files[0]} has no episodes: 0 rows; an episode takes two rows at least")
+        msg, remedy = f"{files[0]} has no episodes: 0 rows", "an episode takes two rows at least"
+        raise DataError(msg, place=str(files[0]), value=0, remedy=remedy)
     _check_alike(blocks)
     columns, choices = blocks[0].columns, _choices(blocks, roles)
     order, frames, bounds, anew = _ordered(blocks, roles)
@@ -136,8 +137,9 @@ def read_files(
         episodes = rows.cut(str(files[0]), bounds)
     except DataError as error:
         ids = ", ".join(roles.episode) or "each file"
-        msg = f"{error}; '{ids}' was taken for the episode: name another with --table.episode"
-        raise DataError(msg, place=str(files[0]), value=ids, remedy="--table.episode") from None
+        msg = f"{error}; '{ids}' was taken for the episode"
+        remedy = "name another with --table.episode"
+        raise DataError(msg, place=str(files[0]), value=ids, remedy=remedy) from None
     return Recording(episodes, columns, provenance, told)
 
 
@@ -178,11 +180,9 @@ def _check_alike(blocks: Sequence[_Block]) -> None:
     first = blocks[0]
     for block in blocks:
         if block.columns != first.columns:
-            msg = (
-                f"{block.file} has columns {_shown(block)}, {first.file.name} {_shown(first)}; "
-                "every file needs the same: split the data by kind"
-            )
-            raise DataError(msg, place=str(block.file))
+            msg = f"{block.file} has columns {_shown(block)}, {first.file.name} {_shown(first)}"
+            remedy = "every file needs the same: split the data by kind"
+            raise DataError(msg, place=str(block.file), value=_shown(block), remedy=remedy)
 
 
 def _columns(table: ArrowFile, roles: Roles) -> Columns:
@@ -338,7 +338,7 @@ def _refuse_frame(blocks: Sequence[_Block], roles: Roles, row: int, before: int)
         if block.table.is_time_of_day(roles.frame):
             remedy += "; if a day ended, give the date too"
     place = f"{file}: column '{roles.frame}', row {row}"
-    msg = f"{place}: {values[0]}{f' of {named}' if named else ''} {fault}; {remedy}"
+    msg = f"{place}: {values[0]}{f' of {named}' if named else ''} {fault}"
     raise DataError(msg, place=place, value=values[0], remedy=remedy)
 
 

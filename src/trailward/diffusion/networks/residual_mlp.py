@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from trailward.diffusion.networks.step_embedding import StepEmbedding
 from trailward.diffusion.networks.temporal_transformer import zeroed
+from trailward.errors import SettingsError
 from trailward.typing import Plans, Steps
 
 
@@ -22,7 +23,7 @@ class ResidualMLP(nn.Module):
         depth: residual layers.
 
     Raises:
-        ValueError: if ``width`` is not.
+        SettingsError: if ``width`` is not.
     """
 
     def __init__(
@@ -30,7 +31,8 @@ class ResidualMLP(nn.Module):
     ) -> None:
         super().__init__()
         if width % 8:
-            raise ValueError(f"width {width} must be a multiple of 8")
+            remedy = "it must be a multiple of 8"
+            raise SettingsError(place="width", value=width, remedy=remedy)
         entries, level = horizon * transition_dim, width // 4
         self.embed = nn.Linear(entries, width)
         self.embed_step = StepEmbedding(level, level)

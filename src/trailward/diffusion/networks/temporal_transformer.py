@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trailward.diffusion.networks.step_embedding import StepEmbedding
+from trailward.errors import SettingsError
 from trailward.typing import Plans, Steps
 
 
@@ -20,7 +21,7 @@ class TemporalTransformer(nn.Module):
         heads: attention heads.
 
     Raises:
-        ValueError: if ``width`` does not fit ``heads``.
+        SettingsError: if ``width`` does not fit ``heads``.
     """
 
     def __init__(
@@ -28,7 +29,8 @@ class TemporalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads or width % 2:
-            raise ValueError(f"width {width} must be even and a multiple of heads {heads}")
+            remedy = f"it must be even and a multiple of heads {heads}"
+            raise SettingsError(place="width", value=width, remedy=remedy)
         self.embed = nn.Linear(transition_dim, width)
         self.position = nn.Parameter(0.02 * torch.randn(horizon, width))
         self.embed_step = StepEmbedding(width, 4 * width)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trailward.diffusion.networks.step_embedding import StepEmbedding
+from trailward.errors import SettingsError
 from trailward.typing import Plans, Steps
 
 _KERNEL, _GROUPS = 5, 8
@@ -27,7 +28,7 @@ class TemporalUnet(nn.Module):
         multipliers: channels of each level, in units of ``width``.
 
     Raises:
-        ValueError: if ``width`` is not a multiple of 8 (the groups of the normalisation).
+        SettingsError: if ``width`` is not a multiple of 8 (the groups of the normalisation).
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class TemporalUnet(nn.Module):
     ) -> None:
         super().__init__()
         if width % _GROUPS:
-            raise ValueError(f"width {width} must be a multiple of {_GROUPS}")
+            remedy = f"it must be a multiple of {_GROUPS}"
+            raise SettingsError(place="width", value=width, remedy=remedy)
         self._fold = 2 ** (len(multipliers) - 1)
         self.embed_step = StepEmbedding(width, 4 * width)
         sizes = [transition_dim, *(width * m for m in multipliers)]

@@ -180,7 +180,7 @@ def value_map(
         stage: of a reward with stages; the last one if None.
 
     Raises:
-        ValueError: if no value was fitted.
+        DataError: if no value was fitted.
     """
     states, wall = standing_states(maze, cells)
     return _drawn(standing_values(learnt, states.reshape(-1, 4), stage=stage), wall)

@@ -44,18 +44,21 @@ class Maze:
     grid: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
-        if len({len(row) for row in self.grid}) != 1:
-            raise DataError(f"the rows of maze '{self.name}' differ in length")
-        walls = np.array(self.grid) == 1
-        border = np.concatenate([walls[0], walls[-1], walls[:, 0], walls[:, -1]])
-        if not border.all():
-            raise DataError(f"maze '{self.name}' is open at its border; wall it all around")
+        place, lengths = f"maze '{self.name}'", [len(row) for row in self.grid]
+        if len(set(lengths)) != 1:
+            raise DataError(f"the rows of {place} differ in length", place=place, value=lengths)
+        gaps = np.array(self.grid) != 1
+        gaps[1:-1, 1:-1] = False
+        if gaps.any():
+            msg, found = f"{place} is open at its border", np.argwhere(gaps).tolist()
+            raise DataError(msg, place=place, value=found, remedy="wall it all around")
         if len(self.free_cells) < 2:
-            raise DataError(f"maze '{self.name}' has fewer than two free cells")
+            msg = f"{place} has fewer than two free cells"
+            raise DataError(msg, place=place, value=self.free_cells)
         unreachable = [c for c in self.free_cells if c not in self._next[self.free_cells[0]]]
         if unreachable:
-            msg = f"cell {unreachable[0]} of maze '{self.name}' cannot be reached from the others"
-            raise DataError(msg)
+            msg = f"cell {unreachable[0]} of {place} cannot be reached from the others"
+            raise DataError(msg, place=place, value=unreachable[0])
 
     @cached_property
     def free_cells(self) -> list[tuple[int, int]]:
@@ -133,11 +136,9 @@ def parse_maze(name_or_grid: str) -> Maze:
         return Maze(_CUSTOM, tuple(tuple(int(cell) for cell in row) for row in rows))
     maps = _robotics_maps()
     if name_or_grid not in maps:
-        msg = (
-            f"maze '{name_or_grid}' is unknown; choose one of {', '.join(maps)}, "
-            "or give rows of 0 and 1 joined by '/'"
-        )
-        raise DataError(msg)
+        msg = f"maze '{name_or_grid}' is unknown"
+        remedy = f"choose one of {', '.join(maps)}, or give rows of 0 and 1 joined by '/'"
+        raise DataError(msg, place="maze", value=name_or_grid, remedy=remedy)
     return Maze(name_or_grid, tuple(tuple(row) for row in maps[name_or_grid]))
 
 

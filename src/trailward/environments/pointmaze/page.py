@@ -38,10 +38,11 @@ class MazeGround(Ground):
     figures: ClassVar[Sequence[str]] = ("best_cell",)
 
     def __post_init__(self) -> None:
-        grid = () if len(self.environment.maze) > _MOST_LETTERS else self.maze.grid
-        if not grid or max(len(grid), len(grid[0])) > _MOST_CELLS:
-            side = f"{_MOST_CELLS} by {_MOST_CELLS}"
-            raise DataError(f"the maze is too large; at most {side} cells")
+        spelt = self.environment.maze
+        if len(spelt) > _MOST_LETTERS or max(np.shape(self.maze.grid)) > _MOST_CELLS:
+            rows, remedy = spelt.split("/"), f"give at most {_MOST_CELLS} by {_MOST_CELLS} cells"
+            size = (len(rows), len(rows[0]))
+            raise DataError("the maze is too large", place="maze", value=size, remedy=remedy)
 
     @property
     def maze(self) -> Maze:
@@ -71,8 +72,10 @@ class MazeGround(Ground):
     def follow(self, line: Places) -> Followed:
         """Let the ball follow a drawn line, up to the first wall."""
         path, why = _up_to_wall(self.maze, line)
-        if np.linalg.norm(np.diff(path, axis=0), axis=-1).sum() < _LEAST_LENGTH:
-            raise DataError(why or "the line is too short to follow; draw at least half a cell")
+        length = float(np.linalg.norm(np.diff(path, axis=0), axis=-1).sum())
+        if length < _LEAST_LENGTH:
+            msg, remedy = why or "the line is too short to follow", "draw at least half a cell"
+            raise DataError(msg, place="line", value=length, remedy=remedy)
         episode = self.run(TourController(self.maze, path), _still(path[0]))
         apart = float(np.linalg.norm(episode.observations[-1, :2] - path[-1]))
         if apart >= _REACHED and why is None:
@@ -83,7 +86,8 @@ class MazeGround(Ground):
     def start(self, place: Places) -> np.ndarray:
         """The ball at rest."""
         if (np.abs(place) > self.maze.half_extent).any() or self.maze.in_wall(place):
-            raise DataError("plans cannot start inside a wall; click a free place")
+            msg, remedy = "plans cannot start inside a wall", "click a free place"
+            raise DataError(msg, place="place", value=tuple(place.tolist()), remedy=remedy)
         return _still(place)
 
     def say_where(self, place: Places) -> str:
@@ -138,7 +142,8 @@ def _up_to_wall(maze: Maze, points: np.ndarray) -> tuple[np.ndarray, str | None]
     path = _evenly(points, _SPACING / 4)
     blocked = maze.in_wall(path) | (np.abs(path) > maze.half_extent).any(-1)
     if blocked[0]:
-        return path[:1], "the line begins inside a wall; begin at a free place"
+        msg, begin = "the line begins inside a wall", tuple(path[0].tolist())
+        raise DataError(msg, place="line", value=begin, remedy="begin at a free place")
     if not blocked.any():
         return _evenly(points, _SPACING), None
     last = max(int(blocked.argmax()) - 2, 1)

@@ -92,8 +92,8 @@ class Demonstrations(Recipe):
             diffuser = Diffuser.load(model_folder(self.diffuser))
             made = diffuser.provenance.get("play", {}).get("maze", maze.spelling)
             if made != maze.spelling:
-                msg = f"the diffuser is of maze '{made}', not '{maze.spelling}'; give another one"
-                raise DataError(msg)
+                msg = f"the diffuser is of maze '{made}', not '{maze.spelling}'"
+                raise DataError(msg, place="diffuser", value=made, remedy="give another one")
             expert = guided_expert(task, diffuser, seed=seed)
         episodes = collect_demonstrations(
             task,
@@ -152,8 +152,9 @@ def guided_expert(task: MazeTask, diffuser: Diffuser, *, seed: int = 0) -> Plann
         DataError: if the task is sparse: its gradient is zero almost everywhere.
     """
     if not isinstance(task, CornerTask):
-        msg = f"'{task.name}' is sparse and cannot guide plans; use the waypoint demonstrator"
-        raise DataError(msg)
+        msg = f"'{task.name}' is sparse and cannot guide plans"
+        remedy = "use the waypoint demonstrator"
+        raise DataError(msg, place="task", value=task.name, remedy=remedy)
     true = TrueReward(task.observation_rewards, diffuser.normalizer, diffuser.spec)
     return Planner(diffuser, SamplingConfig(scale=_GUIDED_SCALE), true, seed=seed)
 
@@ -192,9 +193,10 @@ def collect_demonstrations(
             return found[:num_episodes]
     msg = (
         f"only {len(found)} of {10 * num_episodes} episodes of {episode_steps} steps do "
-        f"'{task.name}'; give longer episodes or other cells"
+        f"'{task.name}'"
     )
-    raise DataError(msg)
+    remedy = "give longer episodes or other cells"
+    raise DataError(msg, place="episodes", value=len(found), remedy=remedy)
 
 
 def with_rewards(episode: Episode, task: MazeTask) -> Episode:
@@ -250,5 +252,6 @@ def _episode_seeds(seed: int, first: int, count: int) -> list[int]:
 def _maze_of(environment: Environment) -> Maze:
     maze = getattr(environment, "map", None)
     if not isinstance(maze, Maze):
-        raise DataError(f"'{environment.name}' is no maze; this recipe is for mazes")
+        msg, remedy = f"'{environment.name}' is no maze", "choose another recipe, or a maze"
+        raise DataError(msg, place="environment", value=environment.name, remedy=remedy)
     return maze

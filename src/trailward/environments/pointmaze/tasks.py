@@ -85,8 +85,9 @@ class GoalTask(MazeTask):
 
     def __post_init__(self) -> None:
         if self.goal not in self.maze.free_cells:
-            msg = f"goal {self.goal} is not a free cell; the free ones are {self.maze.free_cells}"
-            raise DataError(msg)
+            msg = f"goal {self.goal} is not a free cell"
+            remedy = f"choose one of {self.maze.free_cells}"
+            raise DataError(msg, place="goal", value=self.goal, remedy=remedy)
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -118,7 +119,8 @@ class OrderedTask(MazeTask):
         for cell in (self.first, self.then):
             GoalTask(self.maze, cell)  # refuses cells that are not free
         if self.first == self.then:
-            raise DataError(f"cells of an ordered task must differ; both are {self.first}")
+            msg = f"both cells of an ordered task are {self.first}"
+            raise DataError(msg, place="then", value=self.then, remedy="give two that differ")
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -176,11 +178,8 @@ def parse_task(name: str, maze: Maze) -> MazeTask:
         return GoalTask(maze, (int(found[1]), int(found[2])))
     if found := re.fullmatch(f"ordered:{_CELL}-{_CELL}", name):
         return OrderedTask(maze, (int(found[1]), int(found[2])), (int(found[3]), int(found[4])))
-    msg = (
-        f"task '{name}' is unknown; choose 'corner', 'goal:ROW,COLUMN' or "
-        "'ordered:ROW,COLUMN-ROW,COLUMN'"
-    )
-    raise DataError(msg)
+    remedy = "choose 'corner', 'goal:ROW,COLUMN' or 'ordered:ROW,COLUMN-ROW,COLUMN'"
+    raise DataError(f"task '{name}' is unknown", place="task", value=name, remedy=remedy)
 
 
 def best_position(task: MazeTask, *, margin: float = 0.25) -> np.ndarray:
