@@ -12,6 +12,8 @@ from browser import Visit, chromium
 from playwright.sync_api import APIResponse, Browser, Route, expect
 from served import Served, serving
 
+pytestmark = pytest.mark.slow  # a browser, a server and its processes
+
 UPPER_LEFT = [
     [(-1, -1), (1, -1), (1, 1), (-1, 1)],
     [(0.8, -1.1), (1.1, 0.9), (-0.9, 1)],
@@ -72,7 +74,6 @@ def board_of(served: Served, address: str) -> dict:
     return served.ask(f"/api/boards/{name}")
 
 
-@pytest.mark.slow
 def test_the_reward_is_highest_where_the_drawings_end(served: Served, learnt: str) -> None:
     board = board_of(served, learnt)
     assert [drawing["why"] for drawing in board["drawings"]] == [None, None, None]
@@ -81,7 +82,6 @@ def test_the_reward_is_highest_where_the_drawings_end(served: Served, learnt: st
     assert board["learnt"]["losses"][-1] < board["learnt"]["losses"][0]
 
 
-@pytest.mark.slow
 def test_what_is_learnt_is_a_folder_of_the_command_line(served: Served, learnt: str) -> None:
     from trailward import LearntReward, read_dataset
 
@@ -135,7 +135,6 @@ def test_the_expert_draws_too(visit: Visit) -> None:
     expect(visit.page.locator("#drawings li")).to_have_count(3)
 
 
-@pytest.mark.slow
 def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: Visit) -> None:
     page = visit.page
     for line in UPPER_LEFT[:1]:
@@ -152,7 +151,6 @@ def test_learning_goes_on_over_a_reload_in_two_tabs_and_stops_when_asked(visit: 
     expect(page.locator("#stop")).to_be_hidden()
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_says_so_and_the_page_goes_on(visit: Visit, served: Served) -> None:
     page = visit.page
     visit.draw(UPPER_LEFT[2])
@@ -272,7 +270,6 @@ def test_a_second_set_of_paths_is_compared_and_never_learnt_from(visit: Visit) -
     assert float(apart) < 0.8
 
 
-@pytest.mark.slow
 def test_a_maze_is_painted_and_its_preparation_is_stopped(visit: Visit) -> None:
     page = visit.page
     page.get_by_role("radio", name="Paint one").click()
@@ -285,7 +282,6 @@ def test_a_maze_is_painted_and_its_preparation_is_stopped(visit: Visit) -> None:
     expect(page.locator("#prepare")).to_be_hidden()
 
 
-@pytest.mark.slow
 def test_a_server_that_is_started_again_says_what_was_lost(
     browser: Browser, tmp_path: Path
 ) -> None:
