@@ -8,7 +8,8 @@ the world, from starts that no recording has, beside the demonstrator and a clon
 256, by regression (for discrete actions by cross-entropy).
 
 With `--strangers` it gets data of U-Maze, Large Maze and HalfCheetah instead, as a stranger would:
-files of play data and demonstrations, without a preset. 0 is then the diffuser without the reward.
+files of play data and demonstrations, without a preset. 0 is then the diffuser without the reward,
+1 the demonstrator from the same starts (HalfCheetah: the demonstrations).
 
 Printed are a table and then one JSON object. Keys of a world, means over seeds:
 ``return_fraction`` (1: as the demonstrator; 0: as the play data), ``bc_return_fraction``,
@@ -381,7 +382,7 @@ def judge_stranger(benchmark: Benchmark, name: str, seed: int, folder: Path) -> 
         roll_outs=RollOuts(settings.environment, task),
     )
     returns = {who: each["value"] for who, each in (fitted.roll_outs or {})["return"].items()}
-    span = returns["demonstrations"] - returns["unguided"]
+    span = returns.get("demonstrator", returns["demonstrations"]) - returns["unguided"]
     fraction = (returns["learnt"] - returns["unguided"]) / span
     spent = (time.monotonic() - began) / 60
     return {"return_fraction": fraction, "minutes": spent, "returns": returns}

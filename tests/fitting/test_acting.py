@@ -13,13 +13,14 @@ import torch
 
 from refusals import refused
 from trailward import Dataset, Episode, LearntReward
-from trailward.acting.planner import Planner
+from trailward.acting.named_policy import FunctionPolicy
+from trailward.acting.planner import Planner, Policy
 from trailward.baselines.plain_clone import plain_clone
 from trailward.data.dataset import Windows
 from trailward.data.episode import Columns
 from trailward.data.plan import PlanSpec
 from trailward.environments import Environment, Task
-from trailward.environments.gymnasium_env import own_reward
+from trailward.environments.gymnasium_env import OwnReward
 from trailward.fitting import acting, roll_outs
 from trailward.fitting.acting import WAYS, Judged, chances_of
 from trailward.fitting.choices import choose
@@ -68,6 +69,13 @@ class Line(gymnasium.Env):
         return self.state.copy(), -abs(self.state[0] - GOAL), False, False, {}
 
 
+class ToTheGoal(OwnReward):
+    """Whose demonstrator goes there straight."""
+
+    def demonstrator(self) -> Policy:
+        return FunctionPolicy(lambda seen: np.clip((GOAL - seen[:, :1]) / 0.3, -1, 1))
+
+
 class LineEnvironment(Environment):
     name = "line"
 
@@ -75,7 +83,7 @@ class LineEnvironment(Environment):
         return Line()
 
     def task(self, name: str | None = None) -> Task:
-        return own_reward(self, name)
+        return ToTheGoal()
 
 
 PLAY, SHOWN = lines(60), lines(4, goal=GOAL)
@@ -155,6 +163,8 @@ def test_roll_outs_are_in_figures_and_words(folder: Path) -> None:
     assert returns["learnt"]["value"] > returns["unguided"]["value"] + 5
     assert returns["learnt"]["count"] == returns["clone"]["count"] == 6
     assert abs(returns["clone"]["value"] - returns["learnt"]["value"]) < 10  # both near the goal
+    assert returns["demonstrator"]["value"] >= returns["learnt"]["value"]
+    assert any("a demonstrator there" in text for text in told)
     assert "demonstrations" not in returns  # whose rewards were not recorded
     saved = json.loads((folder / "fit.json").read_text())
     assert saved["roll_outs"] == fitted.roll_outs

@@ -180,9 +180,8 @@ def _roll_out_words(found: Mapping[str, Any]) -> str:
     """What the planner returned in the environment."""
     means = {who: each["value"] for who, each in found["return"].items()}
     learnt = found["return"]["learnt"]
-    shown = ""
-    if "demonstrations" in means:
-        shown = f", the demonstrations {means['demonstrations']:.4g}"
+    named = {"demonstrations": "the demonstrations", "demonstrator": "a demonstrator there"}
+    shown = "".join(f", {name} {means[who]:.4g}" for who, name in named.items() if who in means)
     told = (
         f"In {found['environment']} the planner returns {means['learnt']:.4g} "
         f"[{learnt['low']:.4g}, {learnt['high']:.4g}] in the mean of {learnt['count']} roll-outs, "

@@ -59,6 +59,8 @@ class RollOuts:
     ) -> dict[str, Any]:
         """Returns of the planner, the diffuser without the reward, a clone, and the demonstrations.
 
+        If the task has a demonstrator, its returns from the same starts are there too.
+
         Episodes are cut after as many steps as the longest demonstration has.
 
         Args:
@@ -76,6 +78,8 @@ class RollOuts:
             "learnt": Planner.for_reward(reward, diffuser, seed=seed),
             "clone": plain_clone(Dataset(demonstrations, {}, diffuser.columns), seed=seed),
         }
+        if (expert := task.demonstrator()) is not None:
+            policies["demonstrator"] = expert
         returns = {}
         for who, policy in policies.items():
             episodes = rollout(envs, policy, seeds=starts, num_steps=longest)
