@@ -81,6 +81,8 @@ class Benchmark:
     """Numbers of demonstrations."""
     policies: Path | None = None
     """A ladder of policies in place of the packaged one."""
+    fine_tuning_steps: int | None = None
+    """Gradient steps of fine-tuning, in place of the preset's."""
     quick: bool = False
     """One seed, few steps."""
 
@@ -93,6 +95,8 @@ def main(benchmark: Benchmark) -> None:
         shutil.rmtree(out, ignore_errors=True)
     seeds = (0,) if benchmark.quick else benchmark.seeds
     settings = PRESETS["halfcheetah"].quick() if benchmark.quick else PRESETS["halfcheetah"]
+    if benchmark.fine_tuning_steps is not None:
+        settings = _fine_tuned(settings, num_steps=benchmark.fine_tuning_steps)
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
     ercs: dict[str, list[float]] = {}
     names = benchmark.only or tuple(REGIMES)
@@ -159,8 +163,7 @@ def _cell(made: Made, name: str, count: int, seed: int) -> Figures:
     """Learn and judge one reward, and clone; kept once done, anew if settings changed."""
     settings, regime = made.settings, REGIMES[name]
     if regime.glued:
-        mixed = replace(settings.learning.fine_tuning, **_OF_MIXED)
-        settings = replace(settings, learning=replace(settings.learning, fine_tuning=mixed))
+        settings = _fine_tuned(settings, **_OF_MIXED)
     play, shown = made.data(regime, count, seed)
     learnt_from = _glued(play, made.out) if regime.glued else play
     folder = made.out / f"{name}-{count}-{seed}"
@@ -185,6 +188,12 @@ def _cell(made: Made, name: str, count: int, seed: int) -> Figures:
     return kept(folder / "cell.json", figures, job.depends_on | made.depends_on())
 
 
+def _fine_tuned(settings: Settings, **changes: Any) -> Settings:
+    """The same but for some settings of fine-tuning."""
+    fine_tuning = replace(settings.learning.fine_tuning, **changes)
+    return replace(settings, learning=replace(settings.learning, fine_tuning=fine_tuning))
+
+
 def _cloned(settings: Settings, shown: Path, seed: int) -> float:
     """The return of behavioural cloning from the same starts."""
     judged = settings.evaluation.with_seed(seed)
@@ -200,9 +209,8 @@ def _erc(made: Made, starts: str, seed: int) -> float:
     """ERC distance over whole episodes in mixture, with plans that start there while learning."""
     settings, regime = made.settings, REGIMES["mixture"]
     folder = made.out / f"starts-{starts}-{seed}"
-    untuned = replace(settings.learning.fine_tuning, num_steps=0)
-    learning = replace(settings.learning, starts=starts, fine_tuning=untuned)
-    settings = replace(settings, learning=learning)
+    settings = _fine_tuned(settings, num_steps=0)
+    settings = replace(settings, learning=replace(settings.learning, starts=starts))
     play, shown = made.data(regime, 5, seed)
     job = Job(settings, made.diffuser(regime), play, shown, folder, seed)
 
