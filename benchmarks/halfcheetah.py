@@ -77,8 +77,8 @@ class Benchmark:
     """Each of demonstrations, learning and evaluation."""
     only: tuple[str, ...] = ()
     """Regimes, such as glued; all, and erc_by_starts, if none is named."""
-    counts: tuple[int, ...] = NUM_DEMONSTRATIONS
-    """Numbers of demonstrations."""
+    one_too: bool = True
+    """Whether to learn from one demonstration too, beside five."""
     policies: Path | None = None
     """A ladder of policies in place of the packaged one."""
     fine_tuning_steps: int | None = None
@@ -102,7 +102,7 @@ def main(benchmark: Benchmark) -> None:
     names = benchmark.only or tuple(REGIMES)
     made = Made(settings, out, benchmark.policies)
     for seed in seeds:
-        for count in benchmark.counts:
+        for count in NUM_DEMONSTRATIONS if benchmark.one_too else NUM_DEMONSTRATIONS[:1]:
             for name in names:
                 cells.setdefault((name, count), []).append(_cell(made, name, count, seed))
         for starts in () if benchmark.only else STARTS:
@@ -148,7 +148,7 @@ class Made:
 
     def depends_on(self) -> Figures:
         """The policies that data is recorded with."""
-        return {"ladder": [policy.facts["step"] for policy in ladder_of(ENV_ID, self.policies)]}
+        return {"ladder": [policy.fingerprint for policy in ladder_of(ENV_ID, self.policies)]}
 
     @property
     def _num_steps(self) -> int:

@@ -382,7 +382,8 @@ def judge_stranger(benchmark: Benchmark, name: str, seed: int, folder: Path) -> 
         roll_outs=RollOuts(settings.environment, task),
     )
     returns = {who: each["value"] for who, each in (fitted.roll_outs or {})["return"].items()}
-    span = returns.get("demonstrator", returns["demonstrations"]) - returns["unguided"]
+    best = "demonstrator" if "demonstrator" in returns else "demonstrations"
+    span = returns[best] - returns["unguided"]
     fraction = (returns["learnt"] - returns["unguided"]) / span
     spent = (time.monotonic() - began) / 60
     return {"return_fraction": fraction, "minutes": spent, "returns": returns}

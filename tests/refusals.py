@@ -1,7 +1,9 @@
 """What errors say: the place, the value there and the remedy."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
@@ -32,3 +34,5 @@ def refused(
     assert (error.place, error.value) == (place, value)
     assert remedy in error.remedy
     assert error.remedy in str(error)
+    file, _, _ = error.place.partition(": ")
+    assert os.sep not in file or Path(file).name in str(error)

@@ -11,14 +11,17 @@ class RefusedError(ValueError):
     Args:
         message: what is wrong, in words; made of place and value if not given.
         place: the file, field, row, setting or argument.
-        value: what is there; text is taken as it is.
+        value: what is there; text is taken as it is, but a setting's in quotes.
         remedy: what to do about it; the message ends with it.
     """
+
+    _quotes = False
 
     def __init__(
         self, message: str = "", *, place: str = "", value: object = None, remedy: str = ""
     ) -> None:
-        message = message or f"{place} is {value}"
+        shown = repr(value) if self._quotes and isinstance(value, str) else value
+        message = message or f"{place} is {shown}"
         known = not remedy or remedy in message
         super().__init__(message if known else f"{message}; {remedy}")
         self.place, self.value, self.remedy = place, value, remedy
@@ -35,6 +38,8 @@ class DataError(RefusedError):
 
 class SettingsError(RefusedError):
     """Settings or arguments that cannot be."""
+
+    _quotes = True
 
 
 def at_least(limit: int, settings: object, *names: str) -> None:

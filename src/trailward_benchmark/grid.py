@@ -71,10 +71,13 @@ class Grid:
         Raises:
             SettingsError: if a problem or method is unknown, there is none, a seed is below 0, what
                 a cell takes is not above 0, ``num_jobs`` is below 1, or is given with ``ray``.
+            DataError: if a problem's maze has no such task.
         """
         for name in ("problems", "methods", "seeds"):
             if not getattr(command, name):
-                raise SettingsError(place=name, value="empty", remedy="name at least one")
+                raise SettingsError(
+                    f"{name} is empty", place=name, value=(), remedy="name at least one"
+                )
         if command.num_jobs is not None:
             at_least(1, command, "num_jobs")
             if command.ray:

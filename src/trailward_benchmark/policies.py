@@ -192,7 +192,7 @@ def spread(policies: Sequence[NetworkPolicy], num: int) -> list[NetworkPolicy]:
     """
     if not 2 <= num <= len(policies):
         msg = f"{num} of {len(policies)} snapshots cannot be chosen"
-        raise DataError(msg, place="num", value=num, remedy=f"choose 2 to {len(policies)}")
+        raise SettingsError(msg, place="num", value=num, remedy=f"choose 2 to {len(policies)}")
     returns = np.array([policy.mean_return for policy in policies])
     best = int(returns[1:].argmax()) + 1
     chosen = [0, best]

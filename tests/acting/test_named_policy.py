@@ -91,9 +91,12 @@ def test_a_function_is_a_policy() -> None:
     policy.reset()
 
 
-@pytest.mark.parametrize("name", ["falling:pull", "nowhere:push", "push"])
-def test_what_is_not_there_is_refused(name: str) -> None:
-    with refused(place="policy", value=name):
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("falling:pull", "spelling"), ("nowhere:push", "spelling"), ("push", "give 'random'")],
+)
+def test_what_is_not_there_is_refused(name: str, remedy: str) -> None:
+    with refused(place="policy", value=name, remedy=remedy):
         named_policy(name, SPACE, seed=0)
 
 

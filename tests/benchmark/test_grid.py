@@ -354,7 +354,7 @@ def test_that_no_node_of_a_cluster_has_room_for_a_cell_is_told() -> None:
 
 def test_a_grid_of_nothing_and_no_jobs_are_refused(tmp_path: Path) -> None:
     for name in ("problems", "methods", "seeds"):
-        with refused(SettingsError, place=name, value="empty", remedy="at least one"):
+        with refused(SettingsError, place=name, value=(), remedy="at least one"):
             Grid.of(quick(tmp_path, **{name: ()}))
     with refused(SettingsError, place="num_jobs", value=0, remedy="at least 1"):
         Grid.of(quick(tmp_path, num_jobs=0))

@@ -123,7 +123,7 @@ def test_the_ladder_is_spread_evenly_from_the_first_to_the_best() -> None:
 
 @pytest.mark.parametrize("num", [1, 5])
 def test_a_ladder_of_more_than_there_is_is_refused(num: int) -> None:
-    with refused(place="num", value=num, remedy="2 to 4"):
+    with refused(SettingsError, place="num", value=num, remedy="2 to 4"):
         spread(named([1, 2, 3, 4]), num)
 
 

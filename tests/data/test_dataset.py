@@ -350,7 +350,7 @@ def test_a_damaged_file_is_named(written: Path) -> None:
     with refused(place=str(path), remedy="download the dataset again"):
         read_dataset(written)
     (written / "data" / "metadata.json").write_text("{")
-    with refused(place=str(written)):
+    with refused(place=str(written), remedy="record or fetch it again"):
         read_dataset(written)
 
 

@@ -19,6 +19,7 @@ from trailward.data.episode import Episode
 from trailward.environments import find_environment
 from trailward.environments.gymnasium_env import GymnasiumEnvironment, flat
 from trailward.environments.recipes import ROLL_OUTS, OnePolicy
+from trailward.errors import SettingsError
 from trailward.judging.config import EvaluationConfig
 
 FALLING = GymnasiumEnvironment(falling.ID)
@@ -178,5 +179,5 @@ def test_roll_outs_are_as_long_as_episodes_usually_are(name: str, steps: int) ->
 def test_episodes_that_never_end_need_a_limit() -> None:
     from trailward.environments.pointmaze.environment import PointMaze
 
-    with refused(place="episode_steps", value=None, remedy="no usual end"):
+    with refused(SettingsError, place="episode_steps", value=None, remedy="no usual end"):
         ROLL_OUTS["policy"]().record(PointMaze(), seed=0)

@@ -164,7 +164,7 @@ def test_roll_outs_are_in_figures_and_words(folder: Path) -> None:
     assert returns["learnt"]["count"] == returns["clone"]["count"] == 6
     assert abs(returns["clone"]["value"] - returns["learnt"]["value"]) < 10  # both near the goal
     assert returns["demonstrator"]["value"] >= returns["learnt"]["value"]
-    assert any("a demonstrator there" in text for text in told)
+    assert any("a demonstrator from the same starts" in text for text in told)
     assert "demonstrations" not in returns  # whose rewards were not recorded
     saved = json.loads((folder / "fit.json").read_text())
     assert saved["roll_outs"] == fitted.roll_outs

@@ -322,7 +322,7 @@ def test_steps_are_correlated_with_the_rewards_of_the_play_data() -> None:
     assert found["epic"]["value"] == pytest.approx(0, abs=1e-6)
     assert found["step_pearson"]["value"] == pytest.approx(-1)
     bare = Dataset([Episode(e.observations, e.actions) for e in play.episodes])
-    with refused(place="rewards of the play data", value=None, remedy="true reward"):
+    with refused(place="rewards of the play data", value=None, remedy="record them"):
         transition_figures(learnt, learnt.transition_rewards, bare, CONFIG)
 
 

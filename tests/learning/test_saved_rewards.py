@@ -78,7 +78,7 @@ def test_a_model_that_was_added_to_version_0_1_by_hand_says_how_to_go_on(tmp_pat
         (OLD / "mlp" / "weights.safetensors").read_bytes()
     )
     remedy = "learn the reward again"
-    with refused(CheckpointError, place="reward: model", value="mine", remedy=remedy):
+    with refused(CheckpointError, place=f"{tmp_path}: reward: model", value="mine", remedy=remedy):
         LearntReward.load(tmp_path)
 
 

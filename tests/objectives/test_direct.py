@@ -477,7 +477,7 @@ def test_play_data_must_be_there_where_it_is_compared_with(name: str, tmp_path: 
     with refused(SettingsError, place="objective", value=name, remedy="give play data"):
         learn(tmp_path, name, play=None)
     assert list(tmp_path.iterdir()) == []
-    with refused(SettingsError, place="play"):
+    with refused(SettingsError, place="objective", value=name):
         replace(problem(name), play=None).loss(REWARD.build(LONG), 0)
 
 

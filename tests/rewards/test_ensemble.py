@@ -342,8 +342,9 @@ def test_ensembles_of_rewards_of_whole_plans_are_refused(model: str, tmp_path: P
 
 def test_an_ensemble_where_demonstrations_call_for_a_memory_is_refused(tmp_path: Path) -> None:
     reward = EnsembleSettings(member=STAGED, num_members=3)
-    with refused(SettingsError, place="num_members", value=3, remedy="set it to 1, or"):
+    with refused(SettingsError, place="num_members", value=3, remedy="set it to 1, or") as caught:
         learn(tmp_path, reward=reward, demonstrations=TURNING)
+    assert "remembers" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

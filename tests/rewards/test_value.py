@@ -278,12 +278,16 @@ def test_states_are_normalised_before_the_reward_sees_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "horizon"), [((3, 2), 5), ((20, 14), 1)], ids=["short episodes", "short plans"]
+    ("lengths", "horizon", "place", "value"),
+    [((3, 2), 5, "play", 0), ((20, 14), 1, "horizon", 1)],
+    ids=["short episodes", "short plans"],
 )
-def test_play_data_without_a_plan_step_is_refused(lengths: tuple[int, ...], horizon: int) -> None:
+def test_play_data_without_a_plan_step_is_refused(
+    lengths: tuple[int, ...], horizon: int, place: str, value: int
+) -> None:
     spec = PlanSpec(horizon, 1, 2, 2)
     play = Windows(random_walks(lengths), spec)
-    with refused(NoValueError, place="horizon", value=horizon):
+    with refused(NoValueError, place=place, value=value):
         fit_value(NEARNESS, play, unchanged(), config=CONFIG)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,5 +88,6 @@ def test_a_reward_that_names_code_imports_nothing(shown: tuple[Control, Path]) -
     config = root.parent / "bright" / "config.json"
     config.write_text(config.read_text().replace("Dimmer-v0", "antigravity:Dimmer-v0"))
     board = running.show(control, "", shown="bright")["board"]
-    with refused(place="environment", value="antigravity:Dimmer-v0"):
+    with refused(place="environment", value="antigravity:Dimmer-v0", remedy="trailward report"):
         running.race(control, board)
+    assert "antigravity" not in sys.modules

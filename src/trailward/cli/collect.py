@@ -13,7 +13,7 @@ from trailward.data.dataset import free_folder, write_dataset
 from trailward.data.episode import MAX_SEED
 from trailward.data.formats.minari_folder import dataset_folder
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Recipe
-from trailward.errors import DataError, at_most
+from trailward.errors import DataError, SettingsError, at_most
 from trailward.progress import progress
 from trailward.running.folders import own_file
 from trailward.running.limits import check_memory
@@ -80,7 +80,7 @@ def kind_for(
     """The verb with the flags of the environment and the recipe that the arguments name.
 
     Raises:
-        DataError: if the environment has no such recipe.
+        SettingsError: if the environment has no such recipe.
     """
     name = flag_value(arguments, "--env", "--environment") or DEFAULT_ENVIRONMENT
     kind, given = with_environment(kind, name, given)
@@ -88,7 +88,7 @@ def kind_for(
     what = flag_value(arguments, "--what")
     if what is not None and what not in recipes:
         remedy = f"with environment '{name}' it can be {', '.join(recipes)}"
-        raise DataError(place="--what", value=what, remedy=remedy)
+        raise SettingsError(place="--what", value=what, remedy=remedy)
     recipe = recipes[what or next(iter(recipes))]
     told = " ".join(
         f"{each}: {(made.__doc__ or '').split('.')[0]}." for each, made in recipes.items()

@@ -75,14 +75,15 @@ class DenoiserConfig:
         at_most(1000, self, "depth")
         if not self.multipliers or min(self.multipliers) < 1:
             remedy = "give at least one, each at least 1"
-            raise SettingsError(place="multipliers", value=self.multipliers, remedy=remedy)
+            msg, value = f"multipliers are {self.multipliers}", self.multipliers
+            raise SettingsError(msg, place="multipliers", value=value, remedy=remedy)
 
     def build(self, spec: PlanSpec) -> tuple[nn.Module, NoiseSchedule]:
         """A denoiser with fresh weights, and its schedule.
 
         Raises:
             UnknownPartError: if there is no such network.
-            SettingsError: if there is no such parameterization.
+            SettingsError: if there is no such parameterization, or the width does not fit.
         """
         kind = NETWORKS.find(self.network)
         if self.parameterization not in PARAMETERIZATIONS:

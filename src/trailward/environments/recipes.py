@@ -15,7 +15,7 @@ from trailward.acting.rollout import rollout
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
 from trailward.environments import Environment, Recipe
-from trailward.errors import DataError, at_least
+from trailward.errors import DataError, SettingsError, at_least
 
 Told = Callable[[int], None]
 
@@ -184,7 +184,7 @@ class Recorder:
         progress: told the environment steps done so far.
 
     Raises:
-        DataError: if episodes of the environment have no usual end, and none is given.
+        SettingsError: if episodes of the environment have no usual end, and none is given.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class Recorder:
             remedy = "it must be at least 1"
             if usual is None:
                 remedy = f"give at least 1, as episodes of '{environment.name}' have no usual end"
-            raise DataError(place="episode_steps", value=limit, remedy=remedy)
+            raise SettingsError(place="episode_steps", value=limit, remedy=remedy)
         self.episode_steps, self.is_usual = limit, limit == usual
         self._envs = [first] if self.is_usual else []
         self._actions = first.action_space

@@ -180,7 +180,10 @@ def _roll_out_words(found: Mapping[str, Any]) -> str:
     """What the planner returned in the environment."""
     means = {who: each["value"] for who, each in found["return"].items()}
     learnt = found["return"]["learnt"]
-    named = {"demonstrations": "the demonstrations", "demonstrator": "a demonstrator there"}
+    named = {
+        "demonstrations": "the demonstrations",
+        "demonstrator": "a demonstrator from the same starts",
+    }
     shown = "".join(f", {name} {means[who]:.4g}" for who, name in named.items() if who in means)
     told = (
         f"In {found['environment']} the planner returns {means['learnt']:.4g} "

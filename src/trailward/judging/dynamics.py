@@ -79,7 +79,8 @@ def windows_of(
     long_enough = [e for e in episodes if len(e.observations) >= length]
     if not long_enough:
         longest = max(len(e.observations) for e in episodes)
-        msg, remedy = f"the longest episode has {longest} observations", f"a window takes {length}"
+        msg = f"the longest episode has {longest} observations"
+        remedy = f"give longer ones: a window takes {length}"
         raise DataError(msg, place="the longest episode", value=longest, remedy=remedy)
     generator = np.random.default_rng(seed)
     weights = np.array([len(e.observations) - length + 1 for e in long_enough], dtype=float)

@@ -217,7 +217,7 @@ def transition_figures(
         return {"epic": None, "step_pearson": None}
     drawn = draw_transitions(play, count=config.num_transitions, seed=config.seed)
     if drawn.rewards is None:
-        msg, remedy = "the play data has no rewards", "the true reward of steps needs them"
+        msg, remedy = "the play data has no rewards", "record them too"
         raise DataError(msg, place="rewards of the play data", remedy=remedy)
     parts = drawn.observations, drawn.actions, drawn.next_observations
     steps = step_correlation(learnt.transition_rewards(*parts), drawn.rewards, drawn.episode)

@@ -255,9 +255,14 @@ def _answer(facts: dict[str, Any], spec: PlanSpec) -> Answer:
         part = facts[name]
         piece = torch.tensor(part["window"], dtype=torch.float32)
         shape, expected = tuple(piece.shape), (spec.horizon, spec.transition_dim)
-        if shape != expected or not piece.isfinite().all():
-            place, remedy = f"the {name} window", f"give finite numbers of shape {expected}"
+        place = f"the {name} window"
+        if shape != expected:
+            remedy = f"give numbers of shape {expected}"
             raise DataError(f"{place} has shape {shape}", place=place, value=shape, remedy=remedy)
+        if not piece.isfinite().all():
+            value = f"{float(piece[~piece.isfinite()][0])}"
+            remedy = "every value must be finite"
+            raise DataError(f"{place} holds {value}", place=place, value=value, remedy=remedy)
         pieces.append(piece)
         places.append((int(part["episode"]), int(part["step"])))
     question = Question(first=pieces[0], second=pieces[1], places=(places[0], places[1]))

@@ -65,10 +65,12 @@ class SelectionConfig:
         at_least(1, self, "evaluate_every", "patience")
         if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
             remedy = "give at least one, all above 0"
-            raise SettingsError(place="scale_factors", value=self.scale_factors, remedy=remedy)
+            msg, value = f"scale_factors are {self.scale_factors}", self.scale_factors
+            raise SettingsError(msg, place="scale_factors", value=value, remedy=remedy)
         if any(stop_step < 0 for stop_step in self.stop_steps):
             remedy = "none may be below 0"
-            raise SettingsError(place="stop_steps", value=self.stop_steps, remedy=remedy)
+            msg, value = f"stop_steps are {self.stop_steps}", self.stop_steps
+            raise SettingsError(msg, place="stop_steps", value=value, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,7 @@ def load(folder: Path, *, device: str | torch.device, allow_import: bool) -> Lea
         raise CheckpointError(msg, place=where, value=written, remedy="update trailward")
     with readable(folder):
         if written == 1:
-            weights, config = _of_version_0_1(weights, config)
+            weights, config = _of_version_0_1(folder, weights, config)
         with size_limit(weights, folder):
             learnt = _read(weights, config, device=device, allow_import=allow_import)
     place = config.get("fine_tuned")
@@ -129,7 +129,8 @@ def load_reward(
     except CheckpointError as error:
         if diffuser is not None or isinstance(error.__cause__, UnknownPartError):
             raise
-        msg = f"{error}; the reward in {folder} was learnt with it"
+        why = str(error).removesuffix(f"; {error.remedy}")
+        msg = f"{why}; the reward in {folder} was learnt with it"
         remedy = "say where it is: --diffuser"
         raise CheckpointError(msg, place=place, value=str(name), remedy=remedy) from None
     if learnt.diffuser_fingerprint != found.fingerprint:
@@ -192,15 +193,16 @@ def _of_readings(family: Readings | None) -> dict[str, Tensor]:
 
 
 def _of_version_0_1(
-    weights: Mapping[str, Tensor], config: Mapping[str, Any]
+    folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What version 0.1 wrote, as this version writes it."""
     before = dict(config["reward"])
     kept = _SETTINGS_OF_0_1.get(before["model"])
     if kept is None:
-        msg = f"the reward model '{before['model']}' was added to version 0.1 by hand"
+        msg = f"{folder}: the reward model '{before['model']}' was added to version 0.1 by hand"
         remedy = "make it a RewardModel with settings of its own and learn the reward again"
-        raise CheckpointError(msg, place="reward: model", value=before["model"], remedy=remedy)
+        place = f"{folder}: reward: model"
+        raise CheckpointError(msg, place=place, value=before["model"], remedy=remedy)
     settings = {name: before[name] for name in kept if name in before}
     if settings.get("hidden", ()) is None:  # the usual widths
         del settings["hidden"]

@@ -182,19 +182,28 @@ class MatchingProblem:
             play: the problem's if None.
             alone: whether it is to guide plans in the reward's place.
             tolls: of what ways should not lead through.
+
+        Raises:
+            SettingsError: if there is no play data, or the reward is of whole plans.
         """
         play = play or self.play
         if play is None or not model.per_step:
-            raise ValueError("a value needs play data and a reward of single steps")
+            msg = "a value needs play data and a reward of single steps"
+            raise SettingsError(msg, place="value")
         config = ValueConfig(seed=self.config.seed)
         return fit_value(
             model, play, self.diffuser.normalizer, alone=alone, tolls=tolls, config=config
         )
 
     def discounted_value(self, model: RewardModel) -> Value:
-        """What follows each observation of the play data, under the reward."""
+        """What follows each observation of the play data, under the reward.
+
+        Raises:
+            SettingsError: if there is no play data, or the reward is of whole plans.
+        """
         if self.play is None or not model.per_step:
-            raise ValueError("a discounted value needs play data and an additive reward")
+            msg = "a discounted value needs play data and an additive reward"
+            raise SettingsError(msg, place="value")
         return fit_discounted_value(
             model,
             self.play,
@@ -227,8 +236,8 @@ class MatchingProblem:
         batches = [self.windows.batch(kept[picks], normalizer)]
         if objective.needs_play:
             if self.play is None:
-                msg = f"'{describe_objective(objective)}' needs play data"
-                raise SettingsError(msg, place="play")
+                name = describe_objective(objective)
+                raise SettingsError(f"'{name}' needs play data", place="objective", value=name)
             drawn = self.play.draw(size, generator(seed, "learning: play", step))
             batches.append(self.play.batch(drawn, normalizer))
         expert = self.expert if objective.needs_expert else None

@@ -215,12 +215,12 @@ def fit_value(
         play.draw(config.num_windows, generator(config.seed, "value: windows")), normalizer
     )
     plans = plans[mask.all(1)]
-    if not len(plans) or play.spec.horizon < 2:
-        msg = (
-            f"horizon is {play.spec.horizon}, but a value needs play episodes at least one plan "
-            "long, of 2 plan steps"
-        )
-        raise NoValueError(msg, place="horizon", value=play.spec.horizon)
+    horizon = play.spec.horizon
+    if horizon < 2:
+        raise NoValueError(place="horizon", value=horizon, remedy="a value needs at least 2")
+    if not len(plans):
+        msg = f"no play episode is as long as a plan, {horizon} plan steps"
+        raise NoValueError(msg, place="play", value=0, remedy="a value needs longer ones")
     starts = range(reward.num_stages)
     with torch.no_grad():
         rewards = torch.cat([reward.stage_rewards(part) for part in plans.split(_AT_ONCE)])

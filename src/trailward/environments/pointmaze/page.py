@@ -74,7 +74,9 @@ class MazeGround(Ground):
         path, why = _up_to_wall(self.maze, line)
         length = float(np.linalg.norm(np.diff(path, axis=0), axis=-1).sum())
         if length < _LEAST_LENGTH:
-            msg, remedy = why or "the line is too short to follow", "draw at least half a cell"
+            msg, remedy = "the line is too short to follow", "draw at least half a cell"
+            if why is not None:
+                msg, remedy = "the line runs into a wall at once", "begin farther from the wall"
             raise DataError(msg, place="line", value=length, remedy=remedy)
         episode = self.run(TourController(self.maze, path), _still(path[0]))
         apart = float(np.linalg.norm(episode.observations[-1, :2] - path[-1]))
