@@ -75,7 +75,7 @@ class Settings:
             evaluation=replace(
                 self.evaluation,
                 num_episodes=2,
-                episode_steps=min(100, self.evaluation.steps_in(self.environment)),
+                episode_steps=min(300, self.evaluation.steps_in(self.environment)),
                 num_plans=8,
                 num_windows=1000,
             ),
