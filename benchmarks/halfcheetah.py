@@ -7,8 +7,8 @@ ones, unlabelled), ``in_support`` (demonstrations of the best policy that play h
 follows). For each, with five demonstrations and
 with one, and for each seed: a reward learnt from the packaged diffuser, judged by returns over 10
 episodes and by ERC over whole episodes of play data that the diffuser has not seen; beside it
-behavioural cloning by the imitation library. Figures are means over seeds, with the 95% bootstrap
-interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 for the demonstrator.
+behavioural cloning by the imitation library, and a plain clone of two layers of 256. Figures are
+means over seeds, with the 95% bootstrap interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 for the demonstrator.
 ``erc_by_starts`` tells what it matters where plans start while learning. Everything it reads it
 made itself; a run that is interrupted goes on where it was (``--out``). With ``--policies`` (a
 folder by ``trailward.acting.network_policy.save_ladder``) other policies are recorded, and
@@ -19,6 +19,7 @@ diffusers are trained on what they did.
     .venv/bin/python benchmarks/halfcheetah.py --quick        # shows that it runs
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ from rich.table import Table
 from trailward.acting.network_policy import ladder_of
 from trailward.acting.rollout import rollout
 from trailward.baselines.behavioural_cloning import clone
+from trailward.baselines.plain_clone import plain_clone
 from trailward.cli.presets import PRESETS, Settings, train_command
 from trailward.data.dataset import Dataset, read_dataset, write_dataset
 from trailward.data.episode import Episode
@@ -91,6 +93,9 @@ def main(benchmark: Benchmark) -> None:
     """Run every cell and print what they show."""
     console = Console(width=130)
     out = benchmark.out / ("quick" if benchmark.quick else "full")
+    if benchmark.policies is not None:  # data of each ladder has a folder of its own
+        told = "".join(_fingerprints(benchmark.policies)).encode()
+        out /= hashlib.sha256(told).hexdigest()[:8]
     if benchmark.quick:
         shutil.rmtree(out, ignore_errors=True)
     seeds = (0,) if benchmark.quick else benchmark.seeds
@@ -147,8 +152,8 @@ class Made:
         return str(folder)
 
     def depends_on(self) -> Figures:
-        """The policies that data is recorded with."""
-        return {"ladder": [policy.fingerprint for policy in ladder_of(ENV_ID, self.policies)]}
+        """The policies that data is recorded with, and what stands beside ours."""
+        return {"ladder": _fingerprints(self.policies), "clones": ["imitation", "plain"]}
 
     @property
     def _num_steps(self) -> int:
@@ -178,7 +183,7 @@ def _cell(made: Made, name: str, count: int, seed: int) -> Figures:
             "return_unguided": found["return"]["unguided"]["value"],
             "return_demonstrator": found["return"]["demonstrator"]["value"],
             "return_fraction": found["return_fraction"]["value"],
-            "return_bc": _cloned(settings, shown, seed),
+            **_cloned(settings, shown, seed),
             "erc": found["erc_episodes"]["distance"]["value"],
             "erc_windows": found["erc_windows"]["distance"]["value"],
             "learn_seconds": found["learnt"]["seconds"],
@@ -188,21 +193,34 @@ def _cell(made: Made, name: str, count: int, seed: int) -> Figures:
     return kept(folder / "cell.json", figures, job.depends_on | made.depends_on())
 
 
+def _fingerprints(policies: Path | None) -> list[str]:
+    """Of a ladder; of the packaged one if None."""
+    return [policy.fingerprint for policy in ladder_of(ENV_ID, policies)]
+
+
 def _fine_tuned(settings: Settings, **changes: Any) -> Settings:
     """The same but for some settings of fine-tuning."""
     fine_tuning = replace(settings.learning.fine_tuning, **changes)
     return replace(settings, learning=replace(settings.learning, fine_tuning=fine_tuning))
 
 
-def _cloned(settings: Settings, shown: Path, seed: int) -> float:
-    """The return of behavioural cloning from the same starts."""
-    judged = settings.evaluation.with_seed(seed)
-    epochs = 1 if settings.evaluation != PRESETS["halfcheetah"].evaluation else 50
-    policy = clone(read_dataset(shown), seed=seed, num_epochs=epochs)
+def _cloned(settings: Settings, shown: Path, seed: int) -> Figures:
+    """The returns of both clones from the same starts."""
+    judged, demonstrations = settings.evaluation.with_seed(seed), read_dataset(shown)
+    is_quick = settings.evaluation != PRESETS["halfcheetah"].evaluation
+    policies = {
+        "return_bc": clone(demonstrations, seed=seed, num_epochs=1 if is_quick else 50),
+        "return_plain_clone": plain_clone(
+            demonstrations, seed=seed, num_steps=10 if is_quick else 3000
+        ),
+    }
     steps = judged.steps_in(settings.environment)
     envs = [make_env(episode_steps=steps) for _ in range(judged.num_episodes)]
-    cloned = rollout(envs, policy, seeds=judged.starts, num_steps=steps)
-    return float(np.mean([e.rewards.sum() for e in cloned if e.rewards is not None]))
+    cloned = {
+        name: rollout(envs, policy, seeds=judged.starts, num_steps=steps)
+        for name, policy in policies.items()
+    }
+    return {name: float(Dataset(episodes).returns.mean()) for name, episodes in cloned.items()}
 
 
 def _erc(made: Made, starts: str, seed: int) -> float:
@@ -249,6 +267,7 @@ def _summary(cells: Sequence[dict[str, float]]) -> dict[str, Any]:
         "return": "return",
         "return_fraction": "return_fraction",
         "bc_return": "return_bc",
+        "plain_clone_return": "return_plain_clone",
         "demonstrator_return": "return_demonstrator",
         "unguided_return": "return_unguided",
         "erc": "erc",

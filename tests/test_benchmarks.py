@@ -65,6 +65,7 @@ def halfcheetah(figures: Figures) -> None:
             assert 0 <= found["erc"] <= 1
             low, high = found["intervals"]["bc_return"]
             assert low <= found["bc_return"] <= high
+            assert -1000 < found["plain_clone_return"] < found["demonstrator_return"]
     assert set(figures["erc_by_starts"]) == {"demonstrations", "play", "both"}
     assert figures["decision_ms_10_envs"] > 0
 

@@ -54,6 +54,28 @@ def at_least(limit: int, settings: object, *names: str) -> None:
             raise SettingsError(place=name, value=value, remedy=f"it must be at least {limit}")
 
 
+def above(limit: int, settings: object, *names: str) -> None:
+    """Check numbers of a configuration.
+
+    Raises:
+        SettingsError: names the first that is not above the limit.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not value > limit:
+            raise SettingsError(place=name, value=value, remedy=f"it must be above {limit}")
+
+
+def below_one(name: str, value: float) -> None:
+    """Check a share, or a discount.
+
+    Raises:
+        SettingsError: if it is not at least 0 and below 1.
+    """
+    if not 0 <= value < 1:
+        raise SettingsError(place=name, value=value, remedy="it must be at least 0 and below 1")
+
+
 def at_most(limit: int, settings: object, *names: str) -> None:
     """Check numbers of a configuration, which may be None.
 

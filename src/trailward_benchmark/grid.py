@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from trailward.errors import DataError, SettingsError, at_least
+from trailward.errors import DataError, SettingsError, above, at_least
 from trailward.optional import import_extra
 from trailward.progress import progress
 from trailward.running.files import write_arrays
@@ -91,10 +91,7 @@ class Grid:
         if min(command.seeds) < 0:
             msg, remedy = f"seeds are {command.seeds}", "they must be at least 0"
             raise SettingsError(msg, place="seeds", value=command.seeds, remedy=remedy)
-        for name in ("cpus_per_cell", "memory_per_cell_gb"):
-            value = getattr(command, name)
-            if not value > 0:
-                raise SettingsError(place=name, value=value, remedy="it must be above 0")
+        above(0, command, "cpus_per_cell", "memory_per_cell_gb")
         problems = [parse_problem(name, quick=command.quick) for name in command.problems]
         cells = [
             Cell(problem, method, seed)

@@ -188,7 +188,7 @@ def spread(policies: Sequence[NetworkPolicy], num: int) -> list[NetworkPolicy]:
     """The first policy, the best one, and those between nearest to evenly spread returns.
 
     Raises:
-        DataError: if there are fewer policies than that, or fewer than two are wanted.
+        SettingsError: if there are fewer policies than that, or fewer than two are wanted.
     """
     if not 2 <= num <= len(policies):
         msg = f"{num} of {len(policies)} snapshots cannot be chosen"

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError, SettingsError, at_least
+from trailward.errors import DataError, above, at_least
 from trailward.optional import import_extra
 
 _MISSING = "SEABO needs scipy: pip install 'trailward[baselines]'"
@@ -50,10 +50,7 @@ class NearestReward:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_neighbours")
-        for name in ("scale", "sharpness"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise SettingsError(place=name, value=value, remedy="it must be positive")
+        above(0, self, "scale", "sharpness")
         most = self.demonstrations.num_steps
         if self.num_neighbours > most:
             remedy = f"choose at most {most}, as many transitions as the demonstrations have"

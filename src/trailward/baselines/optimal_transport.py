@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from trailward.data.dataset import Dataset
 from trailward.data.episode import Episode
-from trailward.errors import DataError, SettingsError, at_least
+from trailward.errors import DataError, above, at_least
 from trailward.optional import import_extra
 
 _MISSING = "OTR needs POT: pip install 'trailward[baselines]'"
@@ -55,10 +55,7 @@ class TransportReward:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_iterations")
-        for name in ("scale", "sharpness", "entropy"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise SettingsError(place=name, value=value, remedy="it must be positive")
+        above(0, self, "scale", "sharpness", "entropy")
         self._transport = import_extra("ot", _MISSING)
 
     def __call__(self, episode: Episode) -> Float[np.ndarray, "time"]:

@@ -26,7 +26,7 @@ from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.diffusion.training import MAY_CHANGE, Batches, TrainingConfig, train_denoiser
-from trailward.errors import SettingsError, at_least, at_most
+from trailward.errors import above, at_least, at_most, below_one
 from trailward.progress import Report
 
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
@@ -65,12 +65,8 @@ class FineTuningConfig:
         at_least(1, self, "batch_size")
         at_least(0, self, "num_steps", "learning_rate", "action_weight", "demonstration_share")
         at_most(1, self, "demonstration_share")
-        if not self.sharpness > 0:
-            remedy = "it must be above 0"
-            raise SettingsError(place="sharpness", value=self.sharpness, remedy=remedy)
-        if not 0 <= self.discount < 1:
-            remedy = "it must be at least 0 and below 1"
-            raise SettingsError(place="discount", value=self.discount, remedy=remedy)
+        above(0, self, "sharpness")
+        below_one("discount", self.discount)
 
     def training(self, seed: int) -> TrainingConfig:
         """The same as settings of the training loop."""

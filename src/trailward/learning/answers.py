@@ -29,7 +29,7 @@ from trailward.data.dataset import Windows
 from trailward.data.formats.guard import readable
 from trailward.data.normalizer import Normalizer
 from trailward.data.plan import PlanSpec
-from trailward.errors import DataError, SettingsError
+from trailward.errors import DataError, below_one
 from trailward.randomness import generator
 from trailward.rewards.readings import Readings
 from trailward.running.files import write_file
@@ -110,9 +110,7 @@ def weigh(
         DataError: if pieces are of other plans than the reward's.
         SettingsError: if the share is not at least 0 and below 1.
     """
-    if not 0 <= wrong_share < 1:
-        remedy = "it must be at least 0 and below 1"
-        raise SettingsError(place="wrong_share", value=wrong_share, remedy=remedy)
+    below_one("wrong_share", wrong_share)
     weights = readings.prior()
     if not answers:
         return weights

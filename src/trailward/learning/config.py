@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from trailward.data.episode import MAX_SEED
 from trailward.diffusion.adjoint import parse_adjoint
 from trailward.diffusion.fine_tuning import FineTuningConfig
-from trailward.errors import SettingsError, at_least, at_most
+from trailward.errors import SettingsError, at_least, at_most, below_one
 
 STARTS = ("demonstrations", "play", "both")
 """Where sampled plans start while a reward is learnt."""
@@ -90,9 +90,7 @@ class ValueSchedule:
 
     def __post_init__(self) -> None:
         at_least(1, self, "num_rounds")
-        if not 0 <= self.discount < 1:
-            remedy = "it must be at least 0 and below 1"
-            raise SettingsError(place="discount", value=self.discount, remedy=remedy)
+        below_one("discount", self.discount)
         if self.discount and self.num_rounds > 1:
             rounds, discount = self.num_rounds, self.discount
             place, remedy = "num_rounds and discount", "set num_rounds to 1 or discount to 0"
