@@ -8,7 +8,8 @@ follows). For each, with five demonstrations and
 with one, and for each seed: a reward learnt from the packaged diffuser, judged by returns over 10
 episodes and by ERC over whole episodes of play data that the diffuser has not seen; beside it
 behavioural cloning by the imitation library, and a plain clone of two layers of 256. Figures are
-means over seeds, with the 95% bootstrap interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 for the demonstrator.
+means over seeds, with the 95% bootstrap interval of the mean; ``return_fraction`` is 0 for the
+unguided planner and 1 for the demonstrator.
 ``erc_by_starts`` tells what it matters where plans start while learning. Everything it reads it
 made itself; a run that is interrupted goes on where it was (``--out``). With ``--policies`` (a
 folder by ``trailward.acting.network_policy.save_ladder``) other policies are recorded, and
