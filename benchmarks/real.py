@@ -46,6 +46,7 @@ from trailward.fitting.fit import Fitted, Prepared, Recordings, judge_demonstrat
 from trailward.fitting.map import draw_map, find_place
 from trailward.judging.cross_validation import auc
 from trailward.judging.naive import REGRESSION
+from trailward.judging.unnamed import above_unlike
 from trailward.running.files import write_json
 
 SCENES = ("zara01", "eth", "hotel", "zara02", "zara03")
@@ -256,11 +257,9 @@ def judge_draw(prepared: Prepared, goal: Goal, shown: np.ndarray, shared: float)
             scores = fitted.scores(reading, part)
             found[f"auc_{key}{suffix}"] = auc(scores[unseen], scores[others])
     if fitted.validation is not None:
-        for suffix, part in PARTS.items():
-            each = fitted.validation.chances[part][fitted.learnt]
-            if each.low is not None and each.high is not None:
-                found[f"covered{suffix}"] = each.low <= found[f"auc_learnt{suffix}"] <= each.high
-                found[f"interval_width{suffix}"] = each.high - each.low
+        ranks = (fitted.validation.ranks, fitted.validation.half_ranks)
+        for suffix, each in zip(PARTS, ranks, strict=True):
+            found[f"ranks{suffix}"] = each[fitted.learnt].tolist()
     return found | {"seconds": time.monotonic() - began + shared}
 
 
@@ -286,8 +285,14 @@ def summary(found: Sequence[dict]) -> dict:
                     each[f"auc_learnt{suffix}"] - each[f"auc_{rival}{suffix}"] for each in found
                 ]
                 figures[f"{key}{suffix}"] = with_interval(np.array(gains))
-        for key, name in (("coverage", "covered"), ("interval_width", "interval_width")):
-            figures[f"{key}{suffix}"] = float(np.mean([each[f"{name}{suffix}"] for each in found]))
+        told = [above_unlike(np.array(each[f"ranks{suffix}"])) for each in found]
+        held = [
+            interval.low <= each[f"auc_learnt{suffix}"] <= interval.high
+            for interval, each in zip(told, found, strict=True)
+        ]
+        figures[f"coverage{suffix}"] = float(np.mean(held))
+        widths = [interval.high - interval.low for interval in told]
+        figures[f"interval_width{suffix}"] = float(np.mean(widths))
     off = [each["off"] for each in found if each["off"] is not None]
     return figures | {
         "peak_off_m": float(np.median(off)) if off else None,

@@ -15,21 +15,24 @@ s``. It is taken for a smooth step, of any place and width, over a floor of stra
 
     density(rank) = (1 - stray) * sigmoid((rank - edge) / width) / integral + stray
 
-A uniform prior on the step's share (its integral, 0.01 to 0.9), on the logarithm of the width
-(0.005 to 0.5) and on stray (0 or 0.1) is weighed by the likelihood of the ranks. As the assumption
-may fail, two fifths of the prior say that nobody was left unnamed, and a tenth that all ranks are
+A uniform prior on the step's share (its integral, 0.002 to 0.9), on the logarithm of the width
+(0.005 to 0.5, and one that is as good as 0: a perfect order) and on stray (0 or 0.1) is weighed by
+the likelihood of the ranks. As the assumption may fail, two fifths of the prior say that nobody was left unnamed, and a tenth that all ranks are
 equally likely, by chance. Without these, ranks of 0.5 would be taken for a perfect order among
 people who are nearly all alike.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 
-_SHARES, _WIDTHS, _STRAY = np.linspace(0.01, 0.9, 60), np.geomspace(0.005, 0.5, 40), (0.0, 0.1)
-_SHARP, _REFUTED, _CELLS, _TINY = 5e-4, 1.92, 400, 1e-12
+_SHARP, _STRAY = 5e-4, (0.0, 0.1)
+_SHARES = np.concatenate([np.geomspace(0.002, 0.1, 40), np.linspace(0.1, 0.9, 80)[1:]])
+_WIDTHS = np.array([_SHARP, *np.geomspace(0.005, 0.5, 40)])
+_REFUTED, _CELLS, _FINEST, _TINY = 1.92, 400, 1e-4, 1e-12
 _NONE, _CHANCE = 0.4, 0.1
 
 PerCurve = Float[np.ndarray, "curve"]
@@ -41,8 +44,9 @@ class AboveUnlike:
 
     Attributes:
         value: the median of what the ranks leave possible.
-        low: 2.5% quantile.
-        high: 97.5% quantile; 1 if ranks do not refute a perfect order, by a likelihood ratio test.
+        low: 2.5% quantile, rounded down to 0.0001.
+        high: 97.5% quantile, rounded up; 1 if ranks do not refute a perfect order, by a likelihood
+            ratio test.
         share: of the others, that is alike: the median.
     """
 
@@ -60,6 +64,7 @@ class _Curves:
     width: PerCurve
     step: PerCurve
     stray: PerCurve
+    prior: PerCurve
     mean: PerCurve
     share: PerCurve
 
@@ -88,13 +93,14 @@ def above_unlike(
     weights = np.ones(len(ranks)) if weights is None else weights
     fits, best = (np.log(each.density(ranks) + _TINY) @ weights for each in (curves, sharp))
     top = max(fits.max(), best.max(), 0.0)
-    likely = np.exp(fits - top) / len(fits)
+    likely = np.exp(fits - top) * curves.prior
     some = 1 - _NONE - _CHANCE
     chances = np.concatenate([some * likely, _NONE * likely, [_CHANCE * np.exp(-top)]])
     above = np.concatenate([curves.above, curves.mean, [0.5]])
     shares = np.concatenate([curves.share, np.zeros(len(likely) + 1)])
     low, value, high = _quantiles(above, chances, (0.025, 0.5, 0.975))
     (share,) = _quantiles(shares, chances, (0.5,))
+    low, high = math.floor(low / _FINEST) * _FINEST, math.ceil(high / _FINEST) * _FINEST
     return AboveUnlike(value, low, 1.0 if best.max() > top - _REFUTED else high, share)
 
 
@@ -103,12 +109,14 @@ def _curves(widths: tuple[float, ...]) -> _Curves:
     """Every combination of settings."""
     parts = np.meshgrid(_SHARES, widths, _STRAY, indexing="ij")
     step, width, stray = (part.ravel() for part in parts)
+    prior = np.broadcast_to(np.gradient(_SHARES)[:, None, None], parts[0].shape).ravel()
     edge = _edges(step, width)
     middles = (np.arange(_CELLS) + 0.5) / _CELLS
-    steps = _sigmoid((middles - edge[:, None]) / width[:, None])
-    mean = (1 - stray) * (steps @ middles) / steps.sum(1) + stray / 2
+    before = width * np.logaddexp(0, (middles - edge[:, None]) / width[:, None]).mean(1)
+    first, last = (width * np.logaddexp(0, (at - edge) / width) for at in (0, 1))
+    mean = (1 - stray) * (last - before) / (last - first) + stray / 2  # by parts
     share = 1 / ((1 - stray) * _sigmoid((1 - edge) / width) / step + stray)
-    return _Curves(edge, width, step, stray, mean, share)
+    return _Curves(edge, width, step, stray, prior / prior.sum(), mean, share)
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
@@ -117,7 +125,7 @@ def _sigmoid(values: np.ndarray) -> np.ndarray:
 
 def _edges(step: PerCurve, width: PerCurve) -> PerCurve:
     """Where sigmoids of these widths must rise for their integrals over ranks to be ``step``."""
-    low, high = np.full(len(step), -10.0), np.full(len(step), 3.0)
+    low, high = np.full(len(step), -10.0), np.full(len(step), 10.0)
     for _ in range(60):
         edge = (low + high) / 2
         integral = width * (np.logaddexp(0, (1 - edge) / width) - np.logaddexp(0, -edge / width))
