@@ -22,7 +22,7 @@ from trailward.data.plan import PlanSpec
 from trailward.environments import Environment, Task
 from trailward.environments.gymnasium_env import OwnReward
 from trailward.fitting import acting, roll_outs
-from trailward.fitting.acting import WAYS, Judged, chances_of
+from trailward.fitting.acting import ALIKE, WAYS, Judged, chances_of, fine_tuned
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import Fitted, fit
 from trailward.fitting.roll_outs import RollOuts
@@ -182,10 +182,28 @@ def test_every_way_is_tried_and_the_best_is_kept(folder: Path) -> None:
     fitted, told = fitted_in(folder)
     found = fitted.planning
     assert found is not None
-    assert set(found["errors"]) == {*WAYS, "clone"}
-    judged = {name: way.leeway * found["errors"][name] for name, way in WAYS.items()}
+    assert fitted.validation is not None
+    alone = (fitted.validation.ranks[fitted.learnt] == 1).all()
+    tried = {name: way for name, way in WAYS.items() if name != ALIKE or not alone}
+    assert set(found["errors"]) == {*tried, "clone"}
+    judged = {name: way.leeway * found["errors"][name] for name, way in tried.items()}
     assert judged[found["way"]] == min(judged.values()) < 0.5
     assert any(WAYS[found["way"]].words in text for text in told)
+
+
+@pytest.mark.parametrize("least_rank", [0.9, 1.0])
+def test_who_is_like_nobody_is_not_compared_with_those_alike(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, least_rank: float
+) -> None:
+    fitted, _ = fitted_in(folder)
+    assert fitted.validation is not None
+    ranks = {fitted.learnt: np.array([1.0, 1.0, least_rank, 1.0])}
+    judged = replace(fitted, validation=replace(fitted.validation, ranks=ranks))
+    tried: list[set[str]] = []
+    monkeypatch.setattr(acting, "try_ways", lambda fitted, ways, **_: tried.append(set(ways)) or {})
+    monkeypatch.setattr(acting, "tuned_reward", lambda fitted, *_: fitted.reward)
+    fine_tuned(judged, None, seconds=1)
+    assert tried == [set(WAYS) if least_rank < 1 else set(WAYS) - {ALIKE}]
 
 
 def test_of_several_plans_the_one_of_highest_reward_is_followed(folder: Path) -> None:

@@ -10,7 +10,7 @@ regression; windows are drawn by their advantage (as in advantage-weighted regre
 that the demonstrator avoids, can be learnt from those who did it well.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,11 +67,12 @@ class Way:
         return self.demonstration_share, self.of_episodes
 
 
+ALIKE = "alike"
 WAYS = {
     "imitate": Way(1.0, 1, "on the demonstrations alone"),
     "choose": Way(1.0, 8, "on the demonstrations alone, choosing among 8 plans by the reward"),
     "improve": Way(0.75, 1, "on demonstrations, and on play data that leads to reward"),
-    "alike": Way(
+    ALIKE: Way(
         0.25,
         1,
         "on demonstrations, and on play episodes that the reward ranks with them",
@@ -93,7 +94,8 @@ def fine_tuned(
     """The same with a reward that plans: its diffuser is fine-tuned.
 
     Each of :data:`WAYS` is tried briefly on two thirds of the demonstrations, and the one whose
-    actions are nearest to those of the others is kept.
+    actions are nearest to those of the others is kept. Where every demonstration that was left out
+    ranks above all play data, nobody there is alike, and ``alike`` is not tried.
 
     Args:
         fitted: a reward that was learnt from recordings with actions.
@@ -105,15 +107,17 @@ def fine_tuned(
     training = prepared.figures["training"]
     a_step = training["seconds"] / training["losses"][-1][0]
     a_step *= _BATCH_SIZE / OF_ACTIONS["batch_size"]
-    num_trials = len({way.trained_on for way in WAYS.values()})
+    left_out = () if _someone_is_alike(fitted) else (ALIKE,)
+    ways = {name: way for name, way in WAYS.items() if name not in left_out}
+    num_trials = len({way.trained_on for way in ways.values()})
     wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + num_trials * _OF_TRIAL)
     wanted = min(choices.most_steps, max(_LEAST_STEPS, int(wanted)))
     way, errors = choices.way or "imitate", {}
     if not choices.way:
         tried = min(wanted, Way.most_steps)
-        errors = try_ways(fitted, num_steps=max(1, int(_OF_TRIAL * tried)))
+        errors = try_ways(fitted, ways, num_steps=max(1, int(_OF_TRIAL * tried)))
         if errors:
-            way = min(WAYS, key=lambda name: WAYS[name].leeway * errors[name])
+            way = min(ways, key=lambda name: ways[name].leeway * errors[name])
         told = ", ".join(f"{name} {error:.3f}" for name, error in errors.items())
         say(f"how far planned actions are from those of demonstrations left out: {told or '-'}")
     count = min(wanted, WAYS[way].most_steps)
@@ -124,11 +128,18 @@ def fine_tuned(
     )
 
 
-def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
+def _someone_is_alike(fitted: Fitted) -> bool:
+    """Whether a play track ranks above a demonstration that was left out."""
+    validation = fitted.validation
+    return validation is not None and bool((validation.ranks[fitted.learnt] < 1).any())
+
+
+def try_ways(fitted: Fitted, ways: Mapping[str, Way], *, num_steps: int) -> dict[str, float]:
     """How far actions are from those of demonstrations that were left out, by each way.
 
     Args:
         fitted: a reward that was learnt from recordings with actions.
+        ways: that are tried, by name.
         num_steps: gradient steps of each trial.
 
     Returns:
@@ -142,7 +153,7 @@ def try_ways(fitted: Fitted, *, num_steps: int) -> dict[str, float]:
     reward = learnt_reward(prepared, kept, prepared.reward_judge.learn(kept))
     episodes = [prepared.recordings.dataset.episodes[track] for track in held]
     errors, made = {}, {}
-    for name, way in WAYS.items():
+    for name, way in ways.items():
         if way.trained_on not in made:
             made[way.trained_on] = tuned_reward(fitted, reward, kept, way, num_steps)
         planned = replace(made[way.trained_on], planning=_planning(way))

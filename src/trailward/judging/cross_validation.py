@@ -12,6 +12,8 @@ from trailward.errors import DataError
 from trailward.judging.unnamed import above_unlike
 
 _MOST_FOLDS = 10
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.0)
+"""The 97.5% quantiles of Student's t with 1, 2, ... degrees of freedom; the last for all more."""
 
 RowValues = Float[np.ndarray, "row"]
 
@@ -92,12 +94,13 @@ class CrossValidation:
     def is_ahead(self, reading: str, other: str, *, least: float) -> bool:
         """Whether a reading's score is above another's by more than ``least``, and than by chance.
 
-        By chance means within two standard errors of the mean difference over demonstrations.
+        By chance means within Student's 95% interval of the mean difference over demonstrations.
         """
         ranks = [(each[reading] - each[other]) / 2 for each in (self.ranks, self.half_ranks)]
         gains = ranks[0] + ranks[1]
         error = float(gains.std(ddof=1)) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        return self.score(reading) - self.score(other) > max(least, 2 * error)
+        wide = _STUDENT[min(max(len(gains) - 2, 0), len(_STUDENT) - 1)]
+        return self.score(reading) - self.score(other) > max(least, wide * error)
 
     def best(self, readings: Sequence[str] | None = None) -> str:
         """The reading that does best; the first of those that do equally well."""

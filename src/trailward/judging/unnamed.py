@@ -17,9 +17,9 @@ s``. It is taken for a smooth step, of any place and width, over a floor of stra
 
 A uniform prior on the step's share (its integral, 0.002 to 0.9), on the logarithm of the width
 (0.005 to 0.5, and one that is as good as 0: a perfect order) and on stray (0 or 0.1) is weighed by
-the likelihood of the ranks. As the assumption may fail, two fifths of the prior say that nobody was left unnamed, and a tenth that all ranks are
-equally likely, by chance. Without these, ranks of 0.5 would be taken for a perfect order among
-people who are nearly all alike.
+the likelihood of the ranks. As the assumption may fail, two fifths of the prior say that nobody was
+left unnamed, and a tenth that all ranks are equally likely, by chance. Without these, ranks of 0.5
+would be taken for a perfect order among people who are nearly all alike.
 """
 
 import math
