@@ -14,6 +14,7 @@ import pytest
 from refusals import refused
 from trailward.acting.planner import Planner
 from trailward.cli.demo import _claim
+from trailward.cli.evaluate import _of_clone
 from trailward.cli.main import main
 from trailward.cli.preset_names import Preset
 from trailward.cli.presets import PRESETS
@@ -21,6 +22,8 @@ from trailward.data.dataset import read_dataset, write_dataset
 from trailward.data.episode import Columns
 from trailward.diffusion.diffuser import Diffuser, SamplingConfig
 from trailward.environments.halfcheetah import environment as halfcheetah
+from trailward.environments.pointmaze.environment import PointMaze
+from trailward.report.page import table
 
 TINY = [
     "--training.num-steps=6", "--training.batch-size=4", "--training.checkpoint-every=2",
@@ -49,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--demonstrations={folder}/demonstrations", f"--out={folder}/evaluation",
         f"--diffuser={folder}/diffuser", "--evaluation.num-episodes=2",
         "--evaluation.episode-steps=20", "--evaluation.num-plans=5",
-        "--evaluation.num-windows=1000",
+        "--evaluation.num-windows=1000", "--evaluation.clone-steps=20",
     )  # fmt: skip
     run(
         "report", f"--evaluation={folder}/evaluation", f"--out={folder}/report",
@@ -77,8 +80,25 @@ def test_figures_have_intervals_around_their_values(runs: Path) -> None:
     distance = figures["erc_windows"]["distance"]
     assert distance["count"] >= 1000
     assert 0 <= distance["low"] <= distance["value"] <= distance["high"] <= 1
-    assert figures["return"]["demonstrator"]["count"] == 2
+    assert figures["return"]["demonstrator"]["count"] == figures["return"]["clone"]["count"] == 2
     assert len(figures["dynamics_error"]["learnt"]["by_step"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said", "meaning"),
+    [(1.0, "does no worse", "takes seconds, and does no worse"), (-1.0, "", "naive")],
+)
+def test_a_clone_that_does_no_worse_is_named(
+    runs: Path, ahead: float, said: str, meaning: str
+) -> None:
+    figures = json.loads((runs / "evaluation/evaluation.json").read_text())
+    returns = figures["return"]
+    returns["clone"]["value"] = returns["learnt"]["value"] + ahead
+    (row,) = [row for row in table(figures, PointMaze("umaze")) if "clone" in row.what]
+    assert meaning in row.meaning
+    told = _of_clone(returns)
+    assert said in told
+    assert bool(told) == bool(said)
 
 
 def test_plans_start_where_they_are_asked_to(
@@ -268,7 +288,7 @@ def test_data_of_other_names_than_the_rewards_is_refused(
         ("evaluate", ["--play={}/play", "--demonstrations={}/demonstrations", "--reward={}/reward",
                       "--diffuser={}/diffuser", "--task=goal:3,1", "--evaluation.num-episodes=2",
                       "--evaluation.episode-steps=20", "--evaluation.num-plans=5",
-                      "--evaluation.num-windows=1000"], "evaluation",
+                      "--evaluation.num-windows=1000", "--evaluation.clone-steps=20"], "evaluation",
          "was made with task None, now it is goal:3,1"),
     ],
 )  # fmt: skip
@@ -391,10 +411,11 @@ def test_a_reward_is_learnt_judged_and_reported_on_halfcheetah(
         "evaluate", cheetah, f"--reward={tmp_path}/reward", f"--play={tmp_path}/play", given,
         f"--out={tmp_path}/evaluation", f"--diffuser={tmp_path}/diffuser",
         "--evaluation.num-episodes=2", "--evaluation.episode-steps=16",
-        "--evaluation.num-windows=100",
+        "--evaluation.num-windows=100", "--evaluation.clone-steps=0",
     )  # fmt: skip
     figures = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
     assert figures["environment"] == "HalfCheetah-v5"
+    assert set(figures["return"]) == {"unguided", "learnt", "demonstrator"}
     assert figures["return"]["demonstrator"]["count"] == 2
     assert "score" not in figures  # it is of 1000 steps
     run(

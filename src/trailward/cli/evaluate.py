@@ -7,6 +7,7 @@ from typing import Any
 
 from trailward.acting.network_policy import ladder_of, recorded_from
 from trailward.acting.planner import Policy
+from trailward.baselines.plain_clone import plain_clone
 from trailward.checkpoint import fingerprint_of, provenance
 from trailward.cli.collect import check_made_for
 from trailward.cli.flags import (
@@ -89,6 +90,9 @@ class Evaluate:
         path = write_json(self.out / "evaluation.json", {**evaluation.figures, **made})
         for warning in evaluation.figures.get("warnings", {}).values():
             say(f"warning: {warning}")
+        told = _of_clone(evaluation.figures.get("return", {}))
+        if told:
+            say(told)
         say(f"figures -> {path}")
         return evaluation.figures
 
@@ -117,14 +121,33 @@ class Evaluate:
             demonstrations,
             self.evaluation,
             demonstrator=self._demonstrator(shown),
+            clone=self._clone(demonstrations),
             stage=stage,
         )
+
+    def _clone(self, demonstrations: Dataset) -> Policy | None:
+        """The naive way to act; None without actions, or if none is wanted."""
+        steps, seed = self.evaluation.clone_steps, self.evaluation.seed
+        if not demonstrations.action_dim or not steps:
+            return None
+        return plain_clone(demonstrations, seed=seed, num_steps=steps)
 
     def _demonstrator(self, shown: Mapping[str, Any]) -> Policy | None:
         """The policy of a ladder that the demonstrations name; None if they name none."""
         if self.environment is None or len(shown.get("policies", ())) != 1:
             return None
         return recorded_from(shown, ladder_of(self.environment.name, self.policies))
+
+
+def _of_clone(returns: Mapping[str, Mapping[str, float]]) -> str:
+    """What must be said where the naive way to act does no worse; nothing otherwise."""
+    if "clone" not in returns or returns["clone"]["value"] < returns["learnt"]["value"]:
+        return ""
+    naive, ours = (f"{returns[who]['value']:.4g}" for who in ("clone", "learnt"))
+    return (
+        f"a plain clone of the demonstrations takes seconds and does no worse ({naive} against "
+        f"{ours}): read the reward, act with the clone"
+    )
 
 
 def kind_for(

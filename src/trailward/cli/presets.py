@@ -78,6 +78,7 @@ class Settings:
                 episode_steps=min(300, self.evaluation.steps_in(self.environment)),
                 num_plans=8,
                 num_windows=1000,
+                clone_steps=10,
             ),
         )
 

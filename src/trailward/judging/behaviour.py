@@ -58,7 +58,7 @@ def judge_behaviour(
     """Roll policies out and compare their returns.
 
     Args:
-        policies: ``unguided``, ``learnt`` and, if there is one, ``demonstrator``.
+        policies: ``unguided``, ``learnt`` and, if there are, ``clone`` and ``demonstrator``.
         run: rolls a policy out from the same starts each time, to whole episodes with true
             rewards.
 

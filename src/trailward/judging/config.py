@@ -23,6 +23,8 @@ class EvaluationConfig:
             there are fewer.
         num_plans: plans for the dynamics error, from random play observations; it is measured
             where a simulator can be put into them.
+        clone_steps: gradient steps of the plain clone of the demonstrations that is rolled out
+            beside the planner; 0 for none.
         seed: seed for starts, windows and noise.
     """
 
@@ -31,13 +33,15 @@ class EvaluationConfig:
     num_windows: int = 2000
     num_transitions: int = 2000
     num_plans: int = 200
+    clone_steps: int = 3000
     seed: int = 1000
 
     def __post_init__(self) -> None:
         counts = ["num_episodes", "num_windows", "num_plans", "num_transitions"]
         counts += [] if self.episode_steps is None else ["episode_steps"]
         at_least(1, self, *counts)
-        at_most(10_000_000, self, *counts)
+        at_least(0, self, "clone_steps")
+        at_most(10_000_000, self, *counts, "clone_steps")
         at_most(MAX_SEED - 10_000_000, self, "seed")  # an episode has a seed of its own
 
     @property

@@ -10,9 +10,9 @@
   minus the step if none is held out), ``seconds``; of a staged reward ``memory_error`` and
   ``memory_error_without``.
 - ``num_demonstrations``; without a true reward ``num_judged`` and ``judged``, which were judged.
-- ``return``, ``rollout_seconds``, ``score`` of ``unguided``, ``learnt`` and ``demonstrator``:
-  figures; wall seconds of the roll-outs; normalised scores of whole episodes, where there is such a
-  scale.
+- ``return``, ``rollout_seconds``, ``score`` of ``unguided``, ``learnt``, ``clone`` (a plain one of
+  the demonstrations) and ``demonstrator``: figures; wall seconds of the roll-outs; normalised
+  scores of whole episodes, where there is such a scale.
 - ``return_fraction``, ``epic``, ``step_pearson``: a figure or null.
 - ``success``: the share of roll-outs that did the task; null unless that is yes or no.
 - ``decision_ms``, ``decision_ms_together``: median milliseconds of a planning decision for one
@@ -83,6 +83,7 @@ def evaluate(
     config: EvaluationConfig,
     *,
     demonstrator: Policy | None = None,
+    clone: Policy | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> Evaluation:
     """Returns, ERC, EPIC, dynamics error and what the environment adds, with 95% intervals.
@@ -97,6 +98,7 @@ def evaluate(
         config: how much to run.
         demonstrator: the policy that demonstrated; the task's if None. Without any there is no
             return fraction.
+        clone: a naive way to act, rolled out beside the planner; none if None.
         stage: told what is being done.
 
     Raises:
@@ -112,9 +114,8 @@ def evaluate(
     config = replace(config, episode_steps=config.steps_in(environment))
     simulators = _Simulators(environment, task, config, reach)
     policies: dict[str, Policy] = {**_planners(learnt, diffuser, config)}
-    demonstrator = demonstrator or task.demonstrator()
-    if demonstrator is not None:
-        policies["demonstrator"] = demonstrator
+    given = {"clone": clone, "demonstrator": demonstrator or task.demonstrator()}
+    policies |= {name: policy for name, policy in given.items() if policy is not None}
     episodes, behaviour = judge_behaviour(policies, simulators.run)
     starts = np.stack([episode.observations[0] for episode in episodes["learnt"]])
     plans = {

@@ -113,11 +113,14 @@ def table(figures: Mapping[str, Any], environment: Environment | None) -> list[R
     if environment is None:
         return _rows_without_truth(figures)
     returns = figures["return"]
+    no_worse = "clone" in returns and returns["clone"]["value"] >= returns["learnt"]["value"]
+    of_clone = "takes seconds, and does no worse" if no_worse else "of the demonstrations, naive"
     rows = [
         Row(f"Return, {name}", _interval(returns[key]), meaning)
         for key, name, meaning in (
             ("unguided", "unguided planner", "play data as it is"),
             ("learnt", "learnt reward", "the same planner, guided"),
+            ("clone", "plain clone", of_clone),
             ("demonstrator", "demonstrator", "from the same starts"),
         )
         if key in returns
