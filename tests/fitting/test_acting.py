@@ -25,6 +25,7 @@ from trailward.fitting import acting, roll_outs
 from trailward.fitting.acting import ALIKE, WAYS, Judged, chances_of, fine_tuned
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import Fitted, fit
+from trailward.fitting.outputs import results
 from trailward.fitting.roll_outs import RollOuts
 from trailward.learning.config import PlanningConfig
 
@@ -189,6 +190,15 @@ def test_every_way_is_tried_and_the_best_is_kept(folder: Path) -> None:
     judged = {name: way.leeway * found["errors"][name] for name, way in tried.items()}
     assert judged[found["way"]] == min(judged.values()) < 0.5
     assert any(WAYS[found["way"]].words in text for text in told)
+
+
+@pytest.mark.parametrize("error", [0.0, 10.0])
+def test_a_clone_that_is_nearer_is_named(folder: Path, error: float) -> None:
+    fitted, _ = fitted_in(folder)
+    planning = dict(fitted.planning or {})
+    planning["errors"] = {**planning["errors"], "clone": error}
+    told = " ".join(results(replace(fitted, planning=planning), None))
+    assert ("act with the clone (trailward.baselines.plain_clone)" in told) == (error == 0)
 
 
 @pytest.mark.parametrize("least_rank", [0.9, 1.0])

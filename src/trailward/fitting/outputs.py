@@ -165,6 +165,15 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
             "the mean of a track, the two correlate by "
             f"{fitted.planning['agreement']:.2f} on play data."
         )
+    if fitted.planning is not None and fitted.planning.get("errors"):
+        errors = fitted.planning["errors"]
+        if errors["clone"] < min(error for way, error in errors.items() if way != "clone"):
+            told.append(
+                "The actions of a plain clone are nearer to those of demonstrations left out than "
+                f"the planner's ({errors['clone']:.3f} against "
+                f"{errors[fitted.planning['way']]:.3f}): read the reward, act with the clone "
+                "(trailward.baselines.plain_clone)."
+            )
     if fitted.roll_outs is not None:
         told.append(_roll_out_words(fitted.roll_outs))
     if drawn is not None:
