@@ -16,13 +16,11 @@ from trailward import Dataset, Episode, LearntReward
 from trailward.acting.named_policy import FunctionPolicy
 from trailward.acting.planner import Planner, Policy
 from trailward.baselines.plain_clone import plain_clone
-from trailward.data.dataset import Windows
 from trailward.data.episode import Columns
-from trailward.data.plan import PlanSpec
 from trailward.environments import Environment, Task
 from trailward.environments.gymnasium_env import OwnReward
 from trailward.fitting import acting, roll_outs
-from trailward.fitting.acting import ALIKE, WAYS, Judged, chances_of, fine_tuned
+from trailward.fitting.acting import ALIKE, WAYS, fine_tuned
 from trailward.fitting.choices import choose
 from trailward.fitting.fit import Fitted, fit
 from trailward.fitting.outputs import results
@@ -146,17 +144,6 @@ def test_what_was_saved_plans_alike(folder: Path) -> None:
     np.testing.assert_array_equal(*(planner(starts) for planner in planners))
 
 
-def test_windows_that_lead_to_reward_have_an_advantage(folder: Path) -> None:
-    reward, play = fitted_in(folder)[0].reward, lines(40, seed=3)
-    advantages = Judged.of(play, reward, reach=7).advantages(
-        windows := Windows(play, PlanSpec(8, 1, 2, 1, with_actions=True))
-    )
-    plans, _ = windows.gather(torch.arange(len(windows)))
-    nearer = (plans[:, 0, 0] - GOAL).abs() - (plans[:, -1, 0] - GOAL).abs()
-    assert np.corrcoef(advantages, nearer.numpy())[0, 1] > 0.6
-    assert abs(advantages.mean()) < 0.2 * advantages.std()
-
-
 def test_roll_outs_are_in_figures_and_words(folder: Path) -> None:
     fitted, told = fitted_in(folder)
     assert fitted.roll_outs is not None
@@ -228,14 +215,6 @@ def test_of_several_plans_the_one_of_highest_reward_is_followed(folder: Path) ->
         plans = torch.cat([planner.plan(starts) for _ in range(8)])
         means.append(float(reward.model(plans).mean()))
     assert means[0] > means[1]
-
-
-@pytest.mark.parametrize("effective", [0.05, 0.3])
-def test_as_many_windows_count_as_asked_for(effective: float) -> None:
-    chances = chances_of(np.random.default_rng(0).normal(size=5000), effective)
-    counted = chances.sum() ** 2 / np.square(chances).sum() / 5000
-    assert counted == pytest.approx(effective, rel=0.01)
-    assert chances.max() == 1
 
 
 def test_choices_never_demonstrated_have_an_entry_and_angles_are_told(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ class Chosen:
     unmoved: tuple[int, ...] | None = None
     """Entries that nobody moves, by number from 0, such as the weather; found if not given. None of
     them if no number follows."""
-    way: Literal["guide", "imitate", "choose", "improve", "alike"] | None = None
+    way: Literal["guide", "imitate", "choose", "alike"] | None = None
     """How a planner is made: by guided plans of observations, or by fine-tuning a diffuser with
-    actions in one of four ways. If not given: guide, where demonstrators come to rest at one
+    actions in one of three ways. If not given: guide, where demonstrators come to rest at one
     place; else what does best when tried."""
     most_steps: int | None = None
     """Gradient steps of the diffuser, at most."""

@@ -91,7 +91,6 @@ def fine_tune_diffuser(
     *,
     config: FineTuningConfig,
     least: float | None = None,
-    chances: Float[np.ndarray, "window"] | None = None,
     seed: int = 0,
     report: Report = lambda done, **figures: None,
 ) -> Diffuser:
@@ -106,8 +105,6 @@ def fine_tune_diffuser(
         config: how it is trained.
         least: the least reward of the data, above which rewards of an episode are summed
             (:func:`anchored_returns`); that of the worst play episode's mean if None.
-        chances: how likely each play window is to be drawn, in the order of
-            :class:`~trailward.data.dataset.Windows`; as :func:`step_weights` says if None.
         seed: of batches and noise.
         report: told the gradient steps done and the loss.
 
@@ -118,7 +115,8 @@ def fine_tune_diffuser(
     episodes, count = [*play.episodes, *demonstrations.episodes], len(play.episodes)
     windows = Windows(Dataset(episodes), diffuser.spec)
     played = windows.episode < count
-    if chances is None:
+    chances = np.ones(int(played.sum()))
+    if config.demonstration_share < 1:
         found = [rewards(episode) for episode in episodes]
         steps = step_weights(episodes, found, count, config=config, least=least)
         chances = at_windows(windows, steps)

@@ -1,13 +1,8 @@
 """From a learnt reward to a planner that acts: a diffuser that is fine-tuned.
 
 It is trained further on the demonstrations. Whether the reward helps it beside them is tried: by
-choosing among its plans, or by what play data it is trained on as well. That can be the episodes
-that the reward ranks with the demonstrations, where others have done the same; or windows by their
-*advantage*: the reward that it leads to, and the value of where it ends, above the value
-of where it begins. The value is that of the play data's own behaviour, fitted to the reward by
-regression; windows are drawn by their advantage (as in advantage-weighted regression, Peng et al.
-2019, arXiv 1910.00177). So what demonstrations never met, such as how to come back from a state
-that the demonstrator avoids, can be learnt from those who did it well.
+choosing among its plans, or by training it on play data as well, on the episodes that the reward
+ranks with the demonstrations, where others have done the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,12 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from trailward.acting.planner import Planner, Policy
 from trailward.baselines.plain_clone import plain_clone
 from trailward.data.choices import decode
-from trailward.data.dataset import Dataset, Windows
 from trailward.data.episode import Episode
 from trailward.diffusion.diffuser import Diffuser
 from trailward.diffusion.fine_tuning import FineTuningConfig, fine_tune_diffuser
@@ -28,13 +21,9 @@ from trailward.fitting.fit import OF_ACTIONS, Fitted, learnt_reward
 from trailward.fitting.roll_outs import SAMPLING
 from trailward.learning.config import PlanningConfig
 from trailward.learning.learnt_reward import LearntReward
-from trailward.learning.log_ratio import RandomFeatures
-from trailward.randomness import numpy_generator
 
 _OF_TIME, _LEAST_STEPS, _OF_TRIAL, _MOST_JUDGED = 0.35, 600, 0.25, 400
 _BATCH_SIZE, _LEARNING_RATE = 128, 1.5e-3
-_EFFECTIVE, _REACHES = 0.03, 2.0
-_MOST_ROWS, _AT_ONCE, _RIDGE, _NUM_DIRECTIONS = 20_000, 50_000, 1e-4, 128
 
 
 @dataclass(frozen=True)
@@ -42,11 +31,10 @@ class Way:
     """A way to get a planner from a reward.
 
     Attributes:
-        demonstration_share: of what the diffuser is fine-tuned on; the rest are play windows.
+        demonstration_share: of what the diffuser is fine-tuned on; the rest are windows of play
+            episodes, drawn as the reward ranks them. Ways that share it share a diffuser.
         num_candidates: plans of which the one of highest reward is followed.
         words: what it is, in words.
-        of_episodes: whether play windows are drawn by the reward of their whole episode, and not
-            by their advantage.
         leeway: its error is multiplied by this much before it is compared. Errors are measured
             where demonstrators went; who has learnt from whole episodes of others knows more
             states than these.
@@ -57,26 +45,18 @@ class Way:
     demonstration_share: float
     num_candidates: int
     words: str
-    of_episodes: bool = False
     leeway: float = 1.0
     most_steps: int = 3000
-
-    @property
-    def trained_on(self) -> tuple[float, bool]:
-        """What the diffuser is fine-tuned on; ways that share it share a diffuser."""
-        return self.demonstration_share, self.of_episodes
 
 
 ALIKE = "alike"
 WAYS = {
     "imitate": Way(1.0, 1, "on the demonstrations alone"),
     "choose": Way(1.0, 8, "on the demonstrations alone, choosing among 8 plans by the reward"),
-    "improve": Way(0.75, 1, "on demonstrations, and on play data that leads to reward"),
     ALIKE: Way(
         0.25,
         1,
         "on demonstrations, and on play episodes that the reward ranks with them",
-        of_episodes=True,
         leeway=0.87,
         most_steps=9000,
     ),
@@ -109,7 +89,7 @@ def fine_tuned(
     a_step *= _BATCH_SIZE / OF_ACTIONS["batch_size"]
     left_out = () if _someone_is_alike(fitted) else (ALIKE,)
     ways = {name: way for name, way in WAYS.items() if name not in left_out}
-    num_trials = len({way.trained_on for way in ways.values()})
+    num_trials = len({way.demonstration_share for way in ways.values()})
     wanted = _OF_TIME * seconds / max(a_step, 1e-4) / (1 + num_trials * _OF_TRIAL)
     wanted = min(choices.most_steps, max(_LEAST_STEPS, int(wanted)))
     way, errors = choices.way or "imitate", {}
@@ -154,9 +134,9 @@ def try_ways(fitted: Fitted, ways: Mapping[str, Way], *, num_steps: int) -> dict
     episodes = [prepared.recordings.dataset.episodes[track] for track in held]
     errors, made = {}, {}
     for name, way in ways.items():
-        if way.trained_on not in made:
-            made[way.trained_on] = tuned_reward(fitted, reward, kept, way, num_steps)
-        planned = replace(made[way.trained_on], planning=_planning(way))
+        if way.demonstration_share not in made:
+            made[way.demonstration_share] = tuned_reward(fitted, reward, kept, way, num_steps)
+        planned = replace(made[way.demonstration_share], planning=_planning(way))
         planner = Planner.for_reward(planned, prepared.diffuser)
         errors[name] = action_error(planner, prepared.diffuser, episodes)
     cloned = plain_clone(prepared.recordings.dataset.pick(kept), seed=prepared.choices.seed)
@@ -206,10 +186,6 @@ def tuned_reward(
     prepared = fitted.prepared
     recordings, diffuser = prepared.recordings, prepared.diffuser
     play = recordings.dataset.pick(fitted.others)
-    chances = None if way.of_episodes else np.ones(len(Windows(play, diffuser.spec)))
-    if way.demonstration_share < 1 and not way.of_episodes:
-        judged = Judged.of(play, reward, reach=max(1, diffuser.spec.horizon - 1))
-        chances = chances_of(judged.advantages(Windows(play, diffuser.spec)))
     config = FineTuningConfig(
         num_steps=num_steps,
         batch_size=_BATCH_SIZE,
@@ -224,7 +200,6 @@ def tuned_reward(
         recordings.dataset.pick(shown),
         folder,
         config=config,
-        chances=chances,
         seed=prepared.choices.seed,
     )
     return replace(reward, fine_tuned=tuned, sampling=SAMPLING, planning=_planning(way))
@@ -232,106 +207,3 @@ def tuned_reward(
 
 def _planning(way: Way) -> PlanningConfig:
     return PlanningConfig(num_candidates=way.num_candidates, choose="reward", replan_every=1)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Every row of play data with its reward and its value.
-
-    Attributes:
-        rewards: of every row, one episode after the other.
-        values: what follows each row, discounted, under the play data's own behaviour; in units of
-            a row's reward.
-        ends: the last row of each row's episode.
-        firsts: the first row of each episode.
-        reach: rows that advantages look ahead by.
-    """
-
-    rewards: Float[np.ndarray, "row"]
-    values: Float[np.ndarray, "row"]
-    ends: np.ndarray
-    firsts: np.ndarray
-    reach: int
-
-    @classmethod
-    def of(
-        cls,
-        play: Dataset,
-        reward: LearntReward,
-        *,
-        reach: int,
-        seed: int = 0,
-    ) -> "Judged":
-        """Fit the value to the reward, linear in random features of rows.
-
-        Args:
-            play: environment units.
-            reward: of single observations.
-            reach: rows that a plan reaches over; what follows is discounted so that twice as many
-                count.
-            seed: of the rows that the value is fitted on.
-        """
-        rows = np.concatenate([episode.observations for episode in play.episodes])
-        lengths = np.array([len(episode) + 1 for episode in play.episodes])
-        firsts = np.cumsum(lengths) - lengths
-        ends = np.repeat(firsts + lengths - 1, lengths)
-        rewards = np.concatenate([reward.step_rewards(part) for part in _parts(rows)])
-        normalizer = reward.observation_normalizer
-        features = RandomFeatures.draw(
-            normalizer.shift.double().cpu().numpy(),
-            normalizer.scale.double().cpu().numpy(),
-            num_directions=_NUM_DIRECTIONS,
-            generator=numpy_generator(seed, "acting: features"),
-        )
-        some = np.flatnonzero(np.arange(len(rows)) < ends)
-        if len(some) > _MOST_ROWS:
-            draw = numpy_generator(seed, "acting: rows")
-            some = np.sort(draw.choice(some, _MOST_ROWS, replace=False))
-        discount = 1 - 1 / (_REACHES * reach)
-        now, then = (_with_constant(features(rows[some + ahead])) for ahead in (0, 1))
-        curve = now.T @ now + _RIDGE * len(some) * np.eye(now.shape[1])
-        system = curve - discount * now.T @ then  # least-squares temporal differences
-        found = np.linalg.solve(system, now.T @ ((1 - discount) * rewards[some + 1]))
-        values = np.concatenate([_with_constant(features(part)) @ found for part in _parts(rows)])
-        return cls(rewards, values, ends, firsts, reach)
-
-    def advantages(self, windows: Windows) -> Float[np.ndarray, "window"]:
-        """Of each window: what it leads to, above what could be expected where it begins."""
-        first = self.firsts[windows.episode.numpy()] + windows.first.numpy()
-        discount = 1 - 1 / (_REACHES * self.reach)
-        last = self.ends[first]
-        gained = np.zeros(len(first))
-        for ahead in range(1, self.reach + 1):
-            rewards = self.rewards[np.minimum(first + ahead, last)]
-            gained += (1 - discount) * discount ** (ahead - 1) * rewards
-        after = self.values[np.minimum(first + self.reach, last)]
-        return gained + discount**self.reach * after - self.values[first]
-
-
-def chances_of(
-    advantages: Float[np.ndarray, "window"], effective: float = _EFFECTIVE
-) -> Float[np.ndarray, "window"]:
-    """How likely each window is to be drawn: ``exp(advantage / temperature)``, 1 at most.
-
-    Args:
-        advantages: of the windows.
-        effective: the temperature is such that as many windows count, in effect, as this share of
-            them (Kish's effective sample size).
-    """
-    above = advantages - advantages.max()
-    low, high = 1e-6 * max(float(above.std()), 1e-12), 1e3 * max(float(above.std()), 1e-12)
-    chances = np.ones(len(above))
-    for _ in range(60):
-        middle = np.sqrt(low * high)
-        chances = np.exp(above / middle)
-        counted = chances.sum() ** 2 / np.square(chances).sum() / len(chances)
-        low, high = (middle, high) if counted < effective else (low, middle)
-    return chances
-
-
-def _parts(rows: Float[np.ndarray, "row entry"]) -> list[Float[np.ndarray, "part entry"]]:
-    return np.array_split(rows, max(1, -(-len(rows) // _AT_ONCE)))
-
-
-def _with_constant(found: np.ndarray) -> Float[np.ndarray, "row feature"]:
-    return np.concatenate([found, np.ones((len(found), 1))], 1).astype(np.float64)
