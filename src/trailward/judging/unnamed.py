@@ -100,7 +100,7 @@ def above_unlike(
     shares = np.concatenate([curves.share, np.zeros(len(likely) + 1)])
     low, value, high = _quantiles(above, chances, (0.025, 0.5, 0.975))
     (share,) = _quantiles(shares, chances, (0.5,))
-    low, high = math.floor(low / _FINEST) * _FINEST, math.ceil(high / _FINEST) * _FINEST
+    low, high = math.floor(low / _FINEST) * _FINEST, min(math.ceil(high / _FINEST) * _FINEST, 1.0)
     return AboveUnlike(value, low, 1.0 if best.max() > top - _REFUTED else high, share)
 
 
