@@ -171,7 +171,7 @@ def results(fitted: Fitted, drawn: RewardMap | None) -> list[str]:
             told.append(
                 "The actions of a plain clone are nearer to those of demonstrations left out than "
                 f"the planner's ({errors['clone']:.3f} against "
-                f"{errors[fitted.planning['way']]:.3f}): read the reward, act with the clone "
+                f"{errors[fitted.planning['way']]:.3f}). It takes seconds, so try it too "
                 "(trailward.baselines.plain_clone)."
             )
     if fitted.roll_outs is not None:
