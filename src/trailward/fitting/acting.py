@@ -58,7 +58,7 @@ WAYS = {
         1,
         "on demonstrations, and on play episodes that the reward ranks with them",
         leeway=0.87,
-        most_steps=9000,
+        most_steps=27_000,
     ),
 }
 """What is tried."""
