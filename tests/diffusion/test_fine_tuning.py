@@ -162,6 +162,15 @@ def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chance
     assert (first / first[0])[:count].numpy() == pytest.approx(chances[0][:count], rel=1e-5)
 
 
+def test_each_play_window_has_a_chance_of_its_own(diffuser: Diffuser) -> None:
+    windows = Windows(tiny.random_walks((20, 30)), diffuser.spec)
+    played = int((windows.episode == 0).sum())
+    weights = _window_weights(windows, np.arange(played), 0.2)
+    assert weights[0] == 0
+    assert weights[3].item() == pytest.approx(3 * weights[1].item())
+    assert weights[played:].sum().item() == pytest.approx(0.2)
+
+
 def test_windows_without_weight_are_never_drawn(diffuser: Diffuser) -> None:
     windows = Windows(tiny.random_walks((20, 30)), diffuser.spec)
     weights = (windows.episode == 1).float()

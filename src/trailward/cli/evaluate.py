@@ -22,6 +22,7 @@ from trailward.data.dataset import Dataset, agreed_columns, check_time_steps
 from trailward.data.formats.table import TableLayout
 from trailward.environments import DEFAULT_ENVIRONMENT, Environment, Evaluation
 from trailward.errors import SettingsError
+from trailward.judging.behaviour import clone_does_no_worse
 from trailward.judging.config import EvaluationConfig
 from trailward.judging.evaluate import evaluate
 from trailward.judging.place_map import read_walls
@@ -141,7 +142,7 @@ class Evaluate:
 
 def _of_clone(returns: Mapping[str, Mapping[str, float]]) -> str:
     """What must be said where the naive way to act does no worse; nothing otherwise."""
-    if "clone" not in returns or returns["clone"]["value"] < returns["learnt"]["value"]:
+    if not clone_does_no_worse(returns):
         return ""
     naive, ours = (f"{returns[who]['value']:.4g}" for who in ("clone", "learnt"))
     return (

@@ -19,6 +19,7 @@ from trailward.data.tracks import PARTS
 from trailward.environments.drawing import DEMONSTRATIONS, GUIDED, PLAY, WALL, draw_paths
 from trailward.fitting.fit import Fitted, warnings_about
 from trailward.fitting.map import RewardMap, draw_map, find_place
+from trailward.judging.behaviour import clone_does_no_worse
 from trailward.judging.cross_validation import Chance
 from trailward.judging.naive import NEIGHBOURS, REGRESSION
 from trailward.judging.place_map import Walls
@@ -200,7 +201,7 @@ def _roll_out_words(found: Mapping[str, Any]) -> str:
         f"the diffuser without the reward {means['unguided']:.4g}, a clone of the demonstrations "
         f"{means['clone']:.4g}{shown}."
     )
-    if means["clone"] >= means["learnt"]:
+    if clone_does_no_worse(found["return"]):
         told += " The clone takes seconds and does no worse: read the reward, act with the clone."
     return told
 

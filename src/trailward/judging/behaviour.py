@@ -84,6 +84,16 @@ def judge_behaviour(
     return found, figures
 
 
+def clone_does_no_worse(returns: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether the naive way to act returns at least as much as the planner.
+
+    Args:
+        returns: figures by policy, such as ``return`` of :func:`judge_behaviour`; without a
+            ``clone`` it does not.
+    """
+    return "clone" in returns and returns["clone"]["value"] >= returns["learnt"]["value"]
+
+
 def decision_ms(planner: Planner, starts: Observations) -> float:
     """Median milliseconds of a planning decision for as many environments as there are starts.
 

@@ -16,6 +16,7 @@ from trailward.checkpoint import read_arrays, read_json, readable
 from trailward.data.episode import LARGEST
 from trailward.diffusion.training import logged_losses
 from trailward.environments import Caption, Environment, Evaluation, Row
+from trailward.judging.behaviour import clone_does_no_worse
 from trailward.report import figures as draw
 from trailward.report.data_figures import place_figure, separation_figure, shares_figure
 from trailward.report.readings import readings_figure
@@ -113,8 +114,9 @@ def table(figures: Mapping[str, Any], environment: Environment | None) -> list[R
     if environment is None:
         return _rows_without_truth(figures)
     returns = figures["return"]
-    no_worse = "clone" in returns and returns["clone"]["value"] >= returns["learnt"]["value"]
-    of_clone = "takes seconds, and does no worse" if no_worse else "of the demonstrations, naive"
+    of_clone = "of the demonstrations, naive"
+    if clone_does_no_worse(returns):
+        of_clone = "takes seconds, and does no worse"
     rows = [
         Row(f"Return, {name}", _interval(returns[key]), meaning)
         for key, name, meaning in (
