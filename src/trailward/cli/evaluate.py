@@ -42,7 +42,7 @@ class Evaluate:
     play: str
     """Play data that ERC is measured over, or that demonstrations are ranked among."""
     demonstrations: str
-    """Demonstrations, for the pictures; without an environment those that were learnt from."""
+    """Demonstrations, for the pictures and the clone; without an environment those learnt from."""
     out: Path
     """Folder that gets evaluation.json and evaluation.npz."""
     environment: Environment | None
