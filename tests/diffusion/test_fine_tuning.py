@@ -23,9 +23,9 @@ from trailward.diffusion.fine_tuning import (
     _window_weights,
     anchored_returns,
     at_windows,
-    episode_weights,
     fine_tune_diffuser,
-    step_weights,
+    log_weights,
+    step_log_weights,
     what_follows,
 )
 from trailward.diffusion.training import STATE
@@ -76,23 +76,16 @@ def test_an_episode_that_ended_is_worth_what_it_lived_and_one_cut_short_as_if_it
 def test_where_no_episode_ends_returns_rank_and_weigh_as_means_do() -> None:
     episodes, means = tiny.random_walks([10, 4, 5, 9]).episodes, np.array([1.0, 3.0, 2.0, 2.5])
     returns = anchored_returns(episodes, means, least=-4.0)
-    weights = episode_weights(returns[:3], returns[3:], sharpness=0.3)
-    assert weights == pytest.approx(episode_weights(means[:3], means[3:], sharpness=0.3))
+    logs = log_weights(returns[:3], returns[3:], sharpness=0.3)
+    assert logs == pytest.approx(log_weights(means[:3], means[3:], sharpness=0.3))
 
 
 def test_an_episode_as_good_as_the_demonstrations_counts_whole_and_worse_ones_less() -> None:
     played = np.array([3.0, 2.0, 1.0, 0.0])
-    found = episode_weights(played, np.array([1.5, 2.5]), sharpness=0.5)
-    assert found[:2].tolist() == [1.0, 1.0]
-    deviation = played.std()
-    assert found[2:] == pytest.approx(np.exp(np.array([-1.0, -2.0]) / (0.5 * deviation)))
-
-
-def test_the_best_count_whole_where_none_is_as_good_and_all_if_they_are_the_same() -> None:
-    found = episode_weights(np.array([1.0, 0.0]), np.array([50.0]), sharpness=1e-3)
-    assert found[0] == 1.0
-    assert found[1] < 1e-100
-    assert episode_weights(np.ones(3), np.ones(1), sharpness=0.1).tolist() == [1.0, 1.0, 1.0]
+    found = log_weights(played, np.array([1.5, 2.5]), sharpness=0.5)
+    assert found[:2].tolist() == [0.0, 0.0]
+    assert found[2:] == pytest.approx(np.array([-1.0, -2.0]) / (0.5 * played.std()))
+    assert log_weights(np.ones(3), np.ones(1), sharpness=0.1).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_what_follows_is_a_discounted_mean_with_an_end() -> None:
@@ -107,7 +100,7 @@ def test_a_recording_of_two_behaviours_is_weighed_by_what_follows_each_step() ->
     both, shown = tiny.random_walks((200, 60)).episodes
     rewards = [np.repeat([0.0, 1.0], 100), np.ones(60)]
     config = FineTuningConfig(discount=0.9, sharpness=0.1)
-    (weights,) = step_weights([both, shown], rewards, 1, config=config)
+    weights = np.exp(step_log_weights([both, shown], rewards, 1, config=config)[0])
     assert weights[150] == pytest.approx(1)
     assert weights[50] < 1e-3
     assert weights[85] < weights[95] < weights[100]  # something good is near
@@ -117,7 +110,7 @@ def test_where_none_is_as_good_as_the_demonstrations_the_best_twentieth_counts_w
     worse, shown = tiny.random_walks((1000, 60)).episodes
     rewards = [np.linspace(0, 1, 1000), np.full(60, 50.0)]
     config = FineTuningConfig(discount=0.01)
-    (weights,) = step_weights([worse, shown], rewards, 1, config=config)
+    weights = np.exp(step_log_weights([worse, shown], rewards, 1, config=config)[0])
     assert (weights > 1 - 1e-9).mean() == pytest.approx(0.05)
     assert weights[0] < 1e-9
 
@@ -126,9 +119,11 @@ def test_a_fall_weighs_on_all_that_came_before_it() -> None:
     fell, lived, shown = tiny.random_walks((40, 200, 200)).episodes
     fell = replace(fell, terminated=True)
     rewards = [np.full(len(each), 1.0) for each in (fell, lived, shown)]
-    weigh = lambda first: step_weights(
-        [first, lived, shown], rewards, 2, config=FineTuningConfig(discount=0.95), least=0.0
-    )
+    config = FineTuningConfig(discount=0.95)
+    weigh = lambda first: [
+        np.exp(logs)
+        for logs in step_log_weights([first, lived, shown], rewards, 2, config=config, least=0.0)
+    ]
     early, late = (weigh(fell)[0][time] for time in (0, 39))
     assert weigh(fell)[1].min() == pytest.approx(1)
     assert early < 1e-3
@@ -139,11 +134,11 @@ def test_a_fall_weighs_on_all_that_came_before_it() -> None:
 def test_without_a_discount_all_steps_of_an_episode_weigh_as_its_mean_does() -> None:
     episodes = tiny.random_walks((20, 30, 25)).episodes
     rewards = [np.linspace(0, 1, 20), np.ones(30), np.ones(25)]
-    weights = step_weights(episodes, rewards, 2, config=FineTuningConfig())
-    whole = episode_weights(np.array([0.5, 1.0]), np.array([1.0]), sharpness=0.1)
-    assert [len(each) for each in weights] == [20, 30]
-    for each, share in zip(weights, whole, strict=True):
-        assert each == pytest.approx(np.full(len(each), share))
+    logs = step_log_weights(episodes, rewards, 2, config=FineTuningConfig())
+    whole = log_weights(np.array([0.5, 1.0]), np.array([1.0]), sharpness=0.1)
+    assert [len(each) for each in logs] == [20, 30]
+    for each, log in zip(logs, whole, strict=True):
+        assert each == pytest.approx(np.full(len(each), log))
 
 
 def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chances(
@@ -152,7 +147,8 @@ def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chance
     play, shown = tiny.random_walks((20, 30)), tiny.random_walks((25,))
     windows = Windows(Dataset([*play.episodes, *shown.episodes]), diffuser.spec)
     chances = [np.linspace(1, 0.5, 20), np.full(30, 0.25)]
-    weights = _window_weights(windows, at_windows(windows, chances), 0.4)
+    logs = np.log(at_windows(windows, chances))
+    weights = _window_weights(windows, logs, 0.4)
     assert weights.sum().item() == pytest.approx(1)
     assert weights[windows.episode == 2].sum().item() == pytest.approx(0.4)
     first, second = (weights[windows.episode == each] for each in (0, 1))
@@ -160,14 +156,30 @@ def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chance
     assert torch.equal(second, second[:1].expand_as(second))
     count = min(20, len(first))
     assert (first / first[0])[:count].numpy() == pytest.approx(chances[0][:count], rel=1e-5)
+    no_play = _window_weights(windows, logs, 1.0)
+    assert no_play[windows.episode < 2].tolist() == [0.0] * len(logs)
+
+
+def test_demonstrations_are_drawn_as_play_that_is_as_good_and_alone_where_none_is(
+    diffuser: Diffuser,
+) -> None:
+    windows = Windows(tiny.random_walks((20, 30, 25)), diffuser.spec)
+    counts = torch.bincount(windows.episode)
+    logs = np.repeat([0.0, np.log(0.5)], counts[:2])
+    weights = _window_weights(windows, logs, None)
+    (good,), (half,), (shown,) = (weights[windows.episode == n].unique() for n in range(3))
+    assert shown.item() == pytest.approx(good.item())
+    assert half.item() == pytest.approx(0.5 * good.item())
+    assert weights.sum().item() == pytest.approx(1)
+    far = _window_weights(windows, np.full(len(logs), -1e6), None)
+    assert far[windows.episode == 2].sum().item() == pytest.approx(1)
 
 
 def test_each_play_window_has_a_chance_of_its_own(diffuser: Diffuser) -> None:
     windows = Windows(tiny.random_walks((20, 30)), diffuser.spec)
     played = int((windows.episode == 0).sum())
-    weights = _window_weights(windows, np.arange(played), 0.2)
-    assert weights[0] == 0
-    assert weights[3].item() == pytest.approx(3 * weights[1].item())
+    weights = _window_weights(windows, np.log(np.arange(1, 1 + played)), 0.2)
+    assert weights[2].item() == pytest.approx(3 * weights[0].item())
     assert weights[played:].sum().item() == pytest.approx(0.2)
 
 

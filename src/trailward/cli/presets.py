@@ -151,7 +151,6 @@ PRESETS: dict[str, Settings] = {
             starts="both",
             num_steps=400,
             batch_size=64,
-            weight_decay=0.1,
             selection=SelectionConfig(num_held_out=0, evaluate_every=50),
             fine_tuning=FineTuningConfig(num_steps=2000, action_weight=5.0),
         ),

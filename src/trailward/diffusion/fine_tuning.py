@@ -45,9 +45,11 @@ class FineTuningConfig:
         learning_rate: the highest learning rate, as in
             :class:`~trailward.diffusion.training.TrainingConfig`.
         action_weight: weight of actions in the loss; take that which the diffuser was trained with.
-        demonstration_share: share of a batch that is demonstration windows, on average.
-        sharpness: an episode is drawn e times less often if its return falls short of the
-            demonstrations' by this many deviations of the episodes' returns; with a discount, a
+        demonstration_share: share of a batch that is demonstration windows, on average. If None,
+            their windows are as likely as those of play episodes that are as good, so there are
+            the more of them the less of the play data comes near them.
+        sharpness: an episode is drawn e times less often than a demonstration if its return falls
+            short of theirs by this many deviations of the episodes' returns; with a discount, a
             window by what follows it.
         discount: discount of what follows a window, an environment step; 0 judges whole episodes.
             Where recordings mix behaviours, take 0.95 and a sharpness of 0.07.
@@ -57,14 +59,16 @@ class FineTuningConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     action_weight: float = 1.0
-    demonstration_share: float = 0.25
+    demonstration_share: float | None = None
     sharpness: float = 0.1
     discount: float = 0.0
 
     def __post_init__(self) -> None:
         at_least(1, self, "batch_size")
-        at_least(0, self, "num_steps", "learning_rate", "action_weight", "demonstration_share")
-        at_most(1, self, "demonstration_share")
+        at_least(0, self, "num_steps", "learning_rate", "action_weight")
+        if self.demonstration_share is not None:
+            at_least(0, self, "demonstration_share")
+            at_most(1, self, "demonstration_share")
         above(0, self, "sharpness")
         below_one("discount", self.discount)
 
@@ -115,13 +119,13 @@ def fine_tune_diffuser(
     episodes, count = [*play.episodes, *demonstrations.episodes], len(play.episodes)
     windows = Windows(Dataset(episodes), diffuser.spec)
     played = windows.episode < count
-    chances = np.ones(int(played.sum()))
-    if config.demonstration_share < 1:
+    logs = np.zeros(int(played.sum()))
+    if config.demonstration_share != 1:
         found = [rewards(episode) for episode in episodes]
-        steps = step_weights(episodes, found, count, config=config, least=least)
-        chances = at_windows(windows, steps)
-    of_episodes = np.bincount(windows.episode[played].numpy(), chances)
-    weights = _window_weights(windows, chances, config.demonstration_share)
+        steps = step_log_weights(episodes, found, count, config=config, least=least)
+        logs = at_windows(windows, steps)
+    weights = _window_weights(windows, logs, config.demonstration_share)
+    of_episodes = np.bincount(windows.episode.numpy(), weights.numpy())
     training = config.training(seed)
     identity = {
         "play data": play.fingerprint,
@@ -139,7 +143,7 @@ def fine_tune_diffuser(
     return replace(diffuser, denoiser=average, provenance=facts)
 
 
-def step_weights(
+def step_log_weights(
     episodes: Sequence[Episode],
     rewards: Sequence[Rewards],
     num_played: int,
@@ -147,15 +151,15 @@ def step_weights(
     config: FineTuningConfig,
     least: float | None = None,
 ) -> list[Float[np.ndarray, "time"]]:
-    """How likely the windows that begin at each step of play data are to be drawn, 1 at most.
+    """How likely the windows that begin at each step of play data are to be drawn, as logarithms.
 
-    Without a discount all windows of an episode are as likely as its return says
-    (:func:`anchored_returns`, :func:`episode_weights`). With one,
-    ``exp(min(0, (f - d) / (sharpness * s)))`` where ``f`` is what follows
+    0 is as likely as a demonstration's window. Without a discount all windows of an episode are as
+    likely as its return says (:func:`anchored_returns`, :func:`log_weights`). With one,
+    ``min(0, (f - d) / (sharpness * s))`` where ``f`` is what follows
     (:func:`what_follows`), ``s`` its deviation over play data, and ``d`` its mean in the
     demonstrations, or what is reached in a twentieth of the play data if that is less. Where the
-    environment ends episodes, the weight of the whole one is a factor: a fall is further ahead
-    than a discount sees.
+    environment ends episodes, that of the whole one is added: a fall is further ahead than a
+    discount sees.
 
     Args:
         episodes: play data, then demonstrations.
@@ -168,10 +172,10 @@ def step_weights(
     least = float(means[:num_played].min()) if least is None else least
     returns = anchored_returns(episodes, means, least=least)
     sharpness = config.sharpness
-    whole = episode_weights(returns[:num_played], returns[num_played:], sharpness=sharpness)
+    whole = log_weights(returns[:num_played], returns[num_played:], sharpness=sharpness)
     if not config.discount:
         pairs = zip(whole, rewards[:num_played], strict=True)
-        return [np.full(len(each), share) for share, each in pairs]
+        return [np.full(len(each), log) for log, each in pairs]
     after = [
         what_follows(each, config.discount, end=least if episode.terminated else None)
         for episode, each in zip(episodes, rewards, strict=True)
@@ -179,10 +183,10 @@ def step_weights(
     played, shown = np.concatenate(after[:num_played]), np.concatenate(after[num_played:])
     aim = min(float(shown.mean()), float(np.quantile(played, 1 - _BEST)))
     cuts = np.cumsum([len(each) for each in after[:num_played]])[:-1]
-    weights = np.split(episode_weights(played, np.array([aim]), sharpness=sharpness), cuts)
+    logs = np.split(log_weights(played, np.array([aim]), sharpness=sharpness), cuts)
     if not any(episode.terminated for episode in episodes):
-        return weights
-    return [share * each for share, each in zip(whole, weights, strict=True)]
+        return logs
+    return [log + each for log, each in zip(whole, logs, strict=True)]
 
 
 def what_follows(rewards: Rewards, discount: float, *, end: float | None = None) -> Rewards:
@@ -221,25 +225,24 @@ def anchored_returns(
     return (means - least) * np.array(lengths)
 
 
-def episode_weights(
+def log_weights(
     played: Float[np.ndarray, "episode"],
     shown: Float[np.ndarray, "demonstration"],
     *,
     sharpness: float,
 ) -> Float[np.ndarray, "episode"]:
-    """How likely play episodes, or steps of them, are to be drawn, 1 at most.
+    """How likely play episodes, or steps of them, are to be drawn, as logarithms: 0 at most.
 
-    ``exp(min(0, (r - d) / (sharpness * s)))`` for an episode of return ``r``, where ``d`` is the
-    mean return of the demonstrations and ``s`` the deviation over play episodes: episodes
-    at least as good as the demonstrations get weight 1; worse ones get less.
+    ``min(0, (r - d) / (sharpness * s))`` for an episode of return ``r``, where ``d`` is the
+    mean return of the demonstrations and ``s`` the deviation over play episodes: those at least
+    as good as the demonstrations are as likely as they; worse ones less.
 
     Args:
         played: learnt return of each play episode.
         shown: the same of each demonstration.
         sharpness: see :class:`FineTuningConfig`.
     """
-    shortfall = np.minimum(0, played - shown.mean()) / (sharpness * max(played.std(), _SMALLEST))
-    return np.exp(shortfall - shortfall.max())
+    return np.minimum(0, played - shown.mean()) / (sharpness * max(played.std(), _SMALLEST))
 
 
 def at_windows(
@@ -259,18 +262,19 @@ def at_windows(
 
 
 def _window_weights(
-    windows: Windows, chances: Float[np.ndarray, "window"], demonstration_share: float
+    windows: Windows, logs: Float[np.ndarray, "window"], demonstration_share: float | None
 ) -> Float[Tensor, "window"]:
-    """The weight of each window, those of demonstrations (the last ones) adding to a share.
+    """The weight of each window; all add up to 1.
 
     Args:
         windows: of play data, then of demonstrations.
-        chances: of those of play data.
+        logs: of those of play data, as logarithms; those of demonstrations are 0.
         demonstration_share: see :class:`FineTuningConfig`.
     """
-    played = torch.arange(len(windows)) < len(chances)
-    weights = torch.zeros(len(windows))
-    weights[played] = torch.as_tensor(chances, dtype=torch.float32)
-    weights[played] *= (1 - demonstration_share) / weights[played].sum()
-    weights[~played] = demonstration_share / (~played).sum()
-    return weights
+    weights = torch.zeros(len(windows), dtype=torch.float64)
+    weights[: len(logs)] = torch.as_tensor(logs)
+    if demonstration_share is None:
+        return weights.softmax(0).float()
+    played, shown = weights.tensor_split([len(logs)])
+    parts = (1 - demonstration_share) * played.softmax(0), demonstration_share * shown.softmax(0)
+    return torch.cat(parts).float()
