@@ -160,7 +160,7 @@ def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chance
     assert no_play[windows.episode < 2].tolist() == [0.0] * len(logs)
 
 
-def test_demonstrations_are_drawn_as_play_that_is_as_good_and_alone_where_none_is(
+def test_demonstrations_are_drawn_as_play_that_is_as_good_and_a_quarter_where_none_is(
     diffuser: Diffuser,
 ) -> None:
     windows = Windows(tiny.random_walks((20, 30, 25)), diffuser.spec)
@@ -171,8 +171,10 @@ def test_demonstrations_are_drawn_as_play_that_is_as_good_and_alone_where_none_i
     assert shown.item() == pytest.approx(good.item())
     assert half.item() == pytest.approx(0.5 * good.item())
     assert weights.sum().item() == pytest.approx(1)
-    far = _window_weights(windows, np.full(len(logs), -1e6), None)
-    assert far[windows.episode == 2].sum().item() == pytest.approx(1)
+    far = _window_weights(windows, logs - 1e6, None)
+    share = [far[windows.episode == n].sum().item() for n in range(3)]
+    assert share[2] == pytest.approx(0.25)
+    assert share[1] / share[0] == pytest.approx(0.5 * (counts[1] / counts[0]).item())
 
 
 def test_each_play_window_has_a_chance_of_its_own(diffuser: Diffuser) -> None:

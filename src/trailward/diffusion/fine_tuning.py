@@ -31,6 +31,8 @@ from trailward.progress import Report
 
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
 _SMALLEST, _BEST = 1e-8, 0.05
+_ALONE, _BESIDE_OTHERS = 0.99, 0.25
+"""The share of demonstrations from which on they would be nearly alone, and what it is then."""
 
 Rewards = Float[np.ndarray, "time"]
 
@@ -46,8 +48,9 @@ class FineTuningConfig:
             :class:`~trailward.diffusion.training.TrainingConfig`.
         action_weight: weight of actions in the loss; take that which the diffuser was trained with.
         demonstration_share: share of a batch that is demonstration windows, on average. If None,
-            their windows are as likely as those of play episodes that are as good, so there are
-            the more of them the less of the play data comes near them.
+            their windows are as likely as those of play episodes that are as good. Where next to
+            no play data comes near them (less than 1% would be drawn of it), they are a quarter,
+            beside the best of play data: from a few demonstrations alone plans are soon lost.
         sharpness: an episode is drawn e times less often than a demonstration if its return falls
             short of theirs by this many deviations of the episodes' returns; with a discount, a
             window by what follows it.
@@ -274,7 +277,10 @@ def _window_weights(
     weights = torch.zeros(len(windows), dtype=torch.float64)
     weights[: len(logs)] = torch.as_tensor(logs)
     if demonstration_share is None:
-        return weights.softmax(0).float()
+        alike = weights.softmax(0)
+        if alike[len(logs) :].sum() <= _ALONE:
+            return alike.float()
+        demonstration_share = _BESIDE_OTHERS
     played, shown = weights.tensor_split([len(logs)])
     parts = (1 - demonstration_share) * played.softmax(0), demonstration_share * shown.softmax(0)
     return torch.cat(parts).float()
