@@ -173,6 +173,9 @@ def test_demonstrations_are_drawn_as_play_that_is_as_good_and_a_quarter_where_no
     assert weights.sum().item() == pytest.approx(1)
     far = _window_weights(windows, logs - 1e6, None)
     share = [far[windows.episode == n].sum().item() for n in range(3)]
+    many = Windows(tiny.random_walks((20, 30, 80, 9)), diffuser.spec)
+    few = _window_weights(many, np.zeros(int((many.episode < 3).sum())), None)
+    assert few[many.episode == 3].sum().item() == pytest.approx(0.25)
     assert share[2] == pytest.approx(0.25)
     assert share[1] / share[0] == pytest.approx(0.5 * (counts[1] / counts[0]).item())
 
