@@ -85,7 +85,15 @@ def test_an_episode_as_good_as_the_demonstrations_counts_whole_and_worse_ones_le
     found = log_weights(played, np.array([1.5, 2.5]), sharpness=0.5)
     assert found[:2].tolist() == [0.0, 0.0]
     assert found[2:] == pytest.approx(np.array([-1.0, -2.0]) / (0.5 * played.std()))
-    assert log_weights(np.ones(3), np.ones(1), sharpness=0.1).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_best_count_whole_where_none_is_as_good_and_all_if_they_are_the_same() -> None:
+    logs = log_weights(np.array([1.0, 0.0]), np.array([50.0]), sharpness=1e-3)
+    found = np.exp(logs - logs.max())
+    assert found[0] == 1.0
+    assert found[1] < 1e-100
+    same = log_weights(np.ones(3), np.ones(1), sharpness=0.1)
+    assert np.exp(same).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_what_follows_is_a_discounted_mean_with_an_end() -> None:
@@ -173,18 +181,20 @@ def test_demonstrations_are_drawn_as_play_that_is_as_good_and_a_quarter_where_no
     assert weights.sum().item() == pytest.approx(1)
     far = _window_weights(windows, logs - 1e6, None)
     share = [far[windows.episode == n].sum().item() for n in range(3)]
+    assert share[2] == pytest.approx(0.25)
+    assert share[1] / share[0] == pytest.approx(0.5 * (counts[1] / counts[0]).item())
     many = Windows(tiny.random_walks((20, 30, 80, 9)), diffuser.spec)
     few = _window_weights(many, np.zeros(int((many.episode < 3).sum())), None)
     assert few[many.episode == 3].sum().item() == pytest.approx(0.25)
-    assert share[2] == pytest.approx(0.25)
-    assert share[1] / share[0] == pytest.approx(0.5 * (counts[1] / counts[0]).item())
 
 
 def test_each_play_window_has_a_chance_of_its_own(diffuser: Diffuser) -> None:
     windows = Windows(tiny.random_walks((20, 30)), diffuser.spec)
     played = int((windows.episode == 0).sum())
-    weights = _window_weights(windows, np.log(np.arange(1, 1 + played)), 0.2)
-    assert weights[2].item() == pytest.approx(3 * weights[0].item())
+    with np.errstate(divide="ignore"):
+        weights = _window_weights(windows, np.log(np.arange(played)), 0.2)
+    assert weights[0] == 0
+    assert weights[3].item() == pytest.approx(3 * weights[1].item())
     assert weights[played:].sum().item() == pytest.approx(0.2)
 
 
