@@ -258,6 +258,23 @@ def test_the_reward_guides_the_plans(diffuser: Diffuser) -> None:
     assert (reward(guided) > reward(unguided)).all()
 
 
+def test_where_the_way_only_stays_it_is_the_plan(diffuser: Diffuser) -> None:
+    class Ways(ToldReward):
+        """The way of the first two environments stays; that of the others moves to the end."""
+
+        def reference(self, first: Tensor, horizon: int) -> Tensor:
+            way = torch.ones(len(first), horizon, first.shape[-1])
+            way[len(first) // 2 :, -1] = 2.0
+            return torch.cat([first, way[:, 1:]], 1)
+
+    reward = Ways(lambda plan: plan.mean(-1), diffuser.spec)
+    plans = Planner(diffuser, SAMPLING, reward).plan(OBSERVATIONS)
+    assert (plans[:2, 1:] == 1).all()
+    assert torch.equal(plans[:, 0], normalized(diffuser).float())
+    moved = plans[2:, 1:-1] != 1
+    assert moved.all()
+
+
 def test_the_same_seed_gives_the_same_actions(diffuser: Diffuser) -> None:
     def actions(seed: int) -> np.ndarray:
         planner = Planner(diffuser, SAMPLING, planning=PlanningConfig(replan_every=1), seed=seed)

@@ -213,6 +213,9 @@ class Planner:
         plans = self.diffuser.sample_plans(
             first, self.sampling, generator=self._generator, reward_model=guide, near=near
         )
+        if near is not None:  # where all that is left is to stay, the denoiser would stay elsewhere
+            stays = (near[:, 1:] == near[:, -1:]).all(-1).all(-1)
+            plans = torch.where(stays[:, None, None], near, plans)
         if count == 1:
             return self._slowed(plans)
         if self.planning.choose == "reward" or near is not None:
