@@ -4,12 +4,12 @@ Four regimes: ``mixture`` (the play data holds a few episodes of the demonstrato
 ones, unlabelled), ``in_support`` (demonstrations of the best policy that play has),
 ``out_of_support`` (of a policy better than all play data) and ``glued`` (the mixture in pieces of
 100 to 300 steps that are glued at random into 20 recordings; fine-tuning judges windows by what
-follows). For each, with five demonstrations and
-with one, and for each seed: a reward learnt from the packaged diffuser, judged by returns over 10
-episodes and by ERC over whole episodes of play data that the diffuser has not seen; beside it
-behavioural cloning by the imitation library, and a plain clone of two layers of 256. Figures are
-means over seeds, with the 95% bootstrap interval of the mean; ``return_fraction`` is 0 for the
-unguided planner and 1 for the demonstrator.
+follows). For each, with five demonstrations and with one (``--demonstrations``), and for each seed:
+a reward learnt from the packaged diffuser, judged by returns over 10 episodes and by ERC over whole
+episodes of play data that the diffuser has not seen; beside it behavioural cloning by the imitation
+library, and a plain clone of two layers of 256. Figures are means over seeds, with the 95%
+bootstrap interval of the mean; ``return_fraction`` is 0 for the unguided planner and 1 for the
+demonstrator.
 ``erc_by_starts`` tells what it matters where plans start while learning. Everything it reads it
 made itself; a run that is interrupted goes on where it was (``--out``). With ``--policies`` (a
 folder by ``trailward.acting.network_policy.save_ladder``) other policies are recorded, and
@@ -63,7 +63,6 @@ REGIMES = {
     "out_of_support": Regime("play", "halfcheetah_play", "expert"),
     "glued": Regime("mixture", "halfcheetah_mixture", "expert", glued=True),
 }
-NUM_DEMONSTRATIONS = (5, 1)
 _SHORTEST, _LONGEST, _NUM_GLUED = 100, 300, 20
 _OF_MIXED = {"discount": 0.95, "sharpness": 0.07}
 """How fine-tuning weighs recordings that mix behaviours."""
@@ -79,8 +78,8 @@ class Benchmark:
     """Each of demonstrations, learning and evaluation."""
     only: tuple[str, ...] = ()
     """Regimes, such as glued; all, and erc_by_starts, if none is named."""
-    one_too: bool = True
-    """Whether to learn from one demonstration too, beside five."""
+    demonstrations: tuple[int, ...] = (5, 1)
+    """Numbers of demonstrations to learn from."""
     policies: Path | None = None
     """A ladder of policies in place of the packaged one."""
     fine_tuning_steps: int | None = None
@@ -107,7 +106,7 @@ def main(benchmark: Benchmark) -> None:
     names = benchmark.only or tuple(REGIMES)
     made = Made(settings, out, benchmark.policies)
     for seed in seeds:
-        for count in NUM_DEMONSTRATIONS if benchmark.one_too else NUM_DEMONSTRATIONS[:1]:
+        for count in benchmark.demonstrations:
             for name in names:
                 cells.setdefault((name, count), []).append(_cell(made, name, count, seed))
         for starts in () if benchmark.only else STARTS:
@@ -116,11 +115,11 @@ def main(benchmark: Benchmark) -> None:
     every = [cell for found in cells.values() for cell in found]
     if ercs:
         console.print("ERC distance in mixture by where plans start:", _intervals(ercs))
+    by_count: dict[int, dict[str, Any]] = {count: {} for count in benchmark.demonstrations}
+    for (name, count), cell in cells.items():
+        by_count[count][name] = _summary(cell)
     result = {
-        **{name: _summary(found) for (name, count), found in cells.items() if count > 1},
-        "one_demonstration": {
-            name: _summary(found) for (name, count), found in cells.items() if count == 1
-        },
+        "by_demonstrations": by_count,
         "erc_by_starts": _intervals(ercs),
         "learn_seconds": float(np.mean([cell["learn_seconds"] for cell in every])),
         "decision_ms_10_envs": float(np.mean([cell["decision_ms"] for cell in every])),

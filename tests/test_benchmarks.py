@@ -60,7 +60,8 @@ def ensemble(figures: Figures) -> None:
 
 def halfcheetah(figures: Figures) -> None:
     for regime in ("mixture", "in_support", "out_of_support", "glued"):
-        for found in (figures[regime], figures["one_demonstration"][regime]):
+        for count in ("5", "1"):
+            found = figures["by_demonstrations"][count][regime]
             assert found["demonstrator_return"] > 1000
             assert 0 <= found["erc"] <= 1
             low, high = found["intervals"]["bc_return"]
