@@ -4,12 +4,10 @@ No code of ours knows these environments. For each: a ladder of policies is trai
 ``trailward policies`` (or taken from ``--policies``), a diffuser is trained on a mixture of theirs,
 and for each seed a reward is learnt from demonstrations of the best policy, judged on play data
 that the diffuser has not seen, and reported. The settings are those of the preset ``halfcheetah``
-but for the weight decay and the demonstrations' share in fine-tuning, which the preset had when
-this was measured; nothing is chosen by the true reward. Beside it stands behavioural
+unless a flag says otherwise; nothing is chosen by the true reward. Beside it stands behavioural
 cloning of the same demonstrations. With ``--out-of-support`` the best policy demonstrates, but
 play data has nothing of it (key ``hopper_out_of_support``); ``best_play_return`` is then that of
-the second best.
-Finished parts are kept (``--out``).
+the second best. Finished parts are kept (``--out``).
 
     .venv/bin/python benchmarks/gymnasium_env.py                     # the full thing: hours
     .venv/bin/python benchmarks/gymnasium_env.py --out-of-support    # the same for that
@@ -37,7 +35,6 @@ from trailward_benchmark.jobs import kept, mean, spread
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5"}
 PRESET = "halfcheetah"
-_AS_MEASURED = ("--learning.weight-decay=0.1", "--learning.fine-tuning.demonstration-share=0.25")
 KEYS = ("return_fraction", "erc_episodes", "bc_return", "return", "demonstrator_return")
 
 
@@ -55,6 +52,10 @@ class Benchmark:
     """Number of demonstrations."""
     training_steps: int | None = None
     """Gradient steps of the diffuser, in place of the preset's."""
+    weight_decay: float | None = None
+    """Of the reward, in place of the preset's."""
+    demonstration_share: float | None = None
+    """Of demonstrations in fine-tuning, in place of the preset's."""
     environments: tuple[str, ...] = tuple(ENVIRONMENTS)
     """Which of them."""
     out_of_support: bool = False
@@ -86,6 +87,8 @@ def main(benchmark: Benchmark) -> None:
         "num_demonstrations": benchmark.demonstrations,
         "seeds": list(seeds),
         "training_steps": benchmark.training_steps,
+        "weight_decay": benchmark.weight_decay,
+        "demonstration_share": benchmark.demonstration_share,
     }
     print(json.dumps(result | facts))
 
@@ -155,7 +158,8 @@ def _cell(benchmark: Benchmark, place: Place, seed: int) -> dict[str, float]:
     """Learn, judge and report one reward."""
     count = benchmark.demonstrations
     folder, shown = place.folder / f"{count}-{seed}", place.folder / f"expert-{count}-{seed}-v0"
-    return kept(folder / "cell.json", lambda: _judged(benchmark, place, seed, folder, shown))
+    figures = lambda: _judged(benchmark, place, seed, folder, shown)
+    return kept(folder / "cell.json", figures, {"changes": _changes(benchmark)})
 
 
 def _judged(
@@ -167,7 +171,7 @@ def _judged(
     reward, evaluation = f"--reward={folder}/reward", f"{folder}/evaluation"
     _run(
         "learn", f"--preset={PRESET}", *given, f"--out={folder}/reward",
-        f"--learning.seed={seed}", *_AS_MEASURED, *(_QUICK_LEARN if benchmark.quick else ()),
+        f"--learning.seed={seed}", *_changes(benchmark), *(_QUICK_LEARN if benchmark.quick else ()),
     )  # fmt: skip
     starts = PRESETS[PRESET].evaluation.with_seed(seed)
     _run(
@@ -181,6 +185,15 @@ def _judged(
     if benchmark.out_of_support:
         figures["best_play_return"] = float(read_dataset(place.runner_up).returns.mean())
     return figures
+
+
+def _changes(benchmark: Benchmark) -> list[str]:
+    """Flags of ``trailward learn`` for settings that are not the preset's."""
+    given = {
+        "learning.weight-decay": benchmark.weight_decay,
+        "learning.fine-tuning.demonstration-share": benchmark.demonstration_share,
+    }
+    return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
 def _figures(found: dict[str, Any]) -> dict[str, float]:
