@@ -209,13 +209,14 @@ class Planner:
         first = _normalized(self.diffuser, observations).repeat_interleave(count, dim=0)
         past = self._past(reward_model, observations).repeat_interleave(count).unsqueeze(1)
         guide = lambda plan: reward_model(plan, past)
-        near = reward_model.reference(first.unsqueeze(1), self.diffuser.spec.horizon)
+        way = reward_model.reference(first.unsqueeze(1), self.diffuser.spec.horizon + 1)
+        near = None if way is None else way[:, :-1]
         plans = self.diffuser.sample_plans(
             first, self.sampling, generator=self._generator, reward_model=guide, near=near
         )
-        if near is not None:  # where all that is left is to stay, the denoiser would stay elsewhere
-            stays = (near[:, 1:] == near[:, -1:]).all(-1).all(-1)
-            plans = torch.where(stays[:, None, None], near, plans)
+        if way is not None:  # where all that is left is to stay, the denoiser would stay elsewhere
+            stays = (way[:, 1:] == way[:, -1:]).flatten(1).all(1)
+            plans = torch.where(stays[:, None, None], way[:, :-1], plans)
         if count == 1:
             return self._slowed(plans)
         if self.planning.choose == "reward" or near is not None:
