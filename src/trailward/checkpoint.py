@@ -508,6 +508,12 @@ class RunFolder:
         for name, value in values.items():
             self._log.add_scalar(name, value, step)
 
+    def end_curves(self) -> None:
+        """Let what is logged from now on take the place of what was."""
+        if self._log is not None:
+            self._log.__exit__(None)
+            self._log = None
+
     def last_good(self, what: str) -> str:
         """Where the last good one is kept, if there is one; for errors."""
         if self.folder is None:

@@ -117,8 +117,14 @@ class Learn:
         if answers:
             learnt = learnt.with_answers(answers, wrong_share=self.wrong_share, play=play)
             learnt.save(self.out)
-        if learnt.provenance["learnt"].get("warning"):
-            say(f"warning: {learnt.provenance['learnt']['warning']}")
+        told = learnt.provenance["learnt"]
+        if told["times_eased"]:
+            say(
+                f"weight decay was lowered from {config.weight_decay:g} to {told['weight_decay']:g}"
+                ": with more, play data was worth as much as the demonstrations"
+            )
+        if told["warning"]:
+            say(f"warning: {told['warning']}")
         if learnt.avoided is not None:
             count = len(learnt.avoided.places)
             say(f"demonstrators avoid {count} place{'s' * (count > 1)}; plans go round")

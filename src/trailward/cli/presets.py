@@ -151,7 +151,7 @@ PRESETS: dict[str, Settings] = {
             starts="both",
             num_steps=400,
             batch_size=64,
-            selection=SelectionConfig(num_held_out=0, evaluate_every=50),
+            selection=SelectionConfig(num_held_out=0, evaluate_every=50, least_auc=0.9),
             fine_tuning=FineTuningConfig(num_steps=2000, action_weight=5.0),
         ),
         evaluation=EvaluationConfig(num_episodes=10),

@@ -52,6 +52,10 @@ class SelectionConfig:
             factor and stop step that does best is kept.
         stop_steps: values of the guide's ``stop_step`` that are tried with them; if there are
             none, it stays as it is.
+        least_auc: how often, at least, a window of the demonstrations learnt from must be worth
+            more than one of play data. A reward that does not reach that is learnt anew with a
+            fifth of the weight decay, and once more with a fifth of that. Needs play data; 0 asks
+            for nothing, and so does a reward that remembers.
     """
 
     num_held_out: int = 1
@@ -59,9 +63,11 @@ class SelectionConfig:
     patience: int = 5
     scale_factors: tuple[float, ...] = (1.0,)
     stop_steps: tuple[int, ...] = ()
+    least_auc: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least(0, self, "num_held_out")
+        at_least(0, self, "num_held_out", "least_auc")
+        at_most(1, self, "least_auc")
         at_least(1, self, "evaluate_every", "patience")
         if not self.scale_factors or not all(factor > 0 for factor in self.scale_factors):
             remedy = "give at least one, all above 0"

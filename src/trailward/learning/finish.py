@@ -70,7 +70,7 @@ def finish(
         )
         learnt = replace(learnt, fine_tuned=fine_tuned)
     run.record.seconds += time.perf_counter() - began
-    facts = {**learnt.provenance, "learnt": run.record.to_config()}
+    facts = {**learnt.provenance, "learnt": run.record.to_config(config)}
     learnt = replace(learnt, provenance=facts)
     if folder is not None:
         learnt.save(folder)

@@ -188,13 +188,14 @@ def _learn(
     problem, model, config = run.problem, run.model, run.problem.config
     settings = {name: getattr(config, name) for name in OF_STEPS}
     began, goes_on = time.perf_counter() - run.record.seconds, True
-    while goes_on and not run.is_done:
+    while goes_on and (not run.is_done or run.begins_anew(files)):
         step = run.record.step
         number, share = config.round_of(step)
         if number > run.record.round:  # not so if more steps were asked for on resuming
             run.begin_round(number)
         for group in run.optimizer.param_groups:
             group["lr"] = config.learning_rate * (1 - 0.9 * share)
+            group["weight_decay"] = run.record.weight_decay(config)
         is_direct = isinstance(problem.objective, DirectObjective)
         guide = model if is_direct else run.guide(model.separately())
         total = problem.loss(guide, step)

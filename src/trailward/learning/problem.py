@@ -30,6 +30,7 @@ from trailward.rewards.value import DISCOUNTED, Value, ValueConfig, fit_discount
 from trailward.typing import PerPlan, Plans, Scalar
 
 _NUM_JUDGED = 64
+_NUM_RANKED = 512
 _NUM_PENALIZED = 64
 
 
@@ -166,6 +167,22 @@ class MatchingProblem:
         kept = self.windows.subset(lambda episode: episode >= self.num_learnt)
         objective, seeds = EnergyDistance(), [self.config.seed]
         return self._loss(model, kept, objective, num_windows, ("judging", 0), seeds).item()
+
+    @torch.no_grad()
+    def auc(self, model: RewardModel) -> float:
+        """How often a window that is learnt from is worth more than one of play data.
+
+        Raises:
+            SettingsError: if there is no play data.
+        """
+        if self.play is None:
+            raise SettingsError("an AUC needs play data", place="least_auc")
+        kept, seed = self.learnt, self.config.seed
+        shown = kept[_picks(len(kept), _NUM_RANKED, generator(seed, "AUC: windows"))]
+        played = self.play.draw(_NUM_RANKED, generator(seed, "AUC: play"))
+        normalizer = self.diffuser.normalizer
+        above = model(self.windows.batch(shown, normalizer)[0]).unsqueeze(1)
+        return (above > model(self.play.batch(played, normalizer)[0])).double().mean().item()
 
     def fitted_value(
         self,

@@ -73,6 +73,7 @@ class Run:
         best_value: the value that the weights kept were learnt beside.
         record: how it goes.
         frame: the learnt reward but for weights, value and figures.
+        fresh: the model as it was before the first gradient step.
         optimizer: of the model.
     """
 
@@ -83,6 +84,7 @@ class Run:
     best_value: Value | None
     record: Record
     frame: LearntReward
+    fresh: RewardModel
     optimizer: torch.optim.Optimizer
 
     @classmethod
@@ -123,6 +125,7 @@ class Run:
             best_value=copy.deepcopy(value),
             record=Record(figures=dict(figures)),
             frame=frame,
+            fresh=copy.deepcopy(best),
             optimizer=optimizer,
         )
 
@@ -164,6 +167,20 @@ class Run:
             self.value.load_state_dict(self.problem.fitted_value(self.model).state_dict())
         self.record.begin_round(number)
 
+    def begins_anew(self, files: RunFolder) -> bool:
+        """Begin anew with less weight decay if the reward does not tell demonstrations apart."""
+        config = self.problem.config
+        if not config.selection.least_auc or self.model.num_stages > 1:
+            return False
+        self.record.auc = self.problem.auc(self.best)
+        if not self.record.may_ease(config):
+            return False
+        self.record = self.record.eased()
+        self.model.load_state_dict(self.fresh.state_dict())
+        self.optimizer.state.clear()
+        files.end_curves()
+        return True
+
     def look(self, files: RunFolder) -> None:
         """Keep the weights if they do better on held-out demonstrations than any before."""
         loss = -float(self.record.step)
@@ -203,7 +220,7 @@ class Run:
 
     def learnt(self) -> LearntReward:
         """The reward with the weights that are kept."""
-        facts = {**self.frame.provenance, "learnt": self.record.to_config()}
+        facts = {**self.frame.provenance, "learnt": self.record.to_config(self.problem.config)}
         value = self.best_value if self.record.best_round > 0 else None
         return replace(self.frame, model=self.best, value=value, provenance=facts)
 

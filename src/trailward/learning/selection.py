@@ -11,6 +11,7 @@ from trailward.learning.problem import MatchingProblem
 from trailward.rewards.contract import RewardModel
 
 _NUM_JUDGED = 256
+_EASED_BY, _MOST_EASED = 5, 2
 
 
 @dataclass
@@ -29,6 +30,9 @@ class Record:
             :attr:`worse_round` says so.
         round_step: the gradient step of the best loss of this round, or its first step.
         seconds: spent.
+        times_eased: how often learning began anew with a fifth of the weight decay.
+        auc: how often a demonstrated window is worth more than one of play data; 0 where
+            ``least_auc`` asks for nothing.
         figures: what the reward model told of the demonstrations when it was prepared.
     """
 
@@ -40,7 +44,18 @@ class Record:
     round_losses: list[float] = field(default_factory=lambda: [float("inf")])
     round_step: int = 0
     seconds: float = 0.0
+    times_eased: int = 0
+    auc: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)
+
+    def eased(self) -> "Record":
+        """The record of learning that begins anew with a fifth of the weight decay."""
+        kept = {"seconds": self.seconds, "figures": self.figures}
+        return Record(times_eased=self.times_eased + 1, **kept)
+
+    def weight_decay(self, config: LearningConfig) -> float:
+        """That of the next gradient step."""
+        return config.weight_decay / _EASED_BY**self.times_eased
 
     def begin_round(self, number: int) -> None:
         """Begin to count anew how long nothing has improved."""
@@ -55,6 +70,11 @@ class Record:
         self.best_loss, self.best_step, self.best_round = loss, self.step, self.round
         return True
 
+    def may_ease(self, config: LearningConfig) -> bool:
+        """Whether the reward does not tell demonstrations apart, and less decay may help."""
+        too_little = self.auc < config.selection.least_auc
+        return too_little and self.times_eased < _MOST_EASED and config.weight_decay > 0
+
     @property
     def worse_round(self) -> str:
         """A warning if the last round did worse on held-out demonstrations; empty otherwise."""
@@ -66,17 +86,32 @@ class Record:
             f"those of an earlier one ({min(before):.3g}); look at the plans, or learn in one round"
         )
 
+    def same_as_play(self, config: LearningConfig) -> str:
+        """A warning if the reward does not tell demonstrations from play data; empty otherwise."""
+        least = config.selection.least_auc
+        if not self.auc or self.auc >= least:
+            return ""
+        return (
+            f"a demonstration's window is worth more than a play window in {self.auc:.0%} of pairs "
+            f"only (asked for: {least:.0%}), whatever the weight decay: either play data does what "
+            "is demonstrated as often, or the reward was not learnt"
+        )
+
     def is_out_of_patience(self, config: LearningConfig) -> bool:
         """Whether the last round has not improved for too long."""
         waited, chosen = self.step - self.round_step, config.selection
         patience = chosen.patience * chosen.evaluate_every
         return config.is_last_round(self.round) and self.step > 0 and waited >= patience
 
-    def to_config(self) -> dict[str, Any]:
+    def to_config(self, config: LearningConfig) -> dict[str, Any]:
         """JSON values."""
         told: dict[str, Any] = asdict(self)
         figures = told.pop("figures")
-        told |= {"round_losses": tuple(self.round_losses), "warning": self.worse_round}
+        told |= {
+            "round_losses": tuple(self.round_losses),
+            "weight_decay": self.weight_decay(config),
+            "warning": "; ".join(filter(None, (self.worse_round, self.same_as_play(config)))),
+        }
         return {**told, **figures}
 
 

@@ -23,6 +23,7 @@ def needs_play(
         or config.value.discount > 0
         or (config.local_penalty > 0 and model.is_penalized)
         or config.starts != "demonstrations"
+        or config.selection.least_auc > 0
         or (isinstance(objective, DirectObjective) and objective.needs_play)
     )
 
@@ -56,13 +57,13 @@ def check_data(
         penalized = "has one" if model.is_penalized else "has none"
         msg = (
             f"num_rounds is {config.value.num_rounds}, discount {config.value.discount}, starts "
-            f"'{config.starts}', fine_tuning.num_steps {config.fine_tuning.num_steps}, and the "
-            f"reward {penalized}: a value, a local part, starts elsewhere and fine-tuning need "
-            "play data"
+            f"'{config.starts}', least_auc {config.selection.least_auc}, fine_tuning.num_steps "
+            f"{config.fine_tuning.num_steps}, and the reward {penalized}: a value, a local part, "
+            "starts elsewhere, an AUC and fine-tuning need play data"
         )
         remedy = (
             "give it, or set num_rounds to 1, num_local to 0, starts to 'demonstrations', "
-            "discount and fine_tuning.num_steps to 0"
+            "discount, least_auc and fine_tuning.num_steps to 0"
         )
         raise SettingsError(msg, place="play", remedy=remedy)
 
