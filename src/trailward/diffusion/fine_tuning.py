@@ -31,8 +31,8 @@ from trailward.progress import Report
 
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
 _SMALLEST, _BEST = 1e-8, 0.05
-_ALONE, _LEAST_SHARE = 0.99, 0.25
-"""The share of demonstrations from which on they would be nearly alone, and the least one."""
+_LEAST_SHARE, _ALONE, _IF_ALONE = 0.25, 0.99, 0.5
+"""Shares of demonstrations: the least, that from which on they are nearly alone, and theirs then."""
 
 Rewards = Float[np.ndarray, "time"]
 
@@ -50,8 +50,8 @@ class FineTuningConfig:
         demonstration_share: share of a batch that is demonstration windows, on average. If None,
             their windows are as likely as those of play episodes that are as good, but a quarter at
             least. Where next to no play data comes near them (less than 1% would be drawn of it),
-            they are a quarter too, beside the best of play data: from a few demonstrations alone
-            plans are soon lost.
+            they are half, beside the best of play data: from a few demonstrations alone plans are
+            soon lost.
         sharpness: an episode is drawn e times less often than a demonstration if its return falls
             short of theirs by this many deviations of the episodes' returns; with a discount, a
             window by what follows it.
@@ -282,7 +282,7 @@ def _window_weights(
         natural = alike[len(logs) :].sum()
         if _LEAST_SHARE <= natural <= _ALONE:
             return alike.float()
-        demonstration_share = _LEAST_SHARE
+        demonstration_share = _LEAST_SHARE if natural < _LEAST_SHARE else _IF_ALONE
     played, shown = weights.tensor_split([len(logs)])
     parts = (1 - demonstration_share) * played.softmax(0), demonstration_share * shown.softmax(0)
     return torch.cat(parts).float()
