@@ -32,7 +32,7 @@ from trailward.progress import Report
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
 _SMALLEST, _BEST = 1e-8, 0.05
 _LEAST_SHARE, _ALONE, _IF_ALONE = 0.25, 0.99, 0.5
-"""Shares of demonstrations: the least, that from which on they are nearly alone, and theirs then."""
+"""Shares of demonstrations: the least, from where on they are nearly alone, and theirs then."""
 
 Rewards = Float[np.ndarray, "time"]
 
