@@ -84,6 +84,8 @@ class Benchmark:
     """A ladder of policies in place of the packaged one."""
     fine_tuning_steps: int | None = None
     """Gradient steps of fine-tuning, in place of the preset's."""
+    demonstration_share: float | None = None
+    """Of demonstrations in fine-tuning, in place of the preset's."""
     quick: bool = False
     """One seed, few steps."""
 
@@ -101,6 +103,8 @@ def main(benchmark: Benchmark) -> None:
     settings = PRESETS["halfcheetah"].quick() if benchmark.quick else PRESETS["halfcheetah"]
     if benchmark.fine_tuning_steps is not None:
         settings = _fine_tuned(settings, num_steps=benchmark.fine_tuning_steps)
+    if benchmark.demonstration_share is not None:
+        settings = _fine_tuned(settings, demonstration_share=benchmark.demonstration_share)
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
     ercs: dict[str, list[float]] = {}
     names = benchmark.only or tuple(REGIMES)
