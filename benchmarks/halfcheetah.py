@@ -101,10 +101,11 @@ def main(benchmark: Benchmark) -> None:
         shutil.rmtree(out, ignore_errors=True)
     seeds = (0,) if benchmark.quick else benchmark.seeds
     settings = PRESETS["halfcheetah"].quick() if benchmark.quick else PRESETS["halfcheetah"]
-    if benchmark.fine_tuning_steps is not None:
-        settings = _fine_tuned(settings, num_steps=benchmark.fine_tuning_steps)
-    if benchmark.demonstration_share is not None:
-        settings = _fine_tuned(settings, demonstration_share=benchmark.demonstration_share)
+    given = {
+        "num_steps": benchmark.fine_tuning_steps,
+        "demonstration_share": benchmark.demonstration_share,
+    }
+    settings = _fine_tuned(settings, **{k: v for k, v in given.items() if v is not None})
     cells: dict[tuple[str, int], list[dict[str, float]]] = {}
     ercs: dict[str, list[float]] = {}
     names = benchmark.only or tuple(REGIMES)
