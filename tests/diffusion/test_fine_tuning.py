@@ -168,7 +168,7 @@ def test_demonstrations_are_drawn_as_often_as_asked_and_play_by_its_steps_chance
     assert no_play[windows.episode < 2].tolist() == [0.0] * len(logs)
 
 
-def test_demonstrations_are_drawn_as_play_that_is_as_good_and_less_where_none_is(
+def test_demonstrations_are_drawn_as_play_that_is_as_good_and_half_where_none_is(
     diffuser: Diffuser,
 ) -> None:
     windows = Windows(tiny.random_walks((20, 30, 25)), diffuser.spec)
@@ -181,12 +181,8 @@ def test_demonstrations_are_drawn_as_play_that_is_as_good_and_less_where_none_is
     assert weights.sum().item() == pytest.approx(1)
     far = _window_weights(windows, logs - 1e6, None)
     share = [far[windows.episode == n].sum().item() for n in range(3)]
-    assert share[2] == pytest.approx(0.25)
+    assert share[2] == pytest.approx(0.5)
     assert share[1] / share[0] == pytest.approx(0.5 * (counts[1] / counts[0]).item())
-    for count, expected in ((2, 0.4), (3, 0.5), (9, 0.5)):
-        several = Windows(tiny.random_walks((20, *[25] * count)), diffuser.spec)
-        alone = _window_weights(several, np.full(int((several.episode == 0).sum()), -1e6), None)
-        assert alone[several.episode > 0].sum().item() == pytest.approx(expected)
     many = Windows(tiny.random_walks((20, 30, 80, 9)), diffuser.spec)
     few = _window_weights(many, np.zeros(int((many.episode < 3).sum())), None)
     assert few[many.episode == 3].sum().item() == pytest.approx(0.25)

@@ -31,9 +31,8 @@ from trailward.progress import Report
 
 _NUM_WARMUP, _AVERAGE_DECAY = 100, 0.99
 _SMALLEST, _BEST = 1e-8, 0.05
-_LEAST_SHARE, _ALONE, _MOST_IF_ALONE, _BESIDE = 0.25, 0.99, 0.5, 3
-"""Shares of demonstrations: the least, from where on they are nearly alone, and theirs then at
-most. The best of play data counts as so many of them then."""
+_LEAST_SHARE, _ALONE, _IF_ALONE = 0.25, 0.99, 0.5
+"""Shares of demonstrations: the least, from where on they are nearly alone, and theirs then."""
 
 Rewards = Float[np.ndarray, "time"]
 
@@ -51,8 +50,8 @@ class FineTuningConfig:
         demonstration_share: share of a batch that is demonstration windows, on average. If None,
             their windows are as likely as those of play episodes that are as good, but a quarter at
             least. Where next to no play data comes near them (less than 1% would be drawn of it),
-            the best of play data is drawn like three demonstrations, and like all of them if there
-            are more: from a few demonstrations alone plans are soon lost.
+            they are half, beside the best of play data: from a few demonstrations alone plans are
+            soon lost.
         sharpness: an episode is drawn e times less often than a demonstration if its return falls
             short of theirs by this many deviations of the episodes' returns; with a discount, a
             window by what follows it.
@@ -283,10 +282,7 @@ def _window_weights(
         natural = alike[len(logs) :].sum()
         if _LEAST_SHARE <= natural <= _ALONE:
             return alike.float()
-        demonstration_share = _LEAST_SHARE
-        if natural > _ALONE:
-            count = len(windows.episode[len(logs) :].unique())
-            demonstration_share = min(count / (count + _BESIDE), _MOST_IF_ALONE)
+        demonstration_share = _LEAST_SHARE if natural < _LEAST_SHARE else _IF_ALONE
     played, shown = weights.tensor_split([len(logs)])
     parts = (1 - demonstration_share) * played.softmax(0), demonstration_share * shown.softmax(0)
     return torch.cat(parts).float()
