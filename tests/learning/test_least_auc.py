@@ -7,8 +7,9 @@ from test_learn_reward import CONFIG, PLAY, STAGED, TURNING, learn
 from refusals import refused
 from trailward.diffusion.training import logged_losses
 from trailward.errors import SettingsError
-from trailward.learning.config import SelectionConfig
+from trailward.learning.config import LearningConfig, SelectionConfig
 from trailward.learning.learnt_reward import LearntReward
+from trailward.learning.selection import Record
 
 UNREACHED = {"play": PLAY, "least_auc": 1.0, "weight_decay": 5.0}
 LAST = CONFIG.num_steps
@@ -39,6 +40,7 @@ def test_one_that_does_not_is_learnt_anew_with_less_weight_decay_and_says_so() -
     told = learnt.provenance["learnt"]
     assert (told["times_eased"], told["weight_decay"]) == (2, 5.0 / 25)
     assert f"in {told['auc']:.0%} of pairs" in told["warning"]
+    assert Record(auc=0.0).same_as_play(LearningConfig(selection=SelectionConfig(least_auc=0.1)))
     assert same(learnt, learn(None, play=PLAY, weight_decay=5.0 / 25))
     assert not same(learnt, learn(None, play=PLAY, weight_decay=5.0))
 
@@ -67,7 +69,7 @@ def test_a_reward_that_remembers_is_not_asked() -> None:
     learnt = learn(None, **UNREACHED, reward=STAGED, demonstrations=TURNING)
     assert learnt.num_stages == 2
     told = learnt.provenance["learnt"]
-    assert (told["times_eased"], told["auc"], told["warning"]) == (0, 0.0, "")
+    assert (told["times_eased"], told["auc"], told["warning"]) == (0, None, "")
 
 
 def test_it_needs_play_data_and_a_share() -> None:

@@ -31,8 +31,8 @@ class Record:
         round_step: the gradient step of the best loss of this round, or its first step.
         seconds: spent.
         times_eased: how often learning began anew with a fifth of the weight decay.
-        auc: how often a demonstrated window is worth more than one of play data; 0 where
-            ``least_auc`` asks for nothing.
+        auc: how often a demonstrated window is worth more than one of play data; below 0 where
+            that was not asked.
         figures: what the reward model told of the demonstrations when it was prepared.
     """
 
@@ -45,7 +45,7 @@ class Record:
     round_step: int = 0
     seconds: float = 0.0
     times_eased: int = 0
-    auc: float = 0.0
+    auc: float = -1.0
     figures: dict[str, float] = field(default_factory=dict)
 
     def eased(self) -> "Record":
@@ -89,12 +89,12 @@ class Record:
     def same_as_play(self, config: LearningConfig) -> str:
         """A warning if the reward does not tell demonstrations from play data; empty otherwise."""
         least = config.selection.least_auc
-        if not self.auc or self.auc >= least:
+        if self.auc < 0 or self.auc >= least:
             return ""
         return (
             f"a demonstration's window is worth more than a play window in {self.auc:.0%} of pairs "
-            f"only (asked for: {least:.0%}), whatever the weight decay: either play data does what "
-            "is demonstrated as often, or the reward was not learnt"
+            f"only (asked for: {least:.0%}), with a weight decay of {self.weight_decay(config):g} "
+            "too: either play data does what is demonstrated as often, or the reward was not learnt"
         )
 
     def is_out_of_patience(self, config: LearningConfig) -> bool:
@@ -109,6 +109,7 @@ class Record:
         figures = told.pop("figures")
         told |= {
             "round_losses": tuple(self.round_losses),
+            "auc": None if self.auc < 0 else self.auc,
             "weight_decay": self.weight_decay(config),
             "warning": "; ".join(filter(None, (self.worse_round, self.same_as_play(config)))),
         }
