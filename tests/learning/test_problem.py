@@ -335,3 +335,11 @@ def test_a_discounted_value_and_one_of_rounds_are_refused_together() -> None:
     with refused(SettingsError, place="num_rounds and discount", value=(2, 0.9)):
         ValueSchedule(num_rounds=2, discount=0.9)
     assert ValueSchedule(num_rounds=2).discount == 0
+
+
+def test_the_auc_is_of_pairs_of_windows_learnt_from_and_of_play_with_ties_half() -> None:
+    given = problem()
+    assert given.auc(lambda plans: plans.new_zeros(len(plans))) == 0.5
+    is_learnt = lambda plans: torch.tensor([tuple(p[0].tolist()) in LEARNT for p in plans]).double()
+    assert given.auc(is_learnt) == 1
+    assert given.auc(lambda plans: -is_learnt(plans)) == 0

@@ -44,7 +44,7 @@ class Learn:
     """A diffuser's folder, or the name of a packaged one; a preset may name it."""
     play: str | None = None
     """Play data. Required by more than one round, a discounted value, fine-tuning, a local part,
-    starts other than demonstrations, and the objectives logit and relative_reward."""
+    starts other than demonstrations, a least AUC, and the objectives logit and relative_reward."""
     preset: Preset | None = None
     """Settings known to work, as the defaults of the flags below."""
     objective: str = "mmd_gaussian"

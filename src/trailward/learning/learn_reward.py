@@ -74,9 +74,9 @@ def learn_reward(
         folder: gets the reward, the checkpoint and TensorBoard's ``logs``; if None, everything
             stays in memory.
         play: play data, environment units. It is required by a value, by fine-tuning, by a
-            reward's penalty, by ``starts`` other than ``demonstrations``, and by the objectives
-            ``logit`` and ``relative_reward``. It also tells a reward of single steps where it is
-            known (:mod:`trailward.rewards.known_region`).
+            reward's penalty, by ``starts`` other than ``demonstrations``, by ``least_auc``, and by
+            the objectives ``logit`` and ``relative_reward``. It also tells a reward of single steps
+            where it is known (:mod:`trailward.rewards.known_region`).
         objective: what is minimised: a name (``mse``, ``mmd_gaussian``, ``mmd_matern``,
             ``mmd_matern32``, ``mmd_matern52``, ``energy``; or, sampling no plans, ``dlsm``,
             ``logit``, ``relative_reward``; or ``module:Name``), or an object.

@@ -172,6 +172,9 @@ class MatchingProblem:
     def auc(self, model: RewardModel) -> float:
         """How often a window that is learnt from is worth more than one of play data.
 
+        Of all pairs of 512 windows each, the same at each call; ties count half, as in
+        :func:`~trailward.judging.without_truth.separation`, which adds an interval.
+
         Raises:
             SettingsError: if there is no play data.
         """
@@ -181,8 +184,9 @@ class MatchingProblem:
         shown = kept[_picks(len(kept), _NUM_RANKED, generator(seed, "AUC: windows"))]
         played = self.play.draw(_NUM_RANKED, generator(seed, "AUC: play"))
         normalizer = self.diffuser.normalizer
-        above = model(self.windows.batch(shown, normalizer)[0]).unsqueeze(1)
-        return (above > model(self.play.batch(played, normalizer)[0])).double().mean().item()
+        ours = model(self.windows.batch(shown, normalizer)[0]).unsqueeze(1)
+        theirs = model(self.play.batch(played, normalizer)[0])
+        return 0.5 * (1 + (ours - theirs).sign().double().mean().item())
 
     def fitted_value(
         self,
